@@ -1,0 +1,51 @@
+package boot
+
+import "time"
+
+// An Event is one thing that happened to a machine. The journal keeps them;
+// log, API and verdicts render them.
+type Event struct {
+	Seq     uint64        `json:"seq"`              // set by the journal
+	Time    time.Time     `json:"time"`             // the appliance's clock
+	Uptime  time.Duration `json:"uptime,omitempty"` // the device's clock, ns since its kernel started; 0 where it did not speak
+	Machine string        `json:"machine"`          // Machine.ID
+	MAC     MAC           `json:"mac"`
+	Boot    string        `json:"boot,omitempty"`
+	Job     string        `json:"job,omitempty"`
+	Kind    Kind          `json:"kind"`
+	Text    string        `json:"text,omitempty"`    // one line for a person, without the machine's name
+	Proto   string        `json:"proto,omitempty"`   // dhcp, tftp, ftp, http
+	File    string        `json:"file,omitempty"`    // as served
+	Bytes   int64         `json:"bytes,omitempty"`   // moved so far, or in this step
+	Total   int64         `json:"total,omitempty"`   // bytes this step will take, 0 where unknown
+	Took    time.Duration `json:"took,omitempty"`    // ns
+	Disk    string        `json:"disk,omitempty"`    // serial of the disk
+	Image   string        `json:"image,omitempty"`   // image name
+	Digest  string        `json:"digest,omitempty"`  // manifest's SHA-256
+	Session string        `json:"session,omitempty"` // of the device's report: its Seq within a boot, so that a repeated POST is one event
+}
+
+// A Kind says what happened.
+type Kind string
+
+// What the appliance sees.
+const (
+	KindDHCP  Kind = "dhcp"  // an exchange was answered, or on purpose not
+	KindServe Kind = "serve" // a file went out, or did not
+	KindPlan  Kind = "plan"  // a plan was made
+	KindAsked Kind = "asked" // a person asked for something
+)
+
+// What a device reports.
+const (
+	KindStart    Kind = "start"    // our firmware runs: board, disks, links
+	KindPull     Kind = "pull"     // a protocol begins or ends carrying a file; Proto and Bytes say which and how much
+	KindWrite    Kind = "write"    // progress of writing, at most one a second
+	KindVerify   Kind = "verify"   // read-back ended
+	KindLocal    Kind = "local"    // will boot from its disk; Text says how
+	KindWaiting  Kind = "waiting"  // is told to wait
+	KindRetry    Kind = "retry"    // something failed that is tried again
+	KindDone     Kind = "done"     // the job is whole
+	KindFailed   Kind = "failed"   // the job failed; Text says why
+	KindHandover Kind = "handover" // kexec, reboot, poweroff
+)

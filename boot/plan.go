@@ -1,0 +1,141 @@
+package boot
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// PlanVersion is the v of the plans written here.
+const PlanVersion = 1
+
+// MaxPlan bounds a plan in bytes, so that a device reads it whole into memory.
+const MaxPlan = 64 << 10
+
+// A Plan tells one machine, for one boot, what to do. It is fetched from
+// PlanName by TFTP; whoever is on the LAN can read it.
+type Plan struct {
+	V         int      `json:"v"`
+	Machine   string   `json:"machine"` // Machine.ID
+	MAC       MAC      `json:"mac"`     // of the link it was fetched over
+	Boot      string   `json:"boot"`    // drawn by the device, see NewBoot
+	Job       string   `json:"job"`     // stays the same over the boots that a job takes
+	Action    Action   `json:"action"`
+	Image     *Image   `json:"image,omitempty"`
+	Kernel    *File    `json:"kernel,omitempty"`
+	Initrd    *File    `json:"initrd,omitempty"`
+	Cmdline   string   `json:"cmdline,omitempty"`
+	Disk      Disk     `json:"disk"`
+	Flashed   *Flashed `json:"flashed,omitempty"` // for ActionLocal: which disk to boot
+	Sources   []string `json:"sources"`           // base URLs in the order of the profile, each ends in /
+	TFTPMax   int64    `json:"tftp_max"`          // bytes; a larger file asks TFTP last
+	Report    string   `json:"report"`            // base URL of the API, ends in /
+	Token     string   `json:"token"`             // for events of this boot and job
+	Then      string   `json:"then,omitempty"`
+	OnFailure string   `json:"on_failure,omitempty"`
+	Sig       string   `json:"sig,omitempty"` // reserved
+}
+
+// A File is something under the served root, with its size in bytes and the
+// digest its bytes must have.
+type File struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"` // lower-case hex
+}
+
+// An Image is a stored image and the digest of the manifest that describes it.
+// The manifest lies beside it under Name + images.ManifestSuffix.
+type Image struct {
+	Name           string `json:"name"`
+	Size           int64  `json:"size"` // bytes as stored
+	ManifestSize   int64  `json:"manifest_size"`
+	ManifestSHA256 string `json:"manifest_sha256"`
+}
+
+// NewBoot draws the identity of one boot: 32 hex digits.
+func NewBoot() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// PlanName is where a machine's plan for this boot is served.
+func PlanName(mac MAC, boot string) string { return "plan/" + mac.Hyphens() + "/" + boot }
+
+// ParsePlanName is the inverse of PlanName; it reads colons in the MAC as well.
+func ParsePlanName(name string) (mac MAC, boot string, err error) {
+	rest, ok := strings.CutPrefix(name, "plan/")
+	m, boot, ok2 := strings.Cut(rest, "/")
+	if !ok || !ok2 {
+		return mac, "", fmt.Errorf("parse plan name %q: want plan/<mac>/<boot>", name)
+	}
+	if mac, err = ParseMAC(m); err != nil {
+		return mac, "", err
+	}
+	if raw, err := hex.DecodeString(boot); err != nil || len(raw) != 16 || strings.ToLower(boot) != boot {
+		return mac, "", fmt.Errorf("parse plan name %q: boot is not 32 lower-case hex digits", name)
+	}
+	return mac, boot, nil
+}
+
+// Errors of ReadPlan that a device reports in their own words.
+var (
+	ErrPlanVersion = errors.New("plan is of a version that this firmware does not know")
+	ErrPlanOther   = errors.New("plan is for another machine or boot")
+	ErrPlanAction  = errors.New("plan asks for an action that this firmware does not know")
+)
+
+// ReadPlan parses a plan and refuses one that was not made for this machine and
+// boot, or that says what this firmware does not understand. mac is that of
+// the link the plan came over. The error wraps one of the ErrPlan values where
+// one fits.
+func ReadPlan(raw []byte, mac MAC, boot string) (*Plan, error) {
+	if len(raw) > MaxPlan {
+		return nil, fmt.Errorf("read plan: larger than %d bytes", MaxPlan)
+	}
+	var v struct{ V int }
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
+	}
+	if v.V != PlanVersion {
+		return nil, fmt.Errorf("read plan: v %d: %w", v.V, ErrPlanVersion)
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	p := new(Plan)
+	if err := d.Decode(p); err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
+	}
+	if p.MAC != mac || p.Boot != boot {
+		return nil, fmt.Errorf("read plan: made for %s boot %q, this is %s boot %s: %w", p.MAC, p.Boot, mac, boot, ErrPlanOther)
+	}
+	if !slices.Contains(Actions, p.Action) || p.Action == ActionIgnore {
+		return nil, fmt.Errorf("read plan: action %q: %w", p.Action, ErrPlanAction)
+	}
+	return p, p.check()
+}
+
+// check holds what each action cannot do without.
+func (p *Plan) check() error {
+	switch {
+	case p.Action == ActionFlash && (p.Image == nil || !isSHA256(p.Image.ManifestSHA256) || p.Image.Size <= 0):
+		return errors.New("read plan: flash without an image and its manifest's digest")
+	case p.Action == ActionBoot && (p.Kernel == nil || !isSHA256(p.Kernel.SHA256)):
+		return errors.New("read plan: boot without a kernel and its digest")
+	case p.Action == ActionBoot && p.Initrd != nil && !isSHA256(p.Initrd.SHA256):
+		return errors.New("read plan: initrd without its digest")
+	case (p.Action == ActionFlash || p.Action == ActionBoot) && len(p.Sources) == 0:
+		return errors.New("read plan: no sources")
+	}
+	return nil
+}
+
+func isSHA256(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == 32 && strings.ToLower(s) == s
+}

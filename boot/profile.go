@@ -1,0 +1,149 @@
+package boot
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// An Action is what a machine is told to do.
+type Action string
+
+// The actions of profiles and plans.
+const (
+	ActionFlash  Action = "flash"  // write an image to a disk
+	ActionBoot   Action = "boot"   // kexec a kernel
+	ActionLocal  Action = "local"  // boot from the disk
+	ActionServe  Action = "serve"  // be an appliance
+	ActionWait   Action = "wait"   // report what it is, write nothing, ask again
+	ActionIgnore Action = "ignore" // get no answer
+)
+
+// Actions lists them all, in the order a message names them.
+var Actions = []Action{ActionFlash, ActionBoot, ActionLocal, ActionServe, ActionWait, ActionIgnore}
+
+// A Profile decides what the machines it matches get. The zero Match matches all.
+type Profile struct {
+	Name      string
+	Match     Match
+	Action    Action
+	Images    map[string]string // image name by board name; "" is any board
+	Disk      Disk
+	Transfer  Transfer
+	OnFailure string // retry, wait or reboot
+	Then      string // reboot, poweroff or wait
+	Kernel    string // file names under the served root, for ActionBoot
+	Initrd    string
+	Cmdline   string
+}
+
+// What OnFailure and Then may say.
+const (
+	Retry    = "retry"
+	Wait     = "wait"
+	Reboot   = "reboot"
+	Poweroff = "poweroff"
+)
+
+// Image returns the image for a board.
+func (p *Profile) Image(board string) (string, bool) {
+	if name, ok := p.Images[board]; ok {
+		return name, true
+	}
+	name, ok := p.Images[""]
+	return name, ok
+}
+
+// Match names machines: each list that is not empty must hold the machine's value.
+type Match struct {
+	MAC       []string // globs over aa:bb:cc:dd:ee:ff in lower case
+	UUID      []UUID
+	Serial    []string // globs
+	Board     []string
+	Arch      []string // GOARCH
+	Interface []string // on which the appliance heard it
+	Circuit   []string // globs over the relay's circuit ID (RFC 3046 section 3.1), as text
+}
+
+// Facts is what is known of a machine when a profile is chosen for it.
+type Facts struct {
+	MACs      []MAC
+	UUID      *UUID
+	Serial    string
+	Board     string
+	Arch      string
+	Interface string
+	Circuit   string
+}
+
+// Names reports whether the match picks out machines by something of their
+// own, so that a mistake in it cannot reach every disk on the LAN.
+func (m Match) Names() bool {
+	return len(m.UUID) > 0 || specific(m.Serial) || specific(m.MAC)
+}
+
+func specific(globs []string) bool {
+	return len(globs) > 0 && !slices.ContainsFunc(globs, func(g string) bool {
+		return strings.Trim(g, "*?:[]^-") == ""
+	})
+}
+
+// Matches reports whether a machine with these facts is meant.
+func (m Match) Matches(f Facts) bool {
+	if len(m.MAC) > 0 && !slices.ContainsFunc(f.MACs, func(a MAC) bool { return glob(m.MAC, a.String()) }) {
+		return false
+	}
+	if len(m.UUID) > 0 && (f.UUID == nil || !slices.Contains(m.UUID, *f.UUID)) {
+		return false
+	}
+	return has(m.Serial, f.Serial) && has(m.Board, f.Board) && has(m.Arch, f.Arch) &&
+		has(m.Interface, f.Interface) && has(m.Circuit, f.Circuit)
+}
+
+func has(globs []string, value string) bool { return len(globs) == 0 || glob(globs, value) }
+
+func glob(globs []string, value string) bool {
+	return slices.ContainsFunc(globs, func(g string) bool {
+		ok, err := path.Match(g, value)
+		return ok && err == nil
+	})
+}
+
+// Choose returns the first profile that matches, or nil.
+func Choose(profiles []*Profile, f Facts) *Profile {
+	for _, p := range profiles {
+		if p.Match.Matches(f) {
+			return p
+		}
+	}
+	return nil
+}
+
+// Disk says which disk of a machine an image may go to. The zero value is any
+// blank disk that is large enough, the first where there are several.
+type Disk struct {
+	Serial    string `json:"serial,omitempty"`
+	WWN       string `json:"wwn,omitempty"`
+	Model     string `json:"model,omitempty"` // glob
+	Min       int64  `json:"min,omitempty"`   // bytes
+	Max       int64  `json:"max,omitempty"`   // bytes, 0: no limit
+	Overwrite bool   `json:"overwrite,omitempty"`
+}
+
+// Transfer is the policy by which an image travels.
+type Transfer struct {
+	Order   []string // of tftp, ftp, http
+	TFTPMax int64    // a larger file, in bytes as stored, asks TFTP last
+}
+
+// DefaultTransfer holds where a profile says nothing.
+var DefaultTransfer = Transfer{Order: []string{"tftp", "ftp", "http"}, TFTPMax: 16 << 20}
+
+// OneOf returns an error that names what key may say, where value is none of it.
+func OneOf[T ~string](key string, value T, want ...T) error {
+	if slices.Contains(want, value) {
+		return nil
+	}
+	return fmt.Errorf("%s: %q is not one of %q", key, value, want)
+}
