@@ -1,0 +1,91 @@
+// Command mkboot runs on a build machine: it makes the firmware that
+// cmd/bootlace serves and boots, and runs boards in QEMU.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// A command is a word that may follow mkboot. Run gets the arguments behind it.
+type command struct {
+	name string
+	doc  string
+	run  func(ctx context.Context, args []string) error
+}
+
+var commands = []command{
+	{"build", "BOARD... -o DIR: make firmware under DIR/firmware/BOARD/", build},
+	{"boards", "list the boards, one a line", boards},
+	{"binary", "-o FILE [-arch ARCH]: build cmd/bootlace as it goes into firmware", binary},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stderr))
+}
+
+// run returns the exit status: 2 for a wrong command line, 1 for work that failed.
+func run(ctx context.Context, args []string, stderr io.Writer) int {
+	if len(args) == 0 {
+		usage(stderr)
+		return 2
+	}
+	for _, c := range commands {
+		if c.name != args[0] {
+			continue
+		}
+		err := c.run(ctx, args[1:])
+		if err == nil || errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		fmt.Fprintf(stderr, "mkboot %s: %v\n", c.name, err)
+		if errors.Is(err, errUsage) {
+			return 2
+		}
+		return 1
+	}
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		usage(stderr)
+		return 0
+	}
+	fmt.Fprintf(stderr, "mkboot: unknown command %q\n", args[0])
+	usage(stderr)
+	return 2
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "usage: mkboot COMMAND [ARGUMENT]...")
+	for _, c := range commands {
+		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.doc)
+	}
+}
+
+// errUsage marks errors of the command line, which exit with 2.
+var errUsage = errors.New("wrong usage")
+
+// parse lets flags stand before, between and behind the other arguments, and
+// returns the latter.
+func parse(fs *flag.FlagSet, args []string) ([]string, error) {
+	var rest []string
+	for {
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, fmt.Errorf("%w: %w", errUsage, err)
+		}
+		if fs.NArg() == 0 {
+			return rest, nil
+		}
+		rest = append(rest, fs.Arg(0))
+		args = fs.Args()[1:]
+	}
+}
