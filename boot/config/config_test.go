@@ -1,0 +1,203 @@
+package config
+
+import (
+	"flag"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+)
+
+// load writes text as bootlace.yaml beside a root and loads it with flags.
+func load(t *testing.T, text string, args ...string) (*Config, error) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "root"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text = strings.ReplaceAll(text, "DIR", dir)
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "DIR", dir)
+	}
+	if text != "" {
+		if err := os.WriteFile(filepath.Join(dir, "bootlace.yaml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append([]string{"--config", filepath.Join(dir, "bootlace.yaml")}, args...)
+	}
+	var f Flags
+	set := flag.NewFlagSet("serve", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	f.Register(set)
+	if err := set.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return f.Load()
+}
+
+const whole = `
+root: DIR/root
+state: DIR/state
+address: 10.0.0.1/24
+dhcp:
+  mode: full
+  subnets: [{net: 10.0.0.0/24, pool: 10.0.0.100-10.0.0.199, router: 10.0.0.1, dns: [10.0.0.1], lease: 2h}]
+  hosts: [{mac: "52:54:00:12:34:56", ip: 10.0.0.10, name: dut1}]
+images: {lab: {file: lab.raw.zst}}
+profiles:
+  - name: bench
+    match: {mac: "52:54:00:12:34:*", board: qemu-x86_64}
+    action: flash
+    image: lab
+    disk: {min: 1GiB, overwrite: true}
+    transfer: {order: [tftp, ftp], tftp_max: 8MiB}
+    on_failure: wait
+    then: poweroff
+  - name: live
+    action: boot
+    kernel: vmlinuz
+    cmdline: console=ttyS0
+`
+
+func TestLoad(t *testing.T) {
+	c, err := load(t, whole, "--http", "off", "--interface", "eth1", "--interface", "eth2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.HTTP != "" || c.TFTP != ":69" || len(c.Interface) != 2 || c.Interface[1] != "eth2" {
+		t.Errorf("flags: http %q, tftp %q, interface %q", c.HTTP, c.TFTP, c.Interface)
+	}
+	s := c.DHCP.Subnets[0]
+	if s.From != netip.MustParseAddr("10.0.0.100") || s.Lease != 2*time.Hour || len(s.DNS) != 1 {
+		t.Errorf("subnet %+v", s)
+	}
+	p := c.Profiles[0]
+	if p.Disk.Min != 1<<30 || !p.Disk.Overwrite || p.Transfer.TFTPMax != 8<<20 || p.Then != boot.Poweroff || p.OnFailure != boot.Wait {
+		t.Errorf("profile %+v", p)
+	}
+	if im, ok := p.Image("qemu-x86_64"); !ok || im != "lab" {
+		t.Errorf("image %q, %v", im, ok)
+	}
+	if c.Profiles[1].Then != boot.Reboot || c.Profiles[1].OnFailure != boot.Retry || c.Profiles[1].Transfer.TFTPMax != 16<<20 {
+		t.Errorf("defaults %+v", c.Profiles[1])
+	}
+}
+
+func TestOneLineStart(t *testing.T) {
+	c, err := load(t, "", "--root", "DIR/root", "--boot", "vmlinuz,initrd.img,console=ttyS0,115200 quiet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := c.Profiles[0]
+	if p.Kernel != "vmlinuz" || p.Initrd != "initrd.img" || p.Cmdline != "console=ttyS0,115200 quiet" {
+		t.Errorf("profile %+v", p)
+	}
+	if !p.Match.Matches(boot.Facts{}) {
+		t.Error("the one profile does not match every machine")
+	}
+	if c.DHCP.Mode != Proxy || c.State != DefaultState {
+		t.Errorf("defaults: %q %q", c.DHCP.Mode, c.State)
+	}
+}
+
+// Each mistake names the key, the line and what would be right.
+func TestMistakes(t *testing.T) {
+	base := "root: DIR/root\nstate: DIR/state\n"
+	for _, test := range []struct{ name, text, want string }{
+		{"unknown key", base + "tfpt: off\n", "line 3: tfpt: unknown key; known here: root, state"},
+		{"unknown nested key", base + "dhcp:\n  mod: full\n", "line 4: dhcp.mod: unknown key; known here: mode, subnets, hosts"},
+		{"unknown key in a list", base + "profiles:\n- name: a\n  actoin: wait\n", "line 5: profiles[0].actoin: unknown key"},
+		{"overwrite in the wrong place", base + "profiles:\n- name: a\n  overwrite: true\n", "it belongs under disk"},
+		{"key set twice", base + "state: DIR/x\n", "line 3: mapping key \"state\" already defined"},
+		{"no mapping", "hello\n", "line 1: want keys and values"},
+		{"bad indentation", base + "dhcp:\n mode: full\n\tx: y\n", "line 4: found a tab character"},
+		{"wrong type", base + "profiles: 7\n", "line 3: profiles: want a list"},
+		{"no root", "state: DIR/state\n", "root: not set; --root DIR names the folder to serve"},
+		{"root missing", "root: DIR/nothing\nstate: DIR/state\n", "line 1: root: no such file or directory"},
+		{"state in root", "root: DIR/root\nstate: DIR/root/state\n", "lies inside"},
+		{"config in root", "root: DIR\nstate: /nonexistent/state\n", "lies inside"},
+		{"upload is root", base + "upload: DIR/root\n", "they must be apart"},
+		{"mode", base + "dhcp: {mode: fully}\n", `line 3: dhcp.mode: "fully" is not one of proxy, full, off`},
+		{"pool", base + "pool: 10.0.0.9\n", `line 3: pool: "10.0.0.9" is not a range of addresses`},
+		{"pool backwards", base + "pool: 10.0.0.9-10.0.0.1\n", "ends before it begins"},
+		{"pool outside", base + "dhcp:\n  mode: full\n  subnets:\n  - net: 10.0.0.0/24\n    pool: 10.0.1.1-10.0.1.9\n", `line 7: dhcp.subnets[0].pool: "10.0.1.1-10.0.1.9" is not inside 10.0.0.0/24`},
+		{"overlap", base + "dhcp:\n  subnets: [{net: 10.0.0.0/24}, {net: 10.0.0.128/25}]\n", "overlaps"},
+		{"host mac", base + "dhcp:\n  hosts:\n  - mac: zz\n    ip: 10.0.0.1\n", `line 5: dhcp.hosts[0].mac: "zz" is not a MAC address`},
+		{"listen", base + "tftp: 69\n", `line 3: tftp: "69" is not an address to listen on`},
+		{"action", base + "profiles: [{name: a, action: erase}]\n", `"erase" is not one of`},
+		{"no image", base + "profiles: [{name: a, action: flash}]\n", "image: not set"},
+		{"no kernel", base + "profiles: [{name: a, action: boot}]\n", "kernel: not set"},
+		{"two of a name", base + "profiles: [{name: a, action: wait}, {name: a, action: wait}]\n", "name of an earlier profile"},
+		{"board", base + "profiles: [{name: a, action: wait, match: {board: toaster}}]\n", "is no board; `mkboot boards` lists them"},
+		{"overwrite for all", base + "profiles: [{name: a, action: flash, image: i, disk: {overwrite: true}}]\n", "disk.overwrite: true in a profile that does not match by mac, uuid or serial"},
+		{"overwrite for all by a wildcard", base + "profiles: [{name: a, action: flash, image: i, match: {mac: '*'}, disk: {overwrite: true}}]\n", "does not match by mac, uuid or serial"},
+		{"size", base + "profiles: [{name: a, action: flash, image: i, disk: {min: 1XB}}]\n", "is not a size"},
+		{"order", base + "profiles: [{name: a, action: flash, image: i, transfer: {order: [scp]}}]\n", `"scp" is not one of tftp, ftp, http`},
+		{"sha256", base + "images: {a: {file: a, sha256: 12}}\n", "want 64 hex digits"},
+		{"lease", base + "dhcp:\n  subnets: [{net: 10.0.0.0/24, lease: 3}]\n", `"3" is not a time`},
+		{"flash beside profiles", base + "flash: x\nprofiles: [{name: a, action: wait}]\n", "the one profile for every machine"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := load(t, test.text)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got  %v\nwant …%s…", err, test.want)
+			}
+			if strings.Contains(err.Error(), "config.raw") || strings.Contains(err.Error(), "into config") {
+				t.Errorf("names a Go type: %v", err)
+			}
+		})
+	}
+}
+
+func TestStateBehindLinkIntoRoot(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"root/inner", "x"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(dir, "root", "inner"), filepath.Join(dir, "state")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := load(t, "", "--root", filepath.Join(dir, "root"), "--state", filepath.Join(dir, "state", "new"))
+	if err == nil || !strings.Contains(err.Error(), "lies inside") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "512": 512, "1B": 1, "1KiB": 1024, "16MiB": 16 << 20, "2GB": 2e9, "1 GiB": 1 << 30, "3TiB": 3 << 40} {
+		if got, err := ParseSize(text); err != nil || got != want {
+			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "x", "-1", "1iB", "1XB", "1MMB", "9999999TiB", "1.5GiB"} {
+		if got, err := ParseSize(text); err == nil {
+			t.Errorf("%q: %d, want an error", text, got)
+		}
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add(whole)
+	f.Add("a: &x [*x]\n")
+	f.Add("profiles: [{image: {a: b}}]")
+	f.Fuzz(func(t *testing.T, text string) {
+		var r raw
+		doc, err := decode([]byte(text), &r)
+		if err != nil {
+			return
+		}
+		if _, err := r.typed(); err != nil {
+			lineOf(doc, err.(*keyError).key)
+		}
+	})
+}

@@ -1,0 +1,89 @@
+package config
+
+// raw is bootlace.yaml as it is written; typed turns it into a Config.
+// A flag of `bootlace serve` has the same key.
+type raw struct {
+	Root       string              `yaml:"root"`
+	State      string              `yaml:"state"`
+	Interface  list                `yaml:"interface"`
+	Address    string              `yaml:"address"`
+	DHCP       rawDHCP             `yaml:"dhcp"`
+	Pool       string              `yaml:"pool"`
+	Force      bool                `yaml:"force"`
+	TFTP       string              `yaml:"tftp"`
+	FTP        string              `yaml:"ftp"`
+	HTTP       string              `yaml:"http"`
+	Advertise  string              `yaml:"advertise"`
+	Upload     string              `yaml:"upload"`
+	SinglePort bool                `yaml:"tftp-single-port"`
+	Passive    string              `yaml:"ftp-passive"`
+	Flash      string              `yaml:"flash"`
+	Boot       string              `yaml:"boot"`
+	Log        string              `yaml:"log"`
+	Images     map[string]rawImage `yaml:"images"`
+	Profiles   []rawProfile        `yaml:"profiles"`
+	Unknown    string              `yaml:"unknown"`
+}
+
+type rawDHCP struct {
+	Mode    string      `yaml:"mode"`
+	Subnets []rawSubnet `yaml:"subnets"`
+	Hosts   []rawHost   `yaml:"hosts"`
+}
+
+type rawSubnet struct {
+	Net    string `yaml:"net"`
+	Pool   string `yaml:"pool"`
+	Router string `yaml:"router"`
+	DNS    list   `yaml:"dns"`
+	Lease  string `yaml:"lease"`
+}
+
+type rawHost struct {
+	MAC  string `yaml:"mac"`
+	IP   string `yaml:"ip"`
+	Name string `yaml:"name"`
+}
+
+type rawImage struct {
+	File   string `yaml:"file"`
+	SHA256 string `yaml:"sha256"`
+}
+
+type rawProfile struct {
+	Name      string      `yaml:"name"`
+	Match     rawMatch    `yaml:"match"`
+	Action    string      `yaml:"action"`
+	Image     byBoard     `yaml:"image"`
+	Disk      rawDisk     `yaml:"disk"`
+	Transfer  rawTransfer `yaml:"transfer"`
+	OnFailure string      `yaml:"on_failure"`
+	Then      string      `yaml:"then"`
+	Kernel    string      `yaml:"kernel"`
+	Initrd    string      `yaml:"initrd"`
+	Cmdline   string      `yaml:"cmdline"`
+}
+
+type rawMatch struct {
+	MAC       list `yaml:"mac"`
+	UUID      list `yaml:"uuid"`
+	Serial    list `yaml:"serial"`
+	Board     list `yaml:"board"`
+	Arch      list `yaml:"arch"`
+	Interface list `yaml:"interface"`
+	Circuit   list `yaml:"circuit"`
+}
+
+type rawDisk struct {
+	Serial    string `yaml:"serial"`
+	WWN       string `yaml:"wwn"`
+	Model     string `yaml:"model"`
+	Min       string `yaml:"min"`
+	Max       string `yaml:"max"`
+	Overwrite bool   `yaml:"overwrite"`
+}
+
+type rawTransfer struct {
+	Order   list   `yaml:"order"`
+	TFTPMax string `yaml:"tftp_max"`
+}

@@ -1,0 +1,179 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A list is written as one value or as several in brackets.
+type list []string
+
+// UnmarshalYAML takes a scalar as a list of one.
+func (l *list) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode {
+		*l = list{n.Value}
+		return nil
+	}
+	return n.Decode((*[]string)(l))
+}
+
+// byBoard is one value for every board, under "", or a map from board to value.
+type byBoard map[string]string
+
+// UnmarshalYAML takes a scalar as the value for every board.
+func (b *byBoard) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode {
+		*b = byBoard{"": n.Value}
+		return nil
+	}
+	return n.Decode((*map[string]string)(b))
+}
+
+// decode reads text into r. Every key that r does not have is an error that
+// tells the line and the keys that would be right there.
+func decode(text []byte, r *raw) (*yaml.Node, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, err
+	}
+	if len(doc.Content) == 0 {
+		return &doc, nil
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("line %d: want keys and values, such as `root: /srv/boot`", root.Line)
+	}
+	if err := known(root, reflect.TypeFor[raw](), ""); err != nil {
+		return nil, err
+	}
+	return root, root.Decode(r)
+}
+
+// known walks a node beside the type it will be decoded into. The library's
+// own strictness ends at types that decode themselves, and names Go types.
+func known(n *yaml.Node, t reflect.Type, path string) error {
+	if n.Kind == yaml.AliasNode {
+		return known(n.Alias, t, path)
+	}
+	if want := wanted(n.Kind, t); want != "" && n.Tag != "!!null" {
+		return fmt.Errorf("line %d: %s: want %s", n.Line, path, want)
+	}
+	switch {
+	case t.Kind() == reflect.Slice && n.Kind == yaml.SequenceNode:
+		for i, item := range n.Content {
+			if err := known(item, t.Elem(), path+"["+strconv.Itoa(i)+"]"); err != nil {
+				return err
+			}
+		}
+	case t.Kind() == reflect.Map && n.Kind == yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if err := known(n.Content[i+1], t.Elem(), join(path, n.Content[i].Value)); err != nil {
+				return err
+			}
+		}
+	case t.Kind() == reflect.Struct && n.Kind == yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			field, names := fieldOf(t, key.Value)
+			if field == nil {
+				return fmt.Errorf("line %d: %s: unknown key%s; known here: %s", key.Line, join(path, key.Value), hint(path, key.Value), strings.Join(names, ", "))
+			}
+			if err := known(n.Content[i+1], field, join(path, key.Value)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// wanted says what a value of type t looks like, where kind is something else.
+func wanted(kind yaml.Kind, t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[list]():
+		if kind == yaml.MappingNode {
+			return "one value, or several in brackets"
+		}
+	case t == reflect.TypeFor[byBoard]():
+		if kind == yaml.SequenceNode {
+			return "one value, or a map from board to value"
+		}
+	case t.Kind() == reflect.Slice:
+		if kind != yaml.SequenceNode {
+			return "a list"
+		}
+	case t.Kind() == reflect.Struct || t.Kind() == reflect.Map:
+		if kind != yaml.MappingNode {
+			return "keys and values"
+		}
+	default:
+		if kind != yaml.ScalarNode {
+			return "one value"
+		}
+	}
+	return ""
+}
+
+// hint names the right place of a key that people look for elsewhere.
+func hint(path, key string) string {
+	if strings.HasPrefix(path, "profiles[") && slices.Contains([]string{"overwrite", "min", "max", "wwn", "model"}, key) {
+		return ", it belongs under disk"
+	}
+	return ""
+}
+
+func fieldOf(t reflect.Type, key string) (reflect.Type, []string) {
+	var names []string
+	for i := range t.NumField() {
+		name := t.Field(i).Tag.Get("yaml")
+		if name == key {
+			return t.Field(i).Type, nil
+		}
+		names = append(names, name)
+	}
+	return nil, names
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// lineOf finds the line of a path such as dhcp.hosts[2].mac, or of the nearest
+// thing above it that is written; 0 where there is no file.
+func lineOf(n *yaml.Node, path string) int {
+	if n == nil {
+		return 0
+	}
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	step := strings.TrimPrefix(path, ".")
+	if step == "" {
+		return n.Line
+	}
+	if n.Kind == yaml.SequenceNode && step[0] == '[' {
+		number, rest, _ := strings.Cut(step[1:], "]")
+		if i, err := strconv.Atoi(number); err == nil && i < len(n.Content) {
+			return lineOf(n.Content[i], rest)
+		}
+	}
+	if n.Kind == yaml.MappingNode {
+		end := strings.IndexAny(step, ".[")
+		if end < 0 {
+			end = len(step)
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == step[:end] {
+				return lineOf(n.Content[i+1], step[end:])
+			}
+		}
+	}
+	return n.Line
+}
