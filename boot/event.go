@@ -34,6 +34,8 @@ const (
 	KindServe Kind = "serve" // a file went out, or did not
 	KindPlan  Kind = "plan"  // a plan was made
 	KindAsked Kind = "asked" // a person asked for something
+
+	KindRefused Kind = "refused" // a report came with a wrong token, or none
 )
 
 // What a device reports.

@@ -1,0 +1,193 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+)
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func TestAddNumbersAndKeeps(t *testing.T) {
+	j := New(quiet(), 3)
+	for i := range 5 {
+		ev := j.Add(boot.Event{Kind: boot.KindDHCP, Machine: "m", Seq: 99, Text: fmt.Sprint(i)})
+		if ev.Seq != uint64(i+1) {
+			t.Errorf("event %d got seq %d", i, ev.Seq)
+		}
+		if age := time.Since(ev.Time); age < 0 || age > time.Minute {
+			t.Errorf("event %d got time %v", i, ev.Time)
+		}
+	}
+	if got := texts(j.Since(0)); got != "2 3 4" {
+		t.Errorf("Since(0) = %s, want the last three", got)
+	}
+	if got := texts(j.Since(4)); got != "4" {
+		t.Errorf("Since(4) = %s", got)
+	}
+	if got := j.Since(5); got != nil {
+		t.Errorf("Since(5) = %v, want none", got)
+	}
+	if got := texts(j.Machine("m")); got != "0 1 2 3 4" {
+		t.Errorf("Machine(m) = %s, want all five though three are kept overall", got)
+	}
+	if got := j.Machine("n"); got != nil {
+		t.Errorf("Machine(n) = %v", got)
+	}
+}
+
+func texts(events []boot.Event) string {
+	var s []string
+	for _, ev := range events {
+		s = append(s, ev.Text)
+	}
+	return strings.Join(s, " ")
+}
+
+func TestStrangersCannotPushOutAStory(t *testing.T) {
+	j := New(quiet(), 100)
+	j.Add(boot.Event{Machine: "ours", Kind: boot.KindStart, Text: "began"})
+	for i := range 10 * maxStories {
+		j.Add(boot.Event{Machine: "chatty", Kind: boot.KindDHCP})
+		j.Add(boot.Event{Machine: fmt.Sprint("made up ", i), Kind: boot.KindDHCP})
+	}
+	if got := texts(j.Machine("ours")); got != "began" {
+		t.Errorf("the machine's story is %q", got)
+	}
+	if n := len(j.Machine("chatty")); n != maxStory {
+		t.Errorf("chatty has %d events, want %d", n, maxStory)
+	}
+	if len(j.stories) != maxStories || j.heard.Len()+j.told.Len() != maxStories {
+		t.Errorf("%d stories, %d + %d listed, want %d", len(j.stories), j.heard.Len(), j.told.Len(), maxStories)
+	}
+}
+
+func TestMachinesThatSpokeLeaveRoomForNewOnes(t *testing.T) {
+	j := New(quiet(), 1)
+	for i := range 3 * maxStories {
+		j.Add(boot.Event{Machine: fmt.Sprint("told ", i), Kind: boot.KindStart})
+	}
+	j.Add(boot.Event{Machine: "new", Kind: boot.KindDHCP, Text: "first"})
+	j.Add(boot.Event{Machine: "other", Kind: boot.KindDHCP})
+	if got := texts(j.Machine("new")); got != "first" {
+		t.Errorf("the newcomer's story is %q", got)
+	}
+	if len(j.stories) != maxStories {
+		t.Errorf("%d stories, want %d", len(j.stories), maxStories)
+	}
+}
+
+func TestProgressIsOneEventOfAStory(t *testing.T) {
+	j := New(quiet(), 10000)
+	j.Add(boot.Event{Machine: "m", Kind: boot.KindPull, Text: "a"})
+	for i := range 3 * maxStory {
+		j.Add(boot.Event{Machine: "m", Kind: boot.KindWrite, Text: fmt.Sprint(i)})
+	}
+	j.Add(boot.Event{Machine: "m", Kind: boot.KindVerify, Text: "b"})
+	j.Add(boot.Event{Machine: "m", Kind: boot.KindWrite, Text: "c"})
+	j.Add(boot.Event{Machine: "m", Kind: boot.KindWrite, Boot: "next", Text: "d"})
+	if got, want := texts(j.Machine("m")), fmt.Sprintf("a %d b c d", 3*maxStory-1); got != want {
+		t.Errorf("story is %q, want %q", got, want)
+	}
+	if n := len(j.Since(0)); n != 3*maxStory+4 {
+		t.Errorf("%d events overall, want every one", n)
+	}
+}
+
+func TestSubscribe(t *testing.T) {
+	j := New(quiet(), 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	fast, slow := j.Subscribe(ctx), j.Subscribe(ctx)
+	const n = 3 * maxBehind
+	for i := range n {
+		j.Add(boot.Event{Kind: boot.KindDHCP})
+		if ev := <-fast; ev.Seq != uint64(i+1) {
+			t.Fatalf("fast reader got %d, want %d", ev.Seq, i+1)
+		}
+	}
+	if ev := <-slow; ev.Seq != n-maxBehind+1 {
+		t.Errorf("slow reader's first is %d, want the oldest of the last %d", ev.Seq, maxBehind)
+	}
+	cancel()
+	deadline := time.After(5 * time.Second)
+	for {
+		select {
+		case _, ok := <-fast:
+			if ok {
+				continue
+			}
+		case <-deadline:
+			t.Fatal("channel was not closed when ctx ended")
+		}
+		break
+	}
+	j.Add(boot.Event{}) // after a channel was closed
+}
+
+func TestConcurrentAdd(t *testing.T) {
+	var log bytes.Buffer
+	j := New(slog.New(slog.NewJSONHandler(&log, nil)), 1000)
+	sub := j.Subscribe(t.Context())
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				j.Add(boot.Event{Machine: "m", Kind: boot.KindDHCP})
+				j.Since(0)
+				j.Machine("m")
+			}
+		})
+	}
+	wg.Wait()
+	for i := range 200 {
+		if ev := <-sub; ev.Seq != uint64(i+1) {
+			t.Fatalf("subscriber got %d, want %d", ev.Seq, i+1)
+		}
+		line, _ := log.ReadBytes('\n')
+		if ev, ok := ParseLine(line); !ok || ev.Seq != uint64(i+1) {
+			t.Fatalf("line %d of the log is %s", i+1, line)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	ev := func(kinds ...boot.Kind) (events []boot.Event) {
+		for _, k := range kinds {
+			events = append(events, boot.Event{Kind: k, Boot: "b", Text: "why", File: "lab.raw.zst", Bytes: 37, Total: 100})
+		}
+		return events
+	}
+	for _, tt := range []struct {
+		events []boot.Event
+		want   string
+	}{
+		{nil, ""},
+		{ev(boot.KindRefused), ""},
+		{ev(boot.KindDHCP, boot.KindServe), "asking for its firmware"},
+		{ev(boot.KindDHCP, boot.KindServe, boot.KindPlan), "was told what to do"},
+		{ev(boot.KindDHCP, boot.KindStart, boot.KindWaiting), "waiting"},
+		{ev(boot.KindStart, boot.KindPull), "pulling lab.raw.zst"},
+		{ev(boot.KindStart, boot.KindWrite, boot.KindServe), "flashing 37 %"},
+		{ev(boot.KindWrite, boot.KindDone), "done"},
+		{ev(boot.KindWrite, boot.KindDone, boot.KindHandover), "done"},
+		{ev(boot.KindWrite, boot.KindFailed, boot.KindHandover), "failed: why"},
+		{ev(boot.KindStart, boot.KindPull, boot.KindHandover), "handed over: why"},
+		{ev(boot.KindWrite, boot.KindRetry), "trying again: why"},
+		{ev(boot.KindDone, boot.KindHandover, boot.KindDHCP, boot.KindServe), "done"},
+		{ev(boot.KindDone, boot.KindAsked, boot.KindDHCP), "asking for its firmware"},
+		{ev(boot.KindDone, boot.KindAsked), "asked: why"},
+		{ev(boot.KindStart, boot.KindWrite, boot.KindDHCP, boot.KindServe), "asking for its firmware"},
+		{ev(boot.KindDone, boot.KindDHCP, boot.KindStart, boot.KindLocal), "booting from its disk"},
+	} {
+		if got := Status(tt.events); got != tt.want {
+			t.Errorf("status of %v is %q, want %q", tt.events, got, tt.want)
+		}
+	}
+}

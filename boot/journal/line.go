@@ -1,0 +1,117 @@
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/bootlace/bootlace/boot"
+)
+
+// What the strings of an event hold at most, in bytes. Longer ones are cut.
+const (
+	maxText = 512
+	maxWord = 128 // identifiers and digests: a SHA-256 is 64
+)
+
+// clean makes strings that a device may have chosen fit for one line of a log
+// or a terminal.
+func clean(ev boot.Event) boot.Event {
+	ev.Text = printable(ev.Text, maxText)
+	ev.File = printable(ev.File, maxText)
+	for _, s := range []*string{&ev.Machine, &ev.Boot, &ev.Job, &ev.Proto, &ev.Disk, &ev.Image, &ev.Digest, &ev.Session} {
+		*s = printable(*s, maxWord)
+	}
+	ev.Kind = boot.Kind(printable(string(ev.Kind), maxWord))
+	return ev
+}
+
+// printable replaces what does not print, among it the escapes that would
+// command a terminal, and cuts s to at most n bytes between two characters.
+func printable(s string, n int) string {
+	if len(s) > n {
+		for n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:n]
+	}
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?' // one byte, so that s does not grow
+		}
+		return r
+	}, s)
+}
+
+// level says how loud an event is. Progress is for who follows the API, and
+// for logs that show debug messages.
+func level(k boot.Kind) slog.Level {
+	switch k {
+	case boot.KindFailed:
+		return slog.LevelError
+	case boot.KindRetry, boot.KindRefused:
+		return slog.LevelWarn
+	case boot.KindWrite:
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// write logs an event: its text is the message, the fields that are set are
+// attributes under the keys of its JSON form, and event=true marks the line.
+func write(log *slog.Logger, ev boot.Event) {
+	h, ctx, lv := log.Handler(), context.Background(), level(ev.Kind)
+	if !h.Enabled(ctx, lv) {
+		return
+	}
+	// A record of our own, since the line carries the time of the event.
+	r := slog.NewRecord(ev.Time, lv, ev.Text, 0)
+	r.AddAttrs(slog.Bool("event", true), slog.Uint64("seq", ev.Seq), slog.String("kind", string(ev.Kind)))
+	for _, a := range []slog.Attr{
+		slog.String("machine", ev.Machine),
+		slog.String("boot", ev.Boot),
+		slog.String("job", ev.Job),
+		slog.String("proto", ev.Proto),
+		slog.String("file", ev.File),
+		slog.String("disk", ev.Disk),
+		slog.String("image", ev.Image),
+		slog.String("digest", ev.Digest),
+		slog.String("session", ev.Session),
+	} {
+		if a.Value.String() != "" {
+			r.AddAttrs(a)
+		}
+	}
+	if ev.MAC != (boot.MAC{}) {
+		r.AddAttrs(slog.String("mac", ev.MAC.String()))
+	}
+	for _, a := range []slog.Attr{slog.Int64("bytes", ev.Bytes), slog.Int64("total", ev.Total)} {
+		if a.Value.Int64() != 0 {
+			r.AddAttrs(a)
+		}
+	}
+	for _, a := range []slog.Attr{slog.Duration("took", ev.Took), slog.Duration("uptime", ev.Uptime)} {
+		if a.Value.Duration() != 0 {
+			r.AddAttrs(a)
+		}
+	}
+	h.Handle(ctx, r)
+}
+
+// ParseLine reads an event back from a line of the log as slog's JSONHandler
+// writes it. It reports false where the line is something else.
+func ParseLine(line []byte) (boot.Event, bool) {
+	var l struct {
+		boot.Event
+		Mark bool   `json:"event"`
+		Msg  string `json:"msg"`
+	}
+	if json.Unmarshal(line, &l) != nil || !l.Mark {
+		return boot.Event{}, false
+	}
+	l.Event.Text = l.Msg
+	return l.Event, true
+}
