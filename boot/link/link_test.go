@@ -1,0 +1,77 @@
+package link
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/bootlace/bootlace/boot/nettest"
+)
+
+func TestLinkFindsCarrierAndTakesAddresses(t *testing.T) {
+	a, b := nettest.Pair(t, "", "10.2.0.1/24")
+	setB := func(up bool) {
+		b.Do(t, func() {
+			l, err := netlink.LinkByName("eth0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := netlink.LinkSetDown
+			if up {
+				f = netlink.LinkSetUp
+			}
+			if err := f(l); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	log := slog.New(slog.DiscardHandler)
+	setB(false)
+	a.Do(t, func() {
+		if links, err := Links(""); err != nil || len(links) != 0 {
+			t.Errorf("Links: %v, %v; want no hardware in a namespace", links, err)
+		}
+		links, err := Links("eth0")
+		if err != nil || len(links) != 1 || links[0].Carrier || !links[0].Up {
+			t.Fatalf("Links(eth0) = %+v, %v; want one that is up without carrier", links, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*carrierPoll)
+		defer cancel()
+		if _, err := Carrier(ctx, log, "eth0"); err == nil {
+			t.Error("Carrier found one where the far end is down")
+		}
+	})
+	setB(true)
+	a.Do(t, func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		links, err := Carrier(ctx, log, "eth0")
+		if err != nil || len(links) != 1 {
+			t.Fatalf("Carrier = %v, %v", links, err)
+		}
+		l := links[0]
+		// The second is of the same subnet, as after a lease that changed.
+		for _, cidr := range []string{"10.2.0.7/24", "10.2.0.8/24", "10.2.0.8/24", "10.2.0.9/16"} {
+			want := netip.MustParsePrefix(cidr)
+			if err := l.SetAddr(want); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := l.Addrs(); err != nil || !slices.Equal(got, []netip.Prefix{want}) {
+				t.Errorf("after SetAddr(%s): %v, %v", cidr, got, err)
+			}
+		}
+		for range 2 {
+			if err := l.SetRoute(netip.MustParseAddr("10.2.0.1")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.SetRoute(netip.MustParseAddr("192.0.2.1")); err == nil {
+			t.Error("SetRoute took a gateway outside every subnet")
+		}
+	})
+}
