@@ -4,9 +4,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/images/firmware"
 )
 
 func boards(_ context.Context, args []string) error {
@@ -14,19 +17,89 @@ func boards(_ context.Context, args []string) error {
 		return fmt.Errorf("%w: boards takes no arguments", errUsage)
 	}
 	for _, b := range board.Boards {
-		fmt.Fprintf(os.Stdout, "%s  %s\n", b.Name, b.Doc)
+		fmt.Printf("%-16s %s\n", b.Name, b.Doc)
 	}
 	return nil
 }
 
 func build(ctx context.Context, args []string) error {
+	cache, err := firmware.CacheDir()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	packages := &firmware.Packages{Log: log}
+	opt := firmware.Options{Packages: packages, Log: log}
+
 	fs := flag.NewFlagSet("build", flag.ContinueOnError)
-	_, err := parse(fs, args)
-	return err
+	fs.StringVar(&opt.Dir, "o", "", "root `DIR` to serve; firmware goes to DIR/firmware/BOARD/")
+	fs.StringVar(&opt.Kernel, "kernel", "", "kernel image `FILE` instead of Debian's")
+	fs.StringVar(&opt.Modules, "modules", "", "`DIR` with the modules of --kernel; without it no modules are loaded")
+	fs.StringVar(&opt.Source, "source", ".", "`DIR` with Bootlace's source")
+	fs.StringVar(&packages.Dir, "cache", cache, "`DIR` where Debian's packages are kept")
+	fs.BoolVar(&packages.Update, "update", false, "take the newest packages, not those in the cache")
+	names, err := parse(fs, args)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(names) == 0:
+		return fmt.Errorf("%w: which board? one of %s", errUsage, boardNames())
+	case opt.Dir == "":
+		return fmt.Errorf("%w: -o DIR is missing", errUsage)
+	case opt.Modules != "" && opt.Kernel == "":
+		return fmt.Errorf("%w: --modules are those of a --kernel", errUsage)
+	case opt.Kernel != "" && len(names) > 1:
+		return fmt.Errorf("%w: --kernel is for one board", errUsage)
+	}
+	wanted := make([]*board.Board, len(names))
+	for i, name := range names {
+		b, ok := board.ByName(name)
+		if !ok {
+			return fmt.Errorf("%w: no board %q; one of %s", errUsage, name, boardNames())
+		}
+		wanted[i] = b
+	}
+	for _, b := range wanted {
+		s, err := firmware.Build(ctx, b, opt)
+		if err != nil {
+			return err
+		}
+		log.Info("built", "board", b.Name, "dir", s.Dir, "kernel", s.Release, "agent", s.Agent,
+			"modules", s.Modules, "cpio", s.Archive, "initramfs", s.Initramfs, "uki", s.UKI)
+	}
+	return nil
 }
 
 func binary(ctx context.Context, args []string) error {
+	var output, arch, source, version string
 	fs := flag.NewFlagSet("binary", flag.ContinueOnError)
-	_, err := parse(fs, args)
-	return err
+	fs.StringVar(&output, "o", "", "output `FILE`")
+	fs.StringVar(&arch, "arch", "amd64", "`GOARCH`: amd64, arm64, arm (v7) or another of Go's")
+	fs.StringVar(&source, "source", ".", "`DIR` with Bootlace's source")
+	fs.StringVar(&version, "version", "", "what the binary calls itself instead of git's description")
+	rest, err := parse(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 0 || output == "" {
+		return fmt.Errorf("%w: -o FILE and flags, nothing else", errUsage)
+	}
+	src, err := firmware.OpenSource(ctx, source)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if version != "" {
+		src.Version = version
+	}
+	return src.GoBuild(ctx, firmware.AgentPackage, arch, output)
+}
+
+func boardNames() string {
+	var names []string
+	for _, b := range board.Boards {
+		names = append(names, b.Name)
+	}
+	return strings.Join(names, ", ")
 }

@@ -1,0 +1,196 @@
+// Package firmware makes what Bootlace boots machines with: a Debian kernel,
+// an initramfs with the agent and the modules a board needs, and both as one
+// EFI program. The same source, toolchain and packages give the same bytes.
+package firmware
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/bootlace/bootlace/board"
+)
+
+// Options say where firmware is made from and where it goes.
+type Options struct {
+	Dir      string // a root to serve; files go to Dir/firmware/<board>/
+	Source   string // folder in Bootlace's source tree
+	Agent    string // Go package in it that becomes /init; AgentPackage unless given
+	Kernel   string // one's own kernel image instead of Debian's, with
+	Modules  string // the folder of its modules; "": it has what it needs built in
+	Packages *Packages
+	Log      *slog.Logger
+}
+
+// A Result is one board's firmware, sizes in bytes.
+type Result struct {
+	Dir     string // where the files are
+	Release string // of the kernel, as `uname -r` has it
+
+	Kernel, Agent, UKI int
+	Modules            int // all of them together
+	Archive, Initramfs int // before compression and behind it
+}
+
+// builder makes the firmware of one board.
+type builder struct {
+	Options
+	arch   string // Debian's name
+	record record
+}
+
+// Build makes the firmware of a board.
+func Build(ctx context.Context, bd *board.Board, opt Options) (Result, error) {
+	if opt.Agent == "" {
+		opt.Agent = AgentPackage
+	}
+	arch, ok := arches[bd.Arch]
+	if !ok {
+		return Result{}, fmt.Errorf("build %s: no architecture %s", bd.Name, bd.Arch)
+	}
+	b := &builder{Options: opt, arch: arch.deb}
+	r, err := b.build(ctx, bd)
+	if err != nil {
+		return Result{}, fmt.Errorf("build %s: %w", bd.Name, err)
+	}
+	return r, nil
+}
+
+func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err error) {
+	agent, version, err := b.agent(ctx, bd.Arch)
+	if err != nil {
+		return r, err
+	}
+	kernel, err := b.kernel(ctx, bd)
+	if err != nil {
+		return r, err
+	}
+	stub, err := b.stub(ctx, bd)
+	if err != nil {
+		return r, err
+	}
+	cmdline := bd.CommandLine()
+	raw, err := archive(agent, bd.Name, kernel.modules)
+	if err != nil {
+		return r, err
+	}
+	initramfs, err := compress(raw)
+	if err != nil {
+		return r, err
+	}
+	uki, err := uki(stub, kernel.image, initramfs, cmdline, osRelease(version, bd.Name))
+	if err != nil {
+		return r, fmt.Errorf("make %s: %w", board.UKI, err)
+	}
+
+	b.record.add("board %s", bd.Name)
+	b.record.add("cmdline %s", cmdline)
+	b.record.add("kernel %s", kernel.release)
+	b.record.add("input initramfs.cpio %d sha256:%s", len(raw), sum(raw))
+	for _, m := range kernel.modules {
+		b.record.add("input module %s %d sha256:%s", m.Name, len(m.Data), sum(m.Data))
+		r.Modules += len(m.Data)
+	}
+	r.Kernel, r.Agent, r.UKI = len(kernel.image), len(agent), len(uki)
+	r.Archive, r.Initramfs = len(raw), len(initramfs)
+	r.Release = kernel.release
+	r.Dir = filepath.Join(b.Dir, filepath.FromSlash(bd.File("")))
+	return r, b.write(r.Dir, []file{
+		{board.Kernel, kernel.image},
+		{board.Initramfs, initramfs},
+		{board.UKI, uki},
+	})
+}
+
+// agent builds the program of the initramfs and records what it is made of.
+func (b *builder) agent(ctx context.Context, goarch string) (agent []byte, version string, err error) {
+	src, err := OpenSource(ctx, b.Source)
+	if err != nil {
+		return nil, "", err
+	}
+	defer src.Close()
+	dir, err := os.MkdirTemp("", "bootlace-agent-")
+	if err != nil {
+		return nil, "", err
+	}
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, "bootlace")
+	if err := src.GoBuild(ctx, b.Agent, goarch, name); err != nil {
+		return nil, "", err
+	}
+	if agent, err = os.ReadFile(name); err != nil {
+		return nil, "", err
+	}
+	toolchain, err := src.GoVersion(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	b.record.add("go %s", toolchain)
+	b.record.add("version %s", src.Version)
+	b.record.add("commit %s", src.Commit)
+	b.record.add("input agent %s %d sha256:%s", b.Agent, len(agent), sum(agent))
+	for _, name := range []string{"go.mod", "go.sum"} { // the versions of every library
+		digest, err := fileSum(filepath.Join(src.dir, name))
+		if err != nil {
+			return nil, "", fmt.Errorf("read %s: %w", name, err)
+		}
+		b.record.add("input %s sha256:%s", name, digest)
+	}
+	return agent, src.Version, nil
+}
+
+func (b *builder) kernel(ctx context.Context, bd *board.Board) (*kernel, error) {
+	if b.Kernel == "" {
+		return b.debianKernel(ctx, bd)
+	}
+	k, err := openKernel(b.Kernel, b.Modules, bd.Modules)
+	if err != nil {
+		return nil, err
+	}
+	b.record.add("input kernel %d sha256:%s", len(k.image), sum(k.image))
+	return k, nil
+}
+
+func osRelease(version, board string) string {
+	return fmt.Sprintf("ID=bootlace\nNAME=Bootlace\nPRETTY_NAME=\"Bootlace %s %s\"\nVERSION_ID=%s\n", version, board, version)
+}
+
+// A file is one output.
+type file struct {
+	name string
+	data []byte
+}
+
+// write puts the outputs into dir, each in one step, and BUILD last.
+func (b *builder) write(dir string, files []file) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, f := range files {
+		b.record.add("output %s %d sha256:%s", f.name, len(f.data), sum(f.data))
+	}
+	for _, f := range append(files, file{board.Build, b.record.text()}) {
+		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {
+			return fmt.Errorf("write %s: %w", f.name, err)
+		}
+	}
+	return nil
+}
+
+// A record is the BUILD file: a line for everything that went in and came out,
+// without dates, host names or paths.
+type record []string
+
+func (r *record) add(format string, args ...any) {
+	*r = append(*r, fmt.Sprintf(format, args...))
+}
+
+func (r record) text() []byte {
+	lines := slices.Clone(r)
+	slices.Sort(lines)
+	return []byte(strings.Join(lines, "\n") + "\n")
+}

@@ -1,0 +1,273 @@
+package firmware
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/klauspost/compress/zstd"
+	"github.com/u-root/mkuimage/cpio"
+)
+
+// testAgent stands in for the agent: it tells what it found, and ends.
+const testAgent = "./images/firmware/testdata/init"
+
+// testPackages uses the cache that mkboot uses, and fills it.
+func testPackages(t *testing.T) *Packages {
+	t.Helper()
+	nettest.Need(t, "dpkg-deb")
+	dir, err := CacheDir()
+	if err != nil {
+		nettest.Skip(t, err.Error())
+	}
+	p := &Packages{Dir: dir, Log: slog.New(slog.DiscardHandler)}
+	for _, b := range board.Boards {
+		for _, name := range []string{b.Kernel, stubPackage} {
+			if _, err := p.Get(t.Context(), arches[b.Arch].deb, name); err != nil {
+				nettest.Skip(t, err.Error())
+			}
+		}
+	}
+	return p
+}
+
+// buildTest builds a board's firmware with the test's agent.
+func buildTest(t *testing.T, b *board.Board) (Result, Options) {
+	t.Helper()
+	opt := Options{Dir: t.TempDir(), Source: ".", Agent: testAgent, Packages: testPackages(t), Log: slog.New(slog.DiscardHandler)}
+	r, err := Build(t.Context(), b, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, opt
+}
+
+func TestBuild(t *testing.T) {
+	for _, b := range board.Boards {
+		t.Run(b.Name, func(t *testing.T) {
+			r, opt := buildTest(t, b)
+			if want := filepath.Join(opt.Dir, "firmware", b.Name); r.Dir != want {
+				t.Errorf("files are in %s, want %s", r.Dir, want)
+			}
+			record := readFile(t, r.Dir, board.Build)
+			if bytes.Contains(record, []byte(opt.Dir)) || bytes.Contains(record, []byte(os.TempDir())) {
+				t.Errorf("BUILD holds a path of this machine:\n%s", record)
+			}
+			lines := strings.Split(strings.TrimSpace(string(record)), "\n")
+			if !slices.IsSorted(lines) {
+				t.Errorf("BUILD is not sorted:\n%s", record)
+			}
+			for _, want := range []string{
+				`commit [0-9a-f]{40}`, `go go1\..+`, `kernel ` + regexp.QuoteMeta(r.Release),
+				`input package linux-image-\S+ \S+ \S+ sha256:[0-9a-f]{64}`,
+				`input package systemd-boot-efi \S+ \S+ sha256:[0-9a-f]{64}`,
+				`input go\.sum sha256:[0-9a-f]{64}`,
+				`input module virtio_net\.ko \d+ sha256:[0-9a-f]{64}`,
+			} {
+				if !regexp.MustCompile(`(?m)^` + want + `$`).Match(record) {
+					t.Errorf("BUILD has no line %s:\n%s", want, record)
+				}
+			}
+			for _, name := range []string{board.Kernel, board.Initramfs, board.UKI} {
+				data := readFile(t, r.Dir, name)
+				if want := fmt.Sprintf("output %s %d sha256:%s", name, len(data), sum(data)); !slices.Contains(lines, want) {
+					t.Errorf("BUILD has no line %s:\n%s", want, record)
+				}
+				if fi, err := os.Stat(filepath.Join(r.Dir, name)); err != nil || fi.Mode().Perm() != 0o644 {
+					t.Errorf("%s: mode %v, %v", name, fi.Mode(), err)
+				}
+			}
+			if left, _ := filepath.Glob(filepath.Join(r.Dir, ".*")); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+			t.Logf("%+v", r)
+		})
+	}
+}
+
+// The archive is read back as the kernel would: modules are there in an order
+// that loads, names and modes are right, and nothing tells where or when it
+// was made.
+func TestArchive(t *testing.T) {
+	modules := []module{{Name: "b.ko", Data: []byte("B")}, {Name: "a.ko", Data: []byte("A")}}
+	raw, err := archive([]byte("agent"), "some-board", modules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := archive([]byte("agent"), "some-board", modules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(raw, again) {
+		t.Error("made twice, it differs")
+	}
+	packed, err := compress(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderMaxWindow(window))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	unpacked, err := io.ReadAll(z)
+	if err != nil || !bytes.Equal(unpacked, raw) {
+		t.Fatalf("decompressed %d of %d bytes: %v", len(unpacked), len(raw), err)
+	}
+
+	got, err := cpio.ArchiveFromReader(cpio.Newc.Reader(bytes.NewReader(unpacked)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{".": true}
+	for _, name := range got.Order {
+		r := got.Files[name]
+		if !seen[filepath.Dir(name)] {
+			t.Errorf("%s stands before its folder: the kernel would drop it", name)
+		}
+		seen[name] = true
+		if r.UID != 0 || r.GID != 0 || r.MTime != 0 || r.Ino != 0 || r.Major != 0 || r.Minor != 0 {
+			t.Errorf("%s tells of the machine it was made on: %v", name, r.Info)
+		}
+	}
+	for name, want := range map[string]struct {
+		mode    uint64
+		content string
+	}{
+		"bin/bootlace":         {cpio.S_IFREG | 0o755, "agent"},
+		"init":                 {cpio.S_IFLNK | 0o777, "bin/bootlace"},
+		"etc/bootlace/board":   {cpio.S_IFREG | 0o644, "some-board\n"},
+		"etc/bootlace/modules": {cpio.S_IFREG | 0o644, "/lib/modules/b.ko\n/lib/modules/a.ko\n"},
+		"lib/modules/a.ko":     {cpio.S_IFREG | 0o644, "A"},
+		"lib/modules/b.ko":     {cpio.S_IFREG | 0o644, "B"},
+		"tmp":                  {cpio.S_IFDIR | 0o1777, ""},
+		"proc":                 {cpio.S_IFDIR | 0o755, ""},
+	} {
+		r, ok := got.Get(name)
+		if !ok {
+			t.Errorf("no %s", name)
+			continue
+		}
+		content, err := io.ReadAll(io.NewSectionReader(r, 0, int64(r.FileSize)))
+		if r.Mode != want.mode || string(content) != want.content || err != nil {
+			t.Errorf("%s: mode %o %q (%v), want %o %q", name, r.Mode, content, err, want.mode, want.content)
+		}
+	}
+	for name, minor := range map[string]uint64{"dev/console": 1, "dev/null": 3, "dev/kmsg": 11} {
+		if r, ok := got.Get(name); !ok || r.Mode&cpio.S_IFMT != cpio.S_IFCHR || r.Rminor != minor {
+			t.Errorf("%s: %v", name, r.Info)
+		}
+	}
+}
+
+// The first window of an archive larger than one must not raise what the
+// kernel has to set aside.
+func TestCompressWindow(t *testing.T) {
+	packed, err := compress(make([]byte, 3*window))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var h zstd.Header
+	if err := h.Decode(packed); err != nil {
+		t.Fatal(err)
+	}
+	if h.SingleSegment || h.WindowSize > window {
+		t.Errorf("window of %d bytes, single segment %v", h.WindowSize, h.SingleSegment)
+	}
+}
+
+// Two checkouts in different places, one with things lying about and another
+// environment, give the same bytes.
+func TestReproducible(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds twice")
+	}
+	packages := testPackages(t)
+	nettest.Need(t, "git")
+	bd := board.Boards[0]
+	clean, littered := clone(t), filepath.Join(clone(t))
+	for name, text := range map[string]string{
+		"images/firmware/testdata/init/stray.go": "package main\n\nfunc init() { println(`stray`) }\n",
+		"images/firmware/stray.o":                "\x7fELF",
+		"go.work":                                "go 1.26\n",
+	} {
+		if err := os.WriteFile(filepath.Join(littered, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("GOFLAGS", "")
+	first := buildIn(t, clean, bd, packages)
+	t.Setenv("GOAMD64", "v3")
+	t.Setenv("GOENV", goEnvFile(t, "GOFLAGS=-tags=stray\n"))
+	second := buildIn(t, littered, bd, packages)
+	for _, name := range []string{board.Kernel, board.Initramfs, board.UKI, board.Build} {
+		a, b := readFile(t, first, name), readFile(t, second, name)
+		if !bytes.Equal(a, b) {
+			t.Errorf("%s differs: %d bytes %s, %d bytes %s", name, len(a), sum(a), len(b), sum(b))
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s\n%s", readFile(t, first, board.Build), readFile(t, second, board.Build))
+	}
+}
+
+func buildIn(t *testing.T, source string, bd *board.Board, packages *Packages) string {
+	t.Helper()
+	r, err := Build(t.Context(), bd, Options{Dir: t.TempDir(), Source: source, Agent: testAgent, Packages: packages, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Dir
+}
+
+func goEnvFile(t *testing.T, text string) string {
+	name := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// clone checks out what is committed of this repository.
+func clone(t *testing.T) string {
+	t.Helper()
+	root, err := moduleRoot(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "source")
+	if out, err := exec.CommandContext(t.Context(), "git", "clone", "-q", root, dir).CombinedOutput(); err != nil {
+		nettest.Skip(t, fmt.Sprintf("git clone: %v: %s", err, out))
+	}
+	return dir
+}
+
+func TestErrors(t *testing.T) {
+	opt := Options{Dir: t.TempDir(), Source: "/", Log: slog.New(slog.DiscardHandler)}
+	if _, err := Build(context.Background(), &board.Board{Name: "x", Arch: "vax"}, opt); err == nil || !strings.Contains(err.Error(), "vax") {
+		t.Errorf("unknown architecture: %v", err)
+	}
+	if _, err := Build(context.Background(), board.Boards[0], opt); err == nil || !strings.Contains(err.Error(), "go.mod") {
+		t.Errorf("no source: %v", err)
+	}
+}
+
+func readFile(t *testing.T, dir, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}

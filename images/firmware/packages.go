@@ -1,0 +1,273 @@
+package firmware
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Package is one binary package of Debian's archive, in the cache.
+type Package struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Arch    string `json:"arch"` // Debian's name for it
+	SHA256  string `json:"sha256"`
+	File    string `json:"file"` // name in the cache's packages folder
+
+	Path string `json:"-"` // of the .deb
+}
+
+// Packages fetches Debian packages into a cache. It asks apt, so that its
+// signatures, proxies and mirrors hold, but with a state of its own: neither
+// root nor the machine's package lists are needed, nothing of the machine's is
+// written to, and other architectures are as good as its own.
+//
+// What was resolved once is remembered by version and SHA-256 and then needs
+// no network, until Update. Several processes may use one cache.
+type Packages struct {
+	Dir    string // of the cache
+	Update bool   // ask for the newest version even where one is remembered
+	Log    *slog.Logger
+
+	asked map[string]Package // by this process, so that Update asks once
+}
+
+// CacheDir is where packages are kept unless someone says otherwise:
+// bootlace in $XDG_CACHE_HOME, or in ~/.cache.
+func CacheDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find a folder to cache packages in: %w", err)
+	}
+	return filepath.Join(dir, "bootlace"), nil
+}
+
+// Get returns a package of an architecture, Debian's name for it. A kernel's
+// metapackage stands for the package it depends on: linux-image-cloud-amd64
+// for linux-image-6.1.0-56-cloud-amd64.
+func (p *Packages) Get(ctx context.Context, arch, name string) (Package, error) {
+	key := arch + "/" + name
+	if pkg, ok := p.asked[key]; ok {
+		return pkg, nil
+	}
+	if !p.Update {
+		if pkg, err := p.remembered(key); err == nil {
+			return pkg, nil
+		}
+	}
+	pkg, err := p.ask(ctx, arch, name)
+	if err != nil {
+		return Package{}, fmt.Errorf("get package %s for %s: %w", name, arch, err)
+	}
+	if p.asked == nil {
+		p.asked = make(map[string]Package)
+	}
+	p.asked[key] = pkg
+	return pkg, nil
+}
+
+// remembered returns what was resolved before, when its .deb is still whole.
+func (p *Packages) remembered(key string) (Package, error) {
+	pkg, ok := p.record()[key]
+	if !ok {
+		return Package{}, fs.ErrNotExist
+	}
+	pkg.Path = filepath.Join(p.Dir, "packages", filepath.Base(pkg.File))
+	sum, err := fileSum(pkg.Path)
+	if err != nil {
+		return Package{}, err
+	}
+	if sum != pkg.SHA256 {
+		return Package{}, fmt.Errorf("%s is damaged", pkg.File)
+	}
+	return pkg, nil
+}
+
+// record reads what was resolved before; a record that cannot be read is none.
+func (p *Packages) record() map[string]Package {
+	resolved := make(map[string]Package)
+	raw, err := os.ReadFile(filepath.Join(p.Dir, "packages", "resolved.json"))
+	if err != nil || json.Unmarshal(raw, &resolved) != nil {
+		return map[string]Package{}
+	}
+	return resolved
+}
+
+// ask resolves and downloads a package while no other process does.
+func (p *Packages) ask(ctx context.Context, arch, name string) (Package, error) {
+	dir := filepath.Join(p.Dir, "packages")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return Package{}, err
+	}
+	unlock, err := lock(ctx, filepath.Join(dir, "lock"))
+	if err != nil {
+		return Package{}, err
+	}
+	defer unlock()
+	key := arch + "/" + name
+	want := name
+	if !p.Update {
+		if pkg, err := p.remembered(key); err == nil {
+			return pkg, nil // another process was first
+		}
+		// Lost or damaged in the cache: the same version again, or the bytes
+		// that are built from it change without anyone asking for that.
+		if old, ok := p.record()[key]; ok {
+			want = old.Name + "=" + old.Version
+		}
+	}
+	apt, err := newApt(filepath.Join(p.Dir, "apt", arch), arch)
+	if err != nil {
+		return Package{}, err
+	}
+	p.Log.Info("asking apt", "package", want, "arch", arch)
+	if _, err := apt.run(ctx, "", "apt-get", "update", "-qq"); err != nil {
+		return Package{}, err
+	}
+	pkg, err := apt.resolve(ctx, want)
+	if err != nil && want != name {
+		return Package{}, fmt.Errorf("%w (if that version has left the archive: --update)", err)
+	} else if err != nil {
+		return Package{}, err
+	}
+	p.Log.Info("downloading", "package", pkg.Name, "version", pkg.Version, "arch", pkg.Arch)
+	if err := apt.download(ctx, &pkg, dir); err != nil {
+		return Package{}, err
+	}
+	resolved := p.record()
+	resolved[key] = pkg
+	raw, err := json.MarshalIndent(resolved, "", "\t")
+	if err != nil {
+		return Package{}, err
+	}
+	return pkg, writeFile(filepath.Join(dir, "resolved.json"), append(raw, '\n'))
+}
+
+// lock waits until it alone holds the file. The kernel lets go of it when the
+// process ends, however it ends.
+func lock(ctx context.Context, name string) (unlock func(), err error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("lock cache: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("wait for another mkboot: %w", context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// unpack writes those regular files of a .deb below dir that want says yes to;
+// names are relative, boot/vmlinuz-6.1.
+func unpack(ctx context.Context, deb, dir string, want func(name string) bool) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
+	}
+	err = untar(root, out, want)
+	io.Copy(io.Discard, out)
+	if werr := cmd.Wait(); werr != nil {
+		err = fmt.Errorf("%w: %s", werr, bytes.TrimSpace(stderr.Bytes()))
+	}
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
+	}
+	return nil
+}
+
+func untar(root *os.Root, r io.Reader, want func(string) bool) error {
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+		if h.Typeflag != tar.TypeReg || !want(name) {
+			continue
+		}
+		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+			return err
+		}
+		f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, tr)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+}
+
+func fileSum(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func sum(data []byte) string {
+	h := sha256.Sum256(data)
+	return hex.EncodeToString(h[:])
+}
+
+// writeFile replaces a file in one step: whoever reads it has the old bytes or
+// the new ones.
+func writeFile(name string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

@@ -1,0 +1,183 @@
+package firmware
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// AgentPackage is the program that becomes /init, below the source tree.
+const AgentPackage = "./cmd/bootlace"
+
+// A Source is a tree of Bootlace's source, ready to be built: where it is a git
+// work tree, a copy of the files that git tracks, with edits that are not
+// committed but without anything that lies about.
+type Source struct {
+	Version string // git describe, -dirty with uncommitted edits; "unknown" without git
+	Commit  string // 40 hex digits; "unknown" without git
+
+	dir  string
+	copy bool
+}
+
+// OpenSource prepares the tree that dir is in. Close removes what it made.
+func OpenSource(ctx context.Context, dir string) (*Source, error) {
+	dir, err := moduleRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the source: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".git")); errors.Is(err, fs.ErrNotExist) {
+		return &Source{Version: "unknown", Commit: "unknown", dir: dir}, nil
+	}
+	s := &Source{copy: true}
+	for _, q := range []struct {
+		to   *string
+		args []string
+	}{
+		{&s.Commit, []string{"rev-parse", "HEAD"}},
+		{&s.Version, []string{"describe", "--always", "--dirty", "--abbrev=12"}},
+	} {
+		out, err := git(ctx, dir, q.args...)
+		if err != nil {
+			return nil, err
+		}
+		*q.to = strings.TrimSpace(string(out))
+	}
+	tracked, err := git(ctx, dir, "ls-files", "-z")
+	if err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp("", "bootlace-source-"); err != nil {
+		return nil, err
+	}
+	if err := copyFiles(s.dir, dir, strings.FieldsFunc(string(tracked), func(r rune) bool { return r == 0 })); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("copy the source: %w", err)
+	}
+	return s, nil
+}
+
+// Close removes the copy.
+func (s *Source) Close() error {
+	if !s.copy {
+		return nil
+	}
+	return os.RemoveAll(s.dir)
+}
+
+// GoBuild builds the program of a package of the source, static and stripped,
+// for a GOARCH. The same source and toolchain give the same bytes, whatever
+// folder, environment or `go env -w` there is: this is the only place that
+// says how the binary is built.
+func (s *Source) GoBuild(ctx context.Context, pkg, goarch, output string) error {
+	output, err := filepath.Abs(output)
+	if err != nil {
+		return err
+	}
+	env, err := s.environ(ctx, goarch)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
+		"-ldflags", "-s -w -buildid= -X main.version="+s.Version, "-o", output, pkg)
+	cmd.Dir, cmd.Env = s.dir, env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s for %s: %w\n%s", pkg, goarch, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// GoVersion is that of the toolchain that the source asks for.
+func (s *Source) GoVersion(ctx context.Context) (string, error) {
+	v, err := s.goEnv(ctx, "GOVERSION")
+	return v["GOVERSION"], err
+}
+
+// environ is this process's environment, with everything fixed that would
+// change the bytes. GOENV=off because an empty GOFLAGS does not win over
+// one set with `go env -w`; where modules come from is carried over.
+func (s *Source) environ(ctx context.Context, goarch string) ([]string, error) {
+	keep, err := s.goEnv(ctx, "GOPROXY", "GOSUMDB", "GOPRIVATE", "GONOPROXY", "GONOSUMDB",
+		"GOINSECURE", "GOMODCACHE", "GOCACHE", "GOTOOLCHAIN")
+	if err != nil {
+		return nil, err
+	}
+	env := os.Environ()
+	for k, v := range keep {
+		env = append(env, k+"="+v)
+	}
+	return append(env,
+		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off", "CGO_ENABLED=0",
+		"GOOS=linux", "GOARCH="+goarch, "GOAMD64=v1", "GOARM=7", "GOARM64=v8.0", "GORISCV64=rva20u64",
+	), nil
+}
+
+func (s *Source) goEnv(ctx context.Context, names ...string) (map[string]string, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"env", "-json"}, names...)...)
+	cmd.Dir = s.dir
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go env: %w", err)
+	}
+	var env map[string]string
+	return env, json.Unmarshal(out, &env)
+}
+
+// moduleRoot is the nearest folder with a go.mod, dir or above it.
+func moduleRoot(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(filepath.Join(d, "go.mod")); err == nil {
+			return d, nil
+		}
+		if d == filepath.Dir(d) {
+			return "", fmt.Errorf("no go.mod in %s or above", dir)
+		}
+	}
+}
+
+func git(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("git %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
+}
+
+// copyFiles copies regular files; those that were deleted but not committed are
+// left out, as are symbolic links, which Go's tools do not follow either.
+func copyFiles(to, from string, names []string) error {
+	for _, name := range names {
+		fi, err := os.Lstat(filepath.Join(from, name))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !fi.Mode().IsRegular() {
+			continue
+		} else if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(filepath.Join(from, name))
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, name)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(target, data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
