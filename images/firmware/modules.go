@@ -19,7 +19,6 @@ import (
 // A module is a kernel module as it goes into the initramfs.
 type module struct {
 	Name string // file name, without a compression's suffix: virtio_net.ko
-	Path string // where it was found, below the tree's root
 	Data []byte // the ELF object
 }
 
@@ -73,61 +72,78 @@ func (t *moduleTree) readBuiltin(name string) error {
 // closure returns the modules named and all that they need, each behind those
 // that it needs, and the release of the kernel that they are for. Modules that
 // are built in are left out.
-//
-// A soft dependency may name an alias or a module that this kernel does not
-// have; modprobe shrugs, and so do we.
 func (t *moduleTree) closure(names []string) (load []module, release string, err error) {
-	const entered, left = 1, 2
-	state := make(map[string]int)
-	var visit func(name string) error
-	visit = func(name string) error {
-		key := moduleName(name)
-		file, ok := t.files[key]
-		switch {
-		case t.builtin[key] || state[key] == left:
-			return nil
-		case !ok:
-			return fmt.Errorf("module %s: %w", name, fs.ErrNotExist)
-		case state[key] == entered:
-			return fmt.Errorf("module %s: %w", name, errCycle)
-		}
-		state[key] = entered
-		data, err := t.read(file)
-		if err != nil {
-			return fmt.Errorf("module %s: %w", name, err)
-		}
-		info, err := modinfo(data)
-		if err != nil {
-			return fmt.Errorf("module %s: %w", name, err)
-		}
-		for _, dep := range info.pre {
-			if err := visit(dep); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errCycle) {
-				return err
-			}
-		}
-		for _, dep := range info.depends {
-			if err := visit(dep); err != nil {
-				return fmt.Errorf("module %s: %w", name, err)
-			}
-		}
-		if release == "" {
-			release = info.release
-		} else if info.release != release {
-			return fmt.Errorf("module %s is for kernel %s, others for %s", name, info.release, release)
-		}
-		state[key] = left
-		load = append(load, module{Name: plain(path.Base(file)), Path: file, Data: data})
-		return nil
-	}
+	w := &walk{tree: t, state: make(map[string]int)}
 	for _, name := range names {
-		if err := visit(name); err != nil {
+		if err := w.visit(name); err != nil {
 			return nil, "", err
 		}
 	}
-	return load, release, nil
+	return w.load, w.release, nil
 }
 
+// A walk goes through the dependencies, depth first.
+type walk struct {
+	tree    *moduleTree
+	state   map[string]int // by name: entered, left
+	load    []module
+	release string
+}
+
+const entered, left = 1, 2
+
 var errCycle = errors.New("needs itself")
+
+func (w *walk) visit(name string) error {
+	key := moduleName(name)
+	if w.tree.builtin[key] || w.state[key] == left {
+		return nil
+	}
+	if w.state[key] == entered {
+		return fmt.Errorf("module %s: %w", name, errCycle)
+	}
+	w.state[key] = entered
+	if err := w.enter(key); err != nil {
+		delete(w.state, key)
+		return fmt.Errorf("module %s: %w", name, err)
+	}
+	w.state[key] = left
+	return nil
+}
+
+func (w *walk) enter(key string) error {
+	file, ok := w.tree.files[key]
+	if !ok {
+		return fs.ErrNotExist
+	}
+	data, err := w.tree.read(file)
+	if err != nil {
+		return err
+	}
+	in, err := modinfo(data)
+	if err != nil {
+		return err
+	}
+	// A soft dependency may name an alias or a module that this kernel does
+	// not have, or depend on this one; modprobe shrugs, and so do we.
+	for _, dep := range in.pre {
+		if err := w.visit(dep); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errCycle) {
+			return err
+		}
+	}
+	for _, dep := range in.depends {
+		if err := w.visit(dep); err != nil {
+			return err
+		}
+	}
+	if w.release == "" {
+		w.release = in.release
+	} else if in.release != w.release {
+		return fmt.Errorf("it is for kernel %s, others for %s", in.release, w.release)
+	}
+	w.load = append(w.load, module{Name: plain(path.Base(file)), Data: data})
+	return nil
+}
 
 func (t *moduleTree) read(name string) ([]byte, error) {
 	f, err := t.fsys.Open(name)

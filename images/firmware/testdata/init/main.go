@@ -18,6 +18,9 @@ import (
 var version = "unknown"
 
 func main() {
+	// The kernel's messages would come between ours.
+	const consoleOff = 6 // SYSLOG_ACTION_CONSOLE_OFF, syslog(2)
+	unix.Klogctl(consoleOff, nil)
 	for _, m := range []struct{ fs, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}} {
 		if err := unix.Mount(m.fs, m.dir, m.fs, 0, ""); err != nil {
 			fmt.Println("test: mount", m.dir, err)

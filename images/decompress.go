@@ -1,0 +1,226 @@
+package images
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/therootcompany/xz"
+)
+
+// What a decoder may take of the device's memory, which is 96 MiB and up.
+// zstd -19 needs 8 MiB and --long=27 all of its bound; xz -9 needs all of its.
+const (
+	maxZstdWindow = 128 << 20
+	maxXZDict     = 64 << 20
+)
+
+// A format is one way in which an image is stored.
+type format struct {
+	name  string
+	magic string
+	open  func(*bufio.Reader) (io.Reader, func(), error) // nil: known by name only
+}
+
+// formats is tried in order; what matches none is a raw image. Those that
+// cannot be read are listed so that they are never flashed as they are.
+var formats = []format{
+	{"zstd", "\x28\xb5\x2f\xfd", openZstd},
+	{"gzip", "\x1f\x8b", openGzip},
+	{"xz", "\xfd7zXZ\x00", openXZ},
+	{"bzip2", "BZh", nil},
+	{"lz4", "\x04\x22\x4d\x18", nil},
+	{"lzip", "LZIP", nil},
+	{"zip", "PK\x03\x04", nil},
+	{"7z", "7z\xbc\xaf\x27\x1c", nil},
+}
+
+// skippable starts a zstd frame that carries no image bytes (RFC 8878
+// section 3.1.2): any of \x50 to \x5f, then this. pzstd begins files with one.
+const skippable = "\x2a\x4d\x18"
+
+// Decompress reads a stored image and gives the raw one. What it is, is told
+// by its first bytes: zstd, gzip, xz, or else a raw image. Several frames or
+// streams one after another are one image.
+//
+// A stream that ends early gives io.ErrUnexpectedEOF, and bytes after its end
+// are an error; only a cut exactly between two frames cannot be seen here, so
+// a manifest carries the sizes. Errors of r are returned as they are. EOF is
+// returned only after r said so.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	return decompress(r)
+}
+
+type stream struct {
+	name  string // of the format, "" for a raw image
+	src   *source
+	br    *bufio.Reader
+	dec   io.Reader
+	close func()
+	err   error // sticky
+}
+
+func decompress(r io.Reader) (*stream, error) {
+	src := &source{r: r}
+	s := &stream{src: src, br: bufio.NewReaderSize(src, 128<<10), close: func() {}}
+	s.dec = s.br
+	head, _ := s.br.Peek(6)
+	if src.failed() {
+		return nil, src.err
+	}
+	f, cut := recognise(string(head))
+	if cut {
+		return nil, fmt.Errorf("decompress: the image ends after %d bytes: %w", len(head), io.ErrUnexpectedEOF)
+	}
+	if f == nil {
+		return s, nil
+	}
+	s.name = f.name
+	if f.open == nil {
+		return nil, fmt.Errorf("decompress: the image is compressed with %s; zstd, gzip and xz can be read", f.name)
+	}
+	dec, closer, err := f.open(s.br)
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	s.dec, s.close = dec, closer
+	return s, nil
+}
+
+// recognise tells the format by the first bytes, nil for a raw image; cut
+// means that they are too few to tell.
+func recognise(head string) (f *format, cut bool) {
+	if len(head) >= 4 && head[0]&0xf0 == 0x50 && head[1:4] == skippable {
+		return &formats[0], false
+	}
+	for i := range formats {
+		m := formats[i].magic
+		if strings.HasPrefix(head, m) {
+			return &formats[i], false
+		}
+		if len(head) < len(m) && strings.HasPrefix(m, head) {
+			cut = true
+		}
+	}
+	return nil, cut
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.dec.Read(p)
+	if err != nil {
+		s.err = s.explain(err)
+	}
+	return n, s.err
+}
+
+func (s *stream) Close() error {
+	s.close()
+	s.close = func() {}
+	return nil
+}
+
+// explain turns a decoder's error into what it means. Decoders take some
+// errors of their source for an end, so those come first.
+func (s *stream) explain(err error) error {
+	if s.src.failed() {
+		return s.src.err
+	}
+	if s.name == "" {
+		return err
+	}
+	switch {
+	case err == io.EOF:
+		if _, err := s.br.Peek(1); err == nil {
+			return fmt.Errorf("decompress %s: something follows the image's end", s.name)
+		}
+		if s.src.failed() {
+			return s.src.err
+		}
+		return io.EOF
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, xz.ErrBuf) && s.src.err == io.EOF:
+		err = io.ErrUnexpectedEOF
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		err = fmt.Errorf("its window is larger than %d MiB", maxZstdWindow>>20)
+	case errors.Is(err, xz.ErrMemlimit):
+		err = fmt.Errorf("its dictionary is larger than %d MiB", maxXZDict>>20)
+	}
+	return fmt.Errorf("decompress %s: %w", s.name, err)
+}
+
+// A source remembers how its reader ended.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.r.Read(p)
+	s.err = err
+	return n, err
+}
+
+func (s *source) failed() bool { return s.err != nil && s.err != io.EOF }
+
+func openZstd(br *bufio.Reader) (io.Reader, func(), error) {
+	d, err := zstd.NewReader(br,
+		zstd.WithDecoderConcurrency(1), // its read-ahead would hold windows, not blocks
+		zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(maxZstdWindow))
+	if err != nil {
+		return nil, nil, err
+	}
+	return d, d.Close, nil
+}
+
+func openXZ(br *bufio.Reader) (io.Reader, func(), error) {
+	d, err := xz.NewReader(br, maxXZDict)
+	return d, func() {}, err
+}
+
+// openGzip walks the members itself: the decoder takes a file that ends
+// inside a later member's header for one that ends before it.
+func openGzip(br *bufio.Reader) (io.Reader, func(), error) {
+	z, err := gzip.NewReader(br)
+	if err != nil {
+		return nil, nil, noEOF(err)
+	}
+	z.Multistream(false)
+	return &members{br, z}, func() {}, nil
+}
+
+type members struct {
+	br *bufio.Reader
+	z  *gzip.Reader
+}
+
+func (m *members) Read(p []byte) (int, error) {
+	n, err := m.z.Read(p)
+	if err != io.EOF {
+		return n, err
+	}
+	if _, err := m.br.Peek(1); err != nil {
+		return n, err
+	}
+	if err := m.z.Reset(m.br); err != nil {
+		return n, noEOF(err)
+	}
+	m.z.Multistream(false)
+	return n, nil
+}
+
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

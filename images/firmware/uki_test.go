@@ -1,0 +1,127 @@
+package firmware
+
+import (
+	"bytes"
+	"debug/pe"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestUKI(t *testing.T) {
+	stub := testStub(t)
+	before, err := pe.NewFile(bytes.NewReader(stub))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []section{
+		{".osrel", []byte("ID=bootlace\n")},
+		{".cmdline", []byte("console=ttyS0")},
+		{".initrd", bytes.Repeat([]byte("initrd"), 99_999)},
+		{".linux", bytes.Repeat([]byte("kernel!"), 77_777)},
+	}
+	made, err := uki(stub, want[3].data, want[2].data, string(want[1].data), string(want[0].data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := pe.NewFile(bytes.NewReader(made))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Sections) != len(before.Sections)+len(want) {
+		t.Fatalf("%d sections, want %d and %d", len(f.Sections), len(before.Sections), len(want))
+	}
+	opt := f.OptionalHeader.(*pe.OptionalHeader64)
+	var end, raw uint32 // of what came before, in memory and in the file
+	for i, s := range f.Sections {
+		if s.VirtualAddress < end || s.Size > 0 && s.Offset < raw {
+			t.Errorf("%s at %#x, in the file at %#x: overlaps what comes before", s.Name, s.VirtualAddress, s.Offset)
+		}
+		end, raw = s.VirtualAddress+s.VirtualSize, s.Offset+s.Size
+		if i < len(before.Sections) {
+			if s.SectionHeader != before.Sections[i].SectionHeader {
+				t.Errorf("the stub's %s changed: %+v", s.Name, s.SectionHeader)
+			}
+			continue
+		}
+		w := want[i-len(before.Sections)]
+		data, err := s.Data()
+		if err != nil || s.Name != w.name || s.VirtualSize != uint32(len(w.data)) || !bytes.Equal(data[:s.VirtualSize], w.data) {
+			t.Errorf("section %d: %s of %d bytes (%v), want %s of %d", i, s.Name, s.VirtualSize, err, w.name, len(w.data))
+		}
+		if s.VirtualAddress%page != 0 || s.Offset%opt.FileAlignment != 0 || s.Size%opt.FileAlignment != 0 {
+			t.Errorf("%s is not aligned: %+v", s.Name, s.SectionHeader)
+		}
+	}
+	if opt.SizeOfImage < end || opt.SizeOfImage > end+page || opt.CheckSum != 0 || int(raw) != len(made) {
+		t.Errorf("image of %#x, ends at %#x; checksum %#x; file of %d, ends at %d", opt.SizeOfImage, end, opt.CheckSum, len(made), raw)
+	}
+	if last := f.Sections[len(f.Sections)-1]; last.Name != ".linux" {
+		t.Errorf("%s is last, not .linux", last.Name)
+	}
+}
+
+// What is not a program with room for sections is refused, and never panics.
+func TestAddSectionsRefuses(t *testing.T) {
+	stub := testStub(t)
+	add := []section{{".osrel", []byte("x")}}
+	change := func(f func(b []byte) []byte) []byte { return f(bytes.Clone(stub)) }
+	at := int(binary.LittleEndian.Uint32(stub[peOffset:]))
+	for name, in := range map[string][]byte{
+		"empty":      nil,
+		"no MZ":      change(func(b []byte) []byte { b[0] = 'X'; return b }),
+		"no PE":      change(func(b []byte) []byte { b[at] = 'X'; return b }),
+		"PE outside": change(func(b []byte) []byte { binary.LittleEndian.PutUint32(b[peOffset:], 1<<31); return b }),
+		"cut":        stub[:at+60],
+		"cut behind": stub[:0x200],
+		"alignment":  change(func(b []byte) []byte { b[at+peOptional+optFileAlignment] = 3; return b }),
+		"full table": change(func(b []byte) []byte {
+			binary.LittleEndian.PutUint32(b[at+peOptional+optHeadersSize:], 0x200)
+			return b
+		}),
+	} {
+		if _, err := addSections(in, add); !errors.Is(err, errPE) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	many := make([]section, 60)
+	for i := range many {
+		many[i] = section{".x", []byte("x")}
+	}
+	if _, err := addSections(stub, many); err == nil || !strings.Contains(err.Error(), "room") {
+		t.Errorf("60 sections: %v", err)
+	}
+	for _, s := range []section{{".far-too-long", []byte("x")}, {".empty", nil}} {
+		if _, err := addSections(stub, []section{s}); err == nil {
+			t.Errorf("section %q went through", s.name)
+		}
+	}
+}
+
+// testStub is systemd's, as the build takes it.
+func testStub(t *testing.T) []byte {
+	t.Helper()
+	pkg, err := testPackages(t).Get(t.Context(), "amd64", stubPackage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var name string
+	if err := unpack(t.Context(), pkg.Path, dir, func(n string) bool {
+		if filepath.Base(n) == arches["amd64"].stub {
+			name = n
+			return true
+		}
+		return false
+	}); err != nil {
+		t.Fatal(err)
+	}
+	stub, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stub
+}

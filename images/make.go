@@ -1,0 +1,158 @@
+package images
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+)
+
+// Make reads a stored image once and describes it. It needs a few blocks and
+// the decoder's window of memory, whatever the image's size.
+func Make(ctx context.Context, r io.Reader) (*Manifest, error) {
+	m, err := walk(ctx, r, nil)
+	if err != nil {
+		return nil, fmt.Errorf("make manifest: %w", err)
+	}
+	return m, nil
+}
+
+// walk describes a stored image; each is called with every block as it comes.
+func walk(ctx context.Context, r io.Reader, each func(i int, b Block) error) (*Manifest, error) {
+	stored := NewSummer()
+	d, err := decompress(io.TeeReader(r, stored))
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	m := &Manifest{V: ManifestVersion}
+	raw := NewSummer()
+	err = Cut(ctx, d, func(i int, data []byte) error {
+		if i >= MaxBlocks {
+			return fmt.Errorf("raw image is larger than %d GiB", MaxBlocks*BlockSize>>30)
+		}
+		b := Block{Offset: int64(i) * BlockSize, Length: int64(len(data))}
+		raw.During(data, func() {
+			if b.Hole = IsZero(data); b.Hole {
+				b.SHA256 = zeroDigest(b.Length)
+			} else {
+				b.SHA256 = Digest(data)
+			}
+		})
+		if d.name == "" {
+			b.Stored = &Span{b.Offset, b.Length}
+		}
+		m.Blocks = append(m.Blocks, b)
+		if each != nil {
+			return each(i, b)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Blocks) == 0 {
+		return nil, errors.New("the image is empty")
+	}
+	m.Stored, m.Raw = stored.Sum(), raw.Sum()
+	return m, nil
+}
+
+// Cut reads r to its end and calls f with one block after another; all but
+// the last are BlockSize bytes. It reads up to three blocks ahead while f
+// works. data is f's until f returns. The error is r's, f's or ctx's as it
+// is; Cut returns only when the Read of r that is under way does.
+func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) error {
+	type piece struct {
+		data []byte
+		err  error
+	}
+	const ahead = 3
+	ctx, cancel := context.WithCancel(ctx)
+	free, full := make(chan []byte, ahead), make(chan piece, ahead)
+	for range ahead {
+		free <- make([]byte, BlockSize)
+	}
+	go func() {
+		defer close(full)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case buf := <-free:
+				n, err := fill(r, buf)
+				full <- piece{buf[:n], err}
+				if err != nil {
+					return
+				}
+			}
+		}
+	}()
+	defer func() {
+		cancel()
+		for range full {
+		}
+	}()
+	for i := 0; ; i++ {
+		p, ok := <-full
+		if err := ctx.Err(); err != nil || !ok {
+			return err
+		}
+		if len(p.data) > 0 {
+			if err := f(i, p.data); err != nil {
+				return err
+			}
+		}
+		if p.err == io.EOF {
+			return nil
+		}
+		if p.err != nil {
+			return p.err
+		}
+		free <- p.data[:BlockSize]
+	}
+}
+
+// fill is io.ReadFull, except that it tells the end of r (io.EOF, with n
+// bytes before it) from a failure that r calls io.ErrUnexpectedEOF.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var k int
+		k, err = r.Read(buf[n:])
+		n += k
+	}
+	return n, err
+}
+
+// A Summer counts and hashes what is written to it.
+type Summer struct {
+	n int64
+	h hash.Hash
+}
+
+// NewSummer returns a Summer of nothing yet.
+func NewSummer() *Summer { return &Summer{h: sha256.New()} }
+
+func (s *Summer) Write(p []byte) (int, error) {
+	s.n += int64(len(p))
+	return s.h.Write(p)
+}
+
+// During takes data in while f runs, on another processor where there is one.
+func (s *Summer) During(data []byte, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Write(data)
+	}()
+	f()
+	<-done
+}
+
+// Sum returns what came so far.
+func (s *Summer) Sum() Sum {
+	return Sum{Size: s.n, SHA256: hex.EncodeToString(s.h.Sum(nil))}
+}
