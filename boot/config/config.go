@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/lease"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -51,25 +52,9 @@ const (
 // DHCP is the part of it that hands out addresses.
 type DHCP struct {
 	Mode    string
-	Force   bool // serve although another server answers
-	Subnets []Subnet
-	Hosts   []Host
-}
-
-// A Subnet is a network and the addresses of it that are handed out.
-type Subnet struct {
-	Net      netip.Prefix
-	From, To netip.Addr // pool, both included; invalid: only hosts get an address
-	Router   netip.Addr // invalid: none
-	DNS      []netip.Addr
-	Lease    time.Duration
-}
-
-// A Host has an address of its own.
-type Host struct {
-	MAC  boot.MAC
-	IP   netip.Addr
-	Name string
+	Force   bool           // serve although another server answers
+	Subnets []lease.Subnet // one without a Prefix is of the interface that its pool lies in
+	Hosts   []lease.Host
 }
 
 // An Image is a stored image under the root; SHA256 is that of the stored

@@ -73,7 +73,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("flags: http %q, tftp %q, interface %q", c.HTTP, c.TFTP, c.Interface)
 	}
 	s := c.DHCP.Subnets[0]
-	if s.From != netip.MustParseAddr("10.0.0.100") || s.Lease != 2*time.Hour || len(s.DNS) != 1 {
+	if s.PoolFrom != netip.MustParseAddr("10.0.0.100") || s.Lease != 2*time.Hour || len(s.DNS) != 1 {
 		t.Errorf("subnet %+v", s)
 	}
 	p := c.Profiles[0]
@@ -126,7 +126,6 @@ func TestMistakes(t *testing.T) {
 		{"pool", base + "pool: 10.0.0.9\n", `line 3: pool: "10.0.0.9" is not a range of addresses`},
 		{"pool backwards", base + "pool: 10.0.0.9-10.0.0.1\n", "ends before it begins"},
 		{"pool outside", base + "dhcp:\n  mode: full\n  subnets:\n  - net: 10.0.0.0/24\n    pool: 10.0.1.1-10.0.1.9\n", `line 7: dhcp.subnets[0].pool: "10.0.1.1-10.0.1.9" is not inside 10.0.0.0/24`},
-		{"overlap", base + "dhcp:\n  subnets: [{net: 10.0.0.0/24}, {net: 10.0.0.128/25}]\n", "overlaps"},
 		{"host mac", base + "dhcp:\n  hosts:\n  - mac: zz\n    ip: 10.0.0.1\n", `line 5: dhcp.hosts[0].mac: "zz" is not a MAC address`},
 		{"listen", base + "tftp: 69\n", `line 3: tftp: "69" is not an address to listen on`},
 		{"action", base + "profiles: [{name: a, action: erase}]\n", `"erase" is not one of`},

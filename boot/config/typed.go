@@ -14,6 +14,7 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/lease"
 )
 
 // typed turns what was written into a Config. It reads no file.
@@ -101,14 +102,14 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 	d.oneOf("dhcp.mode", c.DHCP.Mode, Proxy, Full, Off)
 	for i, s := range r.DHCP.Subnets {
 		key := fmt.Sprintf("dhcp.subnets[%d]", i)
-		n := Subnet{Lease: DefaultLease}
-		n.Net = value(d, key+".net", s.Net, netip.ParsePrefix, "a network, like 10.0.0.0/24")
-		if n.Net.IsValid() && !n.Net.Addr().Is4() {
+		n := lease.Subnet{Lease: DefaultLease}
+		n.Prefix = value(d, key+".net", s.Net, netip.ParsePrefix, "a network, like 10.0.0.0/24")
+		if n.Prefix.IsValid() && !n.Prefix.Addr().Is4() {
 			d.fail(key+".net", errors.New("only IPv4 addresses are handed out"))
 		}
-		n.Net = n.Net.Masked()
+		n.Prefix = n.Prefix.Masked()
 		if s.Pool != "" {
-			n.From, n.To = d.pool(key+".pool", s.Pool, n.Net)
+			n.PoolFrom, n.PoolTo = d.pool(key+".pool", s.Pool, n.Prefix)
 		}
 		if s.Router != "" {
 			n.Router = value(d, key+".router", s.Router, netip.ParseAddr, "an address")
@@ -118,14 +119,6 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 		}
 		if s.Lease != "" {
 			n.Lease = value(d, key+".lease", s.Lease, time.ParseDuration, "a time, like 1h or 90m")
-			if n.Lease < time.Minute && d.err == nil {
-				d.fail(key+".lease", errors.New("shorter than a minute"))
-			}
-		}
-		for j, o := range c.DHCP.Subnets {
-			if o.Net.Overlaps(n.Net) {
-				d.fail(key+".net", fmt.Errorf("%s overlaps subnets[%d], %s", n.Net, j, o.Net))
-			}
 		}
 		c.DHCP.Subnets = append(c.DHCP.Subnets, n)
 	}
@@ -135,18 +128,13 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 		}
 		// Its network is that of the interface, known once that is chosen.
 		from, to := d.pool("pool", r.Pool, netip.Prefix{})
-		c.DHCP.Subnets = append(c.DHCP.Subnets, Subnet{From: from, To: to, Lease: DefaultLease})
+		c.DHCP.Subnets = append(c.DHCP.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: DefaultLease})
 	}
 	for i, h := range r.DHCP.Hosts {
 		key := fmt.Sprintf("dhcp.hosts[%d]", i)
-		host := Host{Name: h.Name}
+		host := lease.Host{Name: h.Name}
 		host.MAC = value(d, key+".mac", h.MAC, boot.ParseMAC, "a MAC address, like 52:54:00:12:34:56")
-		host.IP = value(d, key+".ip", h.IP, netip.ParseAddr, "an address, like 10.0.0.10")
-		for j, o := range c.DHCP.Hosts {
-			if o.MAC == host.MAC || o.IP == host.IP {
-				d.fail(key, fmt.Errorf("same mac or ip as hosts[%d]", j))
-			}
-		}
+		host.Addr = value(d, key+".ip", h.IP, netip.ParseAddr, "an address, like 10.0.0.10")
 		c.DHCP.Hosts = append(c.DHCP.Hosts, host)
 	}
 }
