@@ -75,9 +75,12 @@ var errUsage = errors.New("wrong usage")
 // parse lets flags stand before, between and behind the other arguments, and
 // returns the latter.
 func parse(fs *flag.FlagSet, args []string) ([]string, error) {
+	fs.SetOutput(io.Discard) // run says what is wrong, once
 	var rest []string
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			fs.SetOutput(os.Stderr)
+			fs.PrintDefaults()
 			return nil, err
 		} else if err != nil {
 			return nil, fmt.Errorf("%w: %w", errUsage, err)

@@ -33,9 +33,9 @@ Signed-By: ` + debianKeyring + `
 
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// newApt prepares the state for one architecture in dir. A Debian machine's
-// sources are used as they are, with its mirrors and proxies.
-func newApt(dir, arch string) (*apt, error) {
+// newApt prepares the state for one architecture in dir. Without sources, a
+// Debian machine's are used as they are, with its mirrors and proxies.
+func newApt(dir, arch, sources string) (*apt, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -46,12 +46,15 @@ func newApt(dir, arch string) (*apt, error) {
 		}
 	}
 	conf := aptConf(dir, arch)
-	if !isDebian("/etc/os-release") {
+	if sources == "" && !isDebian("/etc/os-release") {
 		if _, err := os.Stat(debianKeyring); err != nil {
 			return nil, errors.New("the keys of Debian's archive are missing: install debian-archive-keyring")
 		}
+		sources = debianSources
+	}
+	if sources != "" {
 		conf += aptForeign(dir)
-		if err := writeFile(filepath.Join(dir, "sources", "debian.sources"), []byte(debianSources)); err != nil {
+		if err := writeFile(filepath.Join(dir, "sources", "debian.sources"), []byte(sources)); err != nil {
 			return nil, err
 		}
 	}
@@ -86,7 +89,7 @@ Dir::Cache::srcpkgcache "";
 `, dir, arch)
 }
 
-// aptForeign turns from the machine's sources and preferences to debianSources.
+// aptForeign turns from the machine's sources and preferences to our own.
 func aptForeign(dir string) string {
 	return fmt.Sprintf(`Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "%s/sources";

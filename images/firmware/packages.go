@@ -45,7 +45,8 @@ type Packages struct {
 	Update bool   // ask for the newest version even where one is remembered
 	Log    *slog.Logger
 
-	asked map[string]Package // by this process, so that Update asks once
+	sources string             // deb822 sources to use instead of the machine's
+	asked   map[string]Package // by this process, so that Update asks once
 }
 
 // CacheDir is where packages are kept unless someone says otherwise:
@@ -132,7 +133,7 @@ func (p *Packages) ask(ctx context.Context, arch, name string) (Package, error) 
 			want = old.Name + "=" + old.Version
 		}
 	}
-	apt, err := newApt(filepath.Join(p.Dir, "apt", arch), arch)
+	apt, err := newApt(filepath.Join(p.Dir, "apt", arch), arch, p.sources)
 	if err != nil {
 		return Package{}, err
 	}
