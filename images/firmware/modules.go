@@ -11,9 +11,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/bootlace/bootlace/images"
 )
 
 // A module is a kernel module as it goes into the initramfs.
@@ -151,22 +149,11 @@ func (t *moduleTree) read(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	var r io.Reader = f
-	switch path.Ext(name) {
-	case ".gz":
-		r, err = gzip.NewReader(f)
-	case ".xz":
-		r, err = xz.NewReader(bufio.NewReader(f))
-	case ".zst":
-		var z *zstd.Decoder
-		if z, err = zstd.NewReader(f, zstd.WithDecoderConcurrency(1)); err == nil {
-			defer z.Close()
-			r = z
-		}
-	}
+	r, err := images.Decompress(f) // Debian 13 ships .ko.xz
 	if err != nil {
-		return nil, fmt.Errorf("decompress: %w", err)
+		return nil, err
 	}
+	defer r.Close()
 	return io.ReadAll(r)
 }
 
