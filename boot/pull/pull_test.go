@@ -1,0 +1,448 @@
+package pull
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// content is n bytes that look random and are always the same.
+func content(n int, seed byte) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{seed}).Read(b)
+	return b
+}
+
+func file(name string, b []byte) File {
+	sum := sha256.Sum256(b)
+	return File{Name: name, Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:])}
+}
+
+func TestOrder(t *testing.T) {
+	given := []string{"TFTP://a/", "http://a/", "ftp://a/", "tftp://b/"}
+	for _, tt := range []struct {
+		size int64
+		want []string
+	}{
+		{16, given},
+		{-1, given},
+		{17, []string{"http://a/", "ftp://a/", "TFTP://a/", "tftp://b/"}},
+	} {
+		if got := Order(given, tt.size, 16); !slices.Equal(got, tt.want) {
+			t.Errorf("Order of %d bytes: %q, want %q", tt.size, got, tt.want)
+		}
+	}
+}
+
+func TestFetch(t *testing.T) {
+	for scheme, newPeer := range peers {
+		t.Run(scheme, func(t *testing.T) {
+			dir := tree(t)
+			p := newPeer(t, dir)
+			for _, n := range []int{0, 1, 1428, 300_000} {
+				want := content(n, 1)
+				name := fmt.Sprintf("a folder/%d#%%.bin", n)
+				put(t, dir, name, want)
+				for _, f := range []File{file(name, want), {Name: name, Size: -1}} {
+					var got bytes.Buffer
+					pl, changes := puller(t, p.url)
+					last := int64(-1)
+					pl.Progress = func(proto string, done, total int64) {
+						if proto != scheme || done <= last && n > 0 {
+							t.Errorf("progress %s %d after %d", proto, done, last)
+						}
+						last = done
+					}
+					if err := pl.Fetch(within(t, 10*time.Second), f, &got); err != nil {
+						t.Fatalf("%d bytes: %v", n, err)
+					}
+					if !bytes.Equal(got.Bytes(), want) {
+						t.Errorf("%d bytes: got %d others", n, got.Len())
+					}
+					if len(*changes) != 1 || (*changes)[0].Proto != scheme || (*changes)[0].To != int64(n) || (*changes)[0].Err != nil {
+						t.Errorf("%d bytes: changes %+v", n, *changes)
+					}
+				}
+			}
+		})
+	}
+}
+
+// spoilt are the protocols whose wire can be spoilt.
+func spoilt() []string {
+	var s []string
+	for scheme := range peers {
+		if scheme != "ftps" && scheme != "https" {
+			s = append(s, scheme)
+		}
+	}
+	slices.Sort(s)
+	return s
+}
+
+// Each protocol fails in mid-transfer in each way, and each finishes after it.
+func TestHandOver(t *testing.T) {
+	const n, after = 400_000, 150_000
+	want := content(n, 2)
+	for _, first := range spoilt() {
+		for _, f := range []fault{cut, reset, stall} {
+			if first == "tftp" && f != stall {
+				continue // datagrams can only get lost
+			}
+			for _, second := range spoilt() {
+				t.Run(fmt.Sprintf("%s-%d-%s", first, f, second), func(t *testing.T) {
+					t.Parallel()
+					dir := tree(t)
+					put(t, dir, "image", want)
+					a := peers[first](t, dir)
+					b := a
+					if second != first {
+						b = peers[second](t, dir)
+					}
+					a.link.spoil(f, after, 1)
+					var got bytes.Buffer
+					p, changes := puller(t, a.url, b.url)
+					if err := p.Fetch(within(t, 20*time.Second), file("image", want), &got); err != nil {
+						t.Fatal(err)
+					}
+					if !bytes.Equal(got.Bytes(), want) {
+						t.Error("got other bytes")
+					}
+					c := *changes
+					if len(c) != 2 {
+						t.Fatalf("changes %+v", c)
+					}
+					if c[0].Proto != first || c[0].From != 0 || c[0].To == 0 || c[0].To >= n || c[0].Err == nil {
+						t.Errorf("first %+v", c[0])
+					}
+					if c[1].Proto != second || c[1].From != c[0].To || c[1].To != n || c[1].Err != nil {
+						t.Errorf("second %+v", c[1])
+					}
+					drop := int64(0)
+					if second == "tftp" {
+						drop = c[0].To
+					}
+					if c[1].Dropped != drop {
+						t.Errorf("%s sent %d bytes again, want %d", second, c[1].Dropped, drop)
+					}
+				})
+			}
+		}
+	}
+}
+
+// With everything blocked it waits, and goes on when the network is back.
+func TestAllDown(t *testing.T) {
+	want := content(600_000, 3)
+	dir := tree(t)
+	put(t, dir, "image", want)
+	var sources []string
+	var links []*link
+	for _, scheme := range spoilt() {
+		p := peers[scheme](t, dir)
+		sources, links = append(sources, p.url), append(links, p.link)
+		p.link.spoil(cut, 100_000, 1)
+	}
+	p, changes := puller(t, sources...)
+	var got bytes.Buffer
+	down := func(d bool) {
+		for _, l := range links {
+			l.set(d)
+		}
+	}
+	once := false
+	p.Progress = func(_ string, done, _ int64) {
+		if done > 120_000 && !once {
+			once = true
+			down(true)
+			time.AfterFunc(3*time.Second, func() { down(false) })
+		}
+	}
+	if err := p.Fetch(within(t, 30*time.Second), file("image", want), &got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Error("got other bytes")
+	}
+	at := int64(0)
+	for _, c := range *changes {
+		if c.From != at {
+			t.Errorf("from %d, want %d: %+v", c.From, at, c)
+		}
+		at = c.To
+	}
+	if len(*changes) < 6 {
+		t.Errorf("only %d attempts through a long outage", len(*changes))
+	}
+}
+
+func TestGiveUp(t *testing.T) {
+	dir := tree(t)
+	put(t, dir, "image", content(300_000, 4))
+	h := httpPeer(t, dir)
+	h.link.spoil(cut, 100_000, 1)
+	p, changes := puller(t, h.url)
+	p.Timing.GiveUp = time.Second
+	var got bytes.Buffer
+	p.Progress = func(_ string, done, _ int64) {
+		if done > 50_000 {
+			h.link.set(true)
+		}
+	}
+	start := time.Now()
+	err := p.Fetch(within(t, 20*time.Second), File{Name: "image", Size: 300_000}, &got)
+	if err == nil || !strings.Contains(err.Error(), "no new byte for") || !strings.Contains(err.Error(), "http: ") {
+		t.Errorf("error %v", err)
+	}
+	if took := time.Since(start); took < p.Timing.GiveUp-p.Timing.MaxBackoff || took > p.Timing.GiveUp+3*time.Second {
+		t.Errorf("gave up after %v", took)
+	}
+	if len(*changes) < 3 {
+		t.Errorf("only %d attempts", len(*changes))
+	}
+}
+
+func TestCancel(t *testing.T) {
+	for _, scheme := range spoilt() {
+		t.Run(scheme, func(t *testing.T) {
+			dir := tree(t)
+			put(t, dir, "image", content(300_000, 4))
+			peer := peers[scheme](t, dir)
+			peer.link.spoil(stall, 100_000, -1)
+			p, _ := puller(t, peer.url)
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(300*time.Millisecond, cancel)
+			start := time.Now()
+			err := p.Fetch(ctx, File{Name: "image", Size: 300_000}, io.Discard)
+			if !errors.Is(err, context.Canceled) || time.Since(start) > 2*time.Second {
+				t.Errorf("after %v: %v", time.Since(start), err)
+			}
+		})
+	}
+}
+
+// Another file under the same name is noticed before its bytes are mixed in.
+func TestChanged(t *testing.T) {
+	before, after := content(300_000, 5), content(300_000, 6)
+	for _, scheme := range spoilt() {
+		t.Run(scheme, func(t *testing.T) {
+			dir := tree(t)
+			put(t, dir, "image", before)
+			touch(t, dir, "image", time.Now().Add(-time.Hour))
+			peer := peers[scheme](t, dir)
+			peer.link.spoil(cut, 100_000, 1)
+			p, _ := puller(t, peer.url)
+			p.Notify = func(Change) { put(t, dir, "image", after) }
+			var got bytes.Buffer
+			err := p.Fetch(within(t, 10*time.Second), File{Name: "image", Size: -1}, &got)
+			if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "image") {
+				t.Errorf("error %v, want ErrChanged", err)
+			}
+			if !bytes.HasPrefix(before, got.Bytes()) {
+				t.Error("bytes of both files were delivered")
+			}
+		})
+	}
+}
+
+func TestCorrupt(t *testing.T) {
+	want := content(300_000, 7)
+	for _, scheme := range spoilt() {
+		t.Run(scheme, func(t *testing.T) {
+			dir := tree(t)
+			put(t, dir, "image", want)
+			peer := peers[scheme](t, dir)
+			peer.link.flip = 200_000
+			p, changes := puller(t, peer.url, "http://127.0.0.1:1/")
+			err := p.Fetch(within(t, 10*time.Second), file("image", want), io.Discard)
+			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "SHA-256") {
+				t.Errorf("error %v, want ErrCorrupt", err)
+			}
+			if len(*changes) != 1 || !errors.Is((*changes)[0].Err, ErrCorrupt) {
+				t.Errorf("changes %+v", *changes)
+			}
+		})
+	}
+}
+
+func TestWrongSize(t *testing.T) {
+	have := content(30_000, 8)
+	for scheme, newPeer := range peers {
+		t.Run(scheme, func(t *testing.T) {
+			dir := tree(t)
+			put(t, dir, "image", have)
+			peer := newPeer(t, dir)
+			for _, size := range []int64{10_000, 29_999, 30_001} {
+				var got bytes.Buffer
+				p, changes := puller(t, peer.url, peer.url)
+				err := p.Fetch(within(t, 10*time.Second), File{Name: "image", Size: size}, &got)
+				if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), fmt.Sprint(size)) {
+					t.Errorf("%d: error %v, want ErrCorrupt", size, err)
+				}
+				if scheme != "tftp" && !strings.Contains(err.Error(), "30000") {
+					t.Errorf("%d: error %v does not name the server's size", size, err)
+				}
+				if int64(got.Len()) > size || scheme != "tftp" && got.Len() > 0 {
+					t.Errorf("%d: %d bytes were delivered", size, got.Len())
+				}
+				if len(*changes) != 1 {
+					t.Errorf("%d: %d attempts", size, len(*changes))
+				}
+			}
+		})
+	}
+}
+
+func TestNotFound(t *testing.T) {
+	for scheme, newPeer := range peers {
+		t.Run(scheme, func(t *testing.T) {
+			peer := newPeer(t, tree(t))
+			p, changes := puller(t, peer.url, "http://127.0.0.1:1/")
+			start := time.Now()
+			err := p.Fetch(within(t, 10*time.Second), File{Name: "no/such.raw.zst", Size: 5}, io.Discard)
+			if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "no/such.raw.zst") || !strings.Contains(err.Error(), scheme) {
+				t.Errorf("error %v, want fs.ErrNotExist", err)
+			}
+			if len(*changes) != 1 || time.Since(start) > 2*time.Second {
+				t.Errorf("%d attempts in %v", len(*changes), time.Since(start))
+			}
+		})
+	}
+}
+
+type failing struct {
+	left  int
+	calls int
+}
+
+var errDisk = fmt.Errorf("disk full: %w", fs.ErrNotExist) // whatever it wraps is no word of the server
+
+func (f *failing) Write(p []byte) (int, error) {
+	f.calls++
+	if f.left -= len(p); f.left < 0 {
+		return 0, errDisk
+	}
+	return len(p), nil
+}
+
+func TestWriterFails(t *testing.T) {
+	for scheme, newPeer := range peers {
+		t.Run(scheme, func(t *testing.T) {
+			dir := tree(t)
+			put(t, dir, "image", content(3_000_000, 9))
+			peer := newPeer(t, dir)
+			p, changes := puller(t, peer.url, peer.url)
+			w := &failing{left: 200_000}
+			start := time.Now()
+			err := p.Fetch(within(t, 10*time.Second), File{Name: "image", Size: 3_000_000}, w)
+			if !errors.Is(err, errDisk) || !strings.Contains(err.Error(), "write") {
+				t.Errorf("error %v, want that of the writer", err)
+			}
+			if len(*changes) != 1 || time.Since(start) > 2*time.Second {
+				t.Errorf("%d attempts in %v", len(*changes), time.Since(start))
+			}
+		})
+	}
+}
+
+type slow struct {
+	bytes.Buffer
+	pause time.Duration
+}
+
+func (s *slow) Write(p []byte) (int, error) {
+	time.Sleep(s.pause)
+	s.pause = 0
+	return s.Buffer.Write(p)
+}
+
+// A disk that takes longer than a server may is not the server's fault. TFTP is
+// another matter: its server waits for each acknowledgement, and not for long.
+func TestSlowWriter(t *testing.T) {
+	want := content(500_000, 10)
+	for _, scheme := range []string{"ftp", "http"} {
+		t.Run(scheme, func(t *testing.T) {
+			dir := tree(t)
+			put(t, dir, "image", want)
+			p, changes := puller(t, peers[scheme](t, dir).url)
+			w := &slow{pause: 2 * testTiming.Stall}
+			if err := p.Fetch(within(t, 10*time.Second), file("image", want), w); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(w.Bytes(), want) || len(*changes) != 1 {
+				t.Errorf("%d bytes in %d attempts", w.Len(), len(*changes))
+			}
+		})
+	}
+}
+
+func TestResume(t *testing.T) {
+	want := content(300_000, 11)
+	for scheme, newPeer := range peers {
+		t.Run(scheme, func(t *testing.T) {
+			dir := tree(t)
+			put(t, dir, "image", want)
+			modified := time.Now().Add(-time.Hour)
+			touch(t, dir, "image", modified)
+			url := newPeer(t, dir).url
+			for _, tt := range []struct {
+				name string
+				held []byte
+				time time.Time
+				want error
+			}{
+				{"half", want[:150_000], time.Now(), nil},
+				{"all", want, time.Now(), nil},
+				{"too much", append(slices.Clone(want), 0), time.Now(), ErrChanged},
+				{"older than the file", want[:150_000], modified.Add(-time.Minute), nil},
+				{"older, and another", content(150_000, 99), modified.Add(-time.Minute), ErrChanged},
+			} {
+				got := bytes.NewBuffer(slices.Clone(tt.held))
+				p, changes := puller(t, url)
+				err := p.Resume(within(t, 10*time.Second), File{Name: "image", Size: -1}, Held{bytes.NewReader(tt.held), tt.time}, got)
+				if !errors.Is(err, tt.want) {
+					t.Errorf("%s: error %v, want %v", tt.name, err, tt.want)
+				}
+				if tt.want == nil && !bytes.Equal(got.Bytes(), want) {
+					t.Errorf("%s: got other bytes", tt.name)
+				}
+				if again := (*changes)[0].Dropped > 0; tt.want == nil && again != (scheme == "tftp" || tt.time.Before(modified)) {
+					t.Errorf("%s: %d bytes were sent again", tt.name, (*changes)[0].Dropped)
+				}
+			}
+		})
+	}
+}
+
+func TestFetchSmall(t *testing.T) {
+	dir := tree(t)
+	put(t, dir, "plan", []byte("{}"))
+	p, _ := puller(t, httpPeer(t, dir).url)
+	got, err := p.FetchSmall(within(t, 5*time.Second), File{Name: "plan", Size: -1}, 2)
+	if err != nil || string(got) != "{}" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := p.FetchSmall(within(t, 5*time.Second), File{Name: "plan", Size: -1}, 1); err == nil || !strings.Contains(err.Error(), "larger than 1 bytes") {
+		t.Errorf("error %v", err)
+	}
+	// What changed while it came is asked for once more, whole.
+	a, b := content(100_000, 12), content(100_000, 13)
+	put(t, dir, "plan", a)
+	peer := httpPeer(t, dir)
+	peer.link.spoil(cut, 50_000, 1)
+	p, _ = puller(t, peer.url)
+	p.Notify = func(Change) { put(t, dir, "plan", b) }
+	if got, err = p.FetchSmall(within(t, 5*time.Second), File{Name: "plan", Size: -1}, 1<<20); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+}

@@ -1,0 +1,117 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// A putter sends size bytes of r to where u says and returns nil once the
+// server has confirmed them all.
+type putter func(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error
+
+// putters by scheme of a URL.
+var putters = map[string]putter{
+	"tftp":  putTFTP,
+	"ftp":   putFTP,
+	"ftps":  putFTP,
+	"http":  putHTTP,
+	"https": putHTTP,
+}
+
+// Put sends the size bytes of r to a URL. It tries once: what a server makes
+// of half a file is its own affair. fs.ErrPermission is a server that takes no
+// uploads, or not this one.
+func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64) error {
+	u, err := fileURL(target, "")
+	if err != nil {
+		return err
+	}
+	put, ok := putters[u.Scheme]
+	if !ok {
+		return unknown(u)
+	}
+	ctx, stall := watch(ctx, p.timing().Stall)
+	defer stall.end()
+	start := time.Now()
+	src := &source{r: r, moved: func(done int64) {
+		stall.reset()
+		if p.Progress != nil {
+			p.Progress(u.Scheme, done, size)
+		}
+	}}
+	if err = put(ctx, p, u, src, size); err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err == nil && src.done != size {
+		err = fmt.Errorf("%d bytes were sent of %d", src.done, size)
+	}
+	if p.Notify != nil {
+		p.Notify(Change{Proto: u.Scheme, Source: u.Redacted(), To: src.done, Err: err, Took: time.Since(start)})
+	}
+	return err
+}
+
+// A source counts what is read from it.
+type source struct {
+	r     io.Reader
+	done  int64
+	moved func(done int64)
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.done += int64(n)
+	s.moved(s.done)
+	return n, err
+}
+
+func putTFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error {
+	server, err := resolve(ctx, u, 69)
+	if err != nil {
+		return err
+	}
+	_, err = p.TFTP.Put(ctx, server, tftpName(u), r, size)
+	return err
+}
+
+// putFTP stores the file and asks for its size afterwards: a server with a full
+// disk has been seen to answer 226.
+func putFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error {
+	c, err := p.dialFTP(ctx, u, 0)
+	if err != nil {
+		return ftpError(err)
+	}
+	defer c.Quit()
+	if err := c.Stor(ftpName(u), r); err != nil {
+		return ftpPutError("STOR", err)
+	}
+	if got, err := c.FileSize(ftpName(u)); err == nil && got != size {
+		return fmt.Errorf("server has %d bytes of %d: %w", got, size, ErrCorrupt)
+	}
+	return nil
+}
+
+func putHTTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error {
+	// NopCloser: the file belongs to the caller. A reader that cannot be had
+	// again also keeps the client from sending it twice.
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, u.String(), io.NopCloser(r))
+	if err != nil {
+		return err
+	}
+	if req.ContentLength = size; size == 0 {
+		req.Body = http.NoBody
+	}
+	res, err := p.do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		return statusError(res.StatusCode)
+	}
+	return nil
+}

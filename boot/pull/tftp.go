@@ -1,0 +1,54 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// getTFTP reads the file from its first byte: TFTP cannot begin elsewhere.
+func getTFTP(ctx context.Context, u *url.URL, s *stream) error {
+	server, err := resolve(ctx, u, 69)
+	if err != nil {
+		return err
+	}
+	s.begin(0)
+	t, err := s.puller.TFTP.Get(ctx, server, tftpName(u), s)
+	if err != nil {
+		return err
+	}
+	return s.announce(t.Size)
+}
+
+// tftpName is the file that a URL means, without the slash before it: servers
+// that take an absolute name take a relative one as well. The transfer is
+// always in octet mode, which RFC 3617 lets a URL ask for.
+func tftpName(u *url.URL) string {
+	return strings.TrimSuffix(strings.TrimPrefix(u.Path, "/"), ";mode=octet")
+}
+
+// resolve finds the address of a URL's host, an IPv4 one where there are both:
+// a TFTP server that listens on one of them only is silent on the other.
+func resolve(ctx context.Context, u *url.URL, port uint16) (netip.AddrPort, error) {
+	if u.Port() != "" {
+		n, err := strconv.ParseUint(u.Port(), 10, 16)
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("port %q of the URL is no port", u.Port())
+		}
+		port = uint16(n)
+	}
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return netip.AddrPortFrom(a, port), nil
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	i := max(slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Unmap().Is4() }), 0)
+	return netip.AddrPortFrom(addrs[i].Unmap(), port), nil
+}

@@ -1,0 +1,5 @@
+package pull
+
+import "github.com/bootlace/bootlace/boot/tftp"
+
+var testTFTP = tftp.Client{}
