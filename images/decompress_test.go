@@ -119,6 +119,10 @@ func TestDecompressXZBlocks(t *testing.T) {
 		t.Errorf("got %s, %v; want %s", Digest(got), err, want)
 	}
 	for cut := range len(stored) {
+		// Everywhere around the headers, the first blocks' ends and the index.
+		if near := cut < 30 || cut > 4300 && cut < 4350 || cut > len(stored)-150; !near && cut%1009 != 0 {
+			continue
+		}
 		if _, err := readAll(bytes.NewReader(stored[:cut])); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("cut at %d of %d: %v", cut, len(stored), err)
 		}
@@ -156,10 +160,11 @@ func TestDecompressGarbageBehind(t *testing.T) {
 	}
 }
 
-// No flipped bit goes by: the formats carry checksums, and Make is not told
-// of success. Bits that only label the file are the exception.
+// No flipped bit gives other bytes without an error: every format here carries
+// a checksum. (A flip in what only labels the file changes nothing, and one in
+// the magic makes it a raw image, which the manifest tells apart.)
 func TestDecompressFlippedBit(t *testing.T) {
-	raw := image(1, 5000)
+	raw := image(1, 400)
 	for name, comp := range compressors {
 		stored := comp(t, raw)
 		if name == "" {
@@ -169,7 +174,7 @@ func TestDecompressFlippedBit(t *testing.T) {
 			bad := bytes.Clone(stored)
 			bad[i/8] ^= 1 << (i % 8)
 			got, err := readAll(bytes.NewReader(bad))
-			if err == nil && len(got) == len(raw) && !bytes.Equal(got, raw) {
+			if err == nil && !bytes.Equal(got, raw) && !bytes.Equal(got, bad) {
 				t.Errorf("%s: bit %d flipped: other bytes and no error", name, i)
 			}
 		}
