@@ -1,0 +1,186 @@
+// Package lab runs machines of the board table in QEMU, without root and
+// without touching the host's network: for `mkboot run`, `mkboot demo` and tests.
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/bootlace/bootlace/board"
+)
+
+// A Machine describes one machine; Start turns it on. The zero value of a
+// field leaves it to the board or to QEMU.
+type Machine struct {
+	Name   string // in errors and file names
+	Board  *board.Board
+	UEFI   bool
+	Vars   string // UEFI: file of its variables, made when it is missing; "": fresh ones each start
+	Memory int    // MiB
+	CPUs   int
+	UUID   string
+
+	// A kernel makes the machine boot it directly, past its firmware.
+	Kernel, Initrd, Cmdline string
+
+	NICs  []NIC
+	Disks []Disk
+	Args  []string // further arguments for QEMU
+
+	// Console gets each line of the serial console as it ends, from one goroutine.
+	Console func(Line)
+	// Stdin, where set, is what the serial console hears, and Stdout gets its
+	// bytes as they are, before they are cut into lines.
+	Stdin  *os.File
+	Stdout io.Writer
+}
+
+// A NIC is a network card at one end of a link.
+type NIC struct {
+	End       End
+	MAC       string
+	BootIndex int // place in the boot order from 1; 0: never booted from
+}
+
+// A Disk is a raw disk image. It is written to, unless Snapshot is set.
+type Disk struct {
+	Path      string
+	Serial    string
+	BootIndex int
+	Snapshot  bool
+}
+
+// Firmware of UEFI machines, as Debian's ovmf package has it.
+const (
+	ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+)
+
+// Missing returns the first file or program that the machines of a board need
+// and this host has not, as an error; nil where all is there.
+func Missing(b *board.Board, uefi bool) error {
+	if b.QEMU == nil {
+		return fmt.Errorf("board %s: QEMU has no such machine", b.Name)
+	}
+	if _, err := lookPath(b.QEMU.Command); err != nil {
+		return err
+	}
+	if uefi {
+		for _, f := range []string{ovmfCode, ovmfVars} {
+			if _, err := os.Stat(f); err != nil {
+				return fmt.Errorf("find UEFI firmware (package ovmf): %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// args returns QEMU's arguments; dir is for the files that live as long as the VM.
+func (m *Machine) args(dir string) ([]string, error) {
+	if m.Board == nil || m.Board.QEMU == nil {
+		return nil, errors.New("machine without a board that QEMU knows")
+	}
+	q := m.Board.QEMU
+	// graphics=off makes SeaBIOS mirror its text, iPXE's among it, to the serial port.
+	a := append([]string{"-name", m.Name, "-nodefaults", "-no-user-config"}, q.Args...)
+	a = append(a, "-machine", "graphics=off", "-vga", "std", "-display", "none",
+		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-qmp", "unix:"+filepath.Join(dir, "qmp")+",server=on,wait=off")
+	if m.Memory > 0 {
+		a = append(a, "-m", strconv.Itoa(m.Memory))
+	}
+	if m.CPUs > 0 {
+		a = append(a, "-smp", strconv.Itoa(m.CPUs))
+	}
+	if m.UUID != "" {
+		a = append(a, "-uuid", m.UUID)
+	}
+	if m.Kernel != "" {
+		a = append(a, "-kernel", m.Kernel, "-append", m.Cmdline)
+		if m.Initrd != "" {
+			a = append(a, "-initrd", m.Initrd)
+		}
+	}
+	if m.UEFI {
+		vars, err := m.vars(dir)
+		if err != nil {
+			return nil, err
+		}
+		a = append(a, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+ovmfCode,
+			"-drive", "if=pflash,unit=1,format=raw,file="+comma(vars))
+	}
+	for i, n := range m.NICs {
+		a = append(a, "-netdev", fmt.Sprintf("dgram,id=net%d,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s",
+			i, comma(n.End.local), comma(n.End.remote)))
+		dev := fmt.Sprintf("%s,id=nic%d,netdev=net%d", q.NIC, i, i)
+		if n.MAC != "" {
+			dev += ",mac=" + n.MAC
+		}
+		if m.UEFI {
+			dev += ",romfile=" // the firmware's own driver and PXE, not iPXE's
+		}
+		a = append(a, "-device", dev+bootIndex(n.BootIndex))
+	}
+	for i, d := range m.Disks {
+		// unsafe: flushes are skipped, for speed. What a machine wrote before
+		// it was killed is in the host's page cache all the same.
+		drive := fmt.Sprintf("if=none,id=disk%d,format=raw,cache=unsafe,discard=unmap,file=%s", i, comma(d.Path))
+		if d.Snapshot {
+			drive += ",snapshot=on"
+		}
+		dev := fmt.Sprintf("%s,drive=disk%d", q.Disk, i)
+		if d.Serial != "" {
+			dev += ",serial=" + comma(d.Serial)
+		}
+		a = append(a, "-drive", drive, "-device", dev+bootIndex(d.BootIndex))
+	}
+	return append(a, m.Args...), nil
+}
+
+// vars returns the file of the machine's UEFI variables, which outlives a start
+// where Vars names one.
+func (m *Machine) vars(dir string) (string, error) {
+	vars := m.Vars
+	if vars == "" {
+		vars = filepath.Join(dir, "vars.fd")
+	}
+	if _, err := os.Stat(vars); err == nil {
+		return vars, nil
+	}
+	blank, err := os.ReadFile(ovmfVars)
+	if err != nil {
+		return "", fmt.Errorf("read blank UEFI variables: %w", err)
+	}
+	if err := os.WriteFile(vars, blank, 0o600); err != nil {
+		return "", fmt.Errorf("make UEFI variables: %w", err)
+	}
+	return vars, nil
+}
+
+func bootIndex(i int) string {
+	if i == 0 {
+		return ""
+	}
+	return ",bootindex=" + strconv.Itoa(i)
+}
+
+// comma doubles commas, as QEMU's option syntax wants them in values.
+func comma(s string) string { return strings.ReplaceAll(s, ",", ",,") }
+
+// BlankDisk makes a file of size bytes that holds nothing and takes no room.
+func BlankDisk(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("make blank disk: %w", err)
+	}
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		return fmt.Errorf("make blank disk: %w", err)
+	}
+	return f.Close()
+}
