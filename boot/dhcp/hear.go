@@ -1,0 +1,147 @@
+package dhcp
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/boot"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// A Hearing is what a packet says of the machine that sent it and how it came.
+type Hearing struct {
+	MAC       boot.MAC
+	Traits    board.Traits
+	Board     *board.Board  // nil where nothing in the table fits
+	Loader    *board.Loader // nil for a client that is no boot program we know
+	UUID      *boot.UUID    // nil where option 97 is missing or tells nobody apart
+	Interface string        // on which it was heard
+	Circuit   string        // the relay's circuit ID (RFC 3046 section 3.1), as text
+	Relay     netip.Addr    // giaddr, the zero Addr without a relay
+}
+
+// A Reply is what Decide wants the machine to get.
+type Reply struct {
+	Machine  string // boot.Machine.ID, for the journal
+	Silent   bool   // no answer at all, whatever the mode
+	Bootfile string // as served; "": none
+	Profile  string // for the journal
+}
+
+// A request is a message and how it came.
+type request struct {
+	*dhcpv4.DHCPv4
+	Hearing
+	From netip.AddrPort
+	Port uint16 // ours, to which it came
+}
+
+// Our ports, and the client's: RFC 2131 section 4.1, PXE 2.1 section 2.2.
+const (
+	portServer = 67
+	portClient = 68
+	portBINL   = 4011
+)
+
+// hear reads a packet; it looks at nothing else.
+func hear(p *dhcpv4.DHCPv4, iface string, from netip.AddrPort, port uint16) *request {
+	q := &request{DHCPv4: p, From: from, Port: port}
+	q.MAC = boot.MAC(p.ClientHWAddr)
+	q.Interface = iface
+	q.Relay = addr4(p.GatewayIPAddr)
+	q.Traits = board.Traits{
+		Client:      board.ClientUnknown,
+		UserClass:   userClass(p.Options.Get(dhcpv4.OptionUserClassInformation)),
+		VendorClass: string(p.Options.Get(dhcpv4.OptionClassIdentifier)),
+		IPXE:        p.Options.Get(optIPXE),
+		MAC:         q.MAC[:],
+	}
+	// RFC 4578 section 2.1: one or more types; the first is the one that boots.
+	if v := p.Options.Get(dhcpv4.OptionClientSystemArchitectureType); len(v) >= 2 {
+		q.Traits.Client = board.Client(uint16(v[0])<<8 | uint16(v[1]))
+	}
+	// RFC 4578 section 2.3: a type byte, of which 0 is the only one, and a UUID.
+	if v := p.Options.Get(dhcpv4.OptionClientMachineIdentifier); len(v) == 17 && v[0] == 0 {
+		q.Traits.GUID = v[1:]
+		if id := boot.UUID(v[1:]); id.Known() {
+			q.UUID = &id
+		}
+	}
+	if info := p.RelayAgentInfo(); info != nil {
+		q.Circuit = text(info.Options.Get(dhcpv4.AgentCircuitIDSubOption))
+	}
+	q.Board, q.Loader = board.Recognise(q.Traits)
+	return q
+}
+
+// userClass reads option 77, RFC 3004 section 4: one or more classes, each
+// after a byte with its length, of which the first counts. iPXE and others
+// send the text alone; no text begins with its own length.
+func userClass(v []byte) string {
+	var first []byte
+	for rest := v; len(rest) > 0; {
+		n := int(rest[0])
+		if n == 0 || n >= len(rest) {
+			return string(v)
+		}
+		if first == nil {
+			first = rest[1 : 1+n]
+		}
+		rest = rest[1+n:]
+	}
+	return string(first)
+}
+
+// text is v itself if it can be read, else its bytes in hex.
+func text(v []byte) string {
+	for _, c := range v {
+		if c < ' ' || c > '~' {
+			return fmt.Sprintf("%x", v)
+		}
+	}
+	return string(v)
+}
+
+// boots reports whether the client asks for something to boot.
+func (q *request) boots() bool {
+	return q.Loader != nil || q.Traits.Client != board.ClientUnknown ||
+		strings.HasPrefix(q.Traits.VendorClass, pxeClient) || strings.HasPrefix(q.Traits.VendorClass, "HTTPClient")
+}
+
+// agent reports whether it is our own firmware.
+func (q *request) agent() bool { return q.Traits.UserClass == board.UserClass }
+
+// requested is the address in option 50.
+func (q *request) requested() netip.Addr {
+	return addr4(q.Options.Get(dhcpv4.OptionRequestedIPAddress))
+}
+
+// server is the server that the client chose, option 54.
+func (q *request) server() netip.Addr {
+	return addr4(q.Options.Get(dhcpv4.OptionServerIdentifier))
+}
+
+// String says what came from whom: "DISCOVER from ipxe (arch 0) on eth0".
+func (q *request) String() string {
+	who := "a DHCP client"
+	switch {
+	case q.Loader != nil:
+		who = q.Loader.Name
+	case q.boots():
+		who = "an unknown loader " + strconv.Quote(q.Traits.VendorClass[:min(len(q.Traits.VendorClass), 40)])
+	}
+	if q.Traits.Client != board.ClientUnknown {
+		who += fmt.Sprintf(" (arch %d)", q.Traits.Client)
+	}
+	where := q.Interface
+	if q.Relay.IsValid() {
+		where += " through relay " + q.Relay.String()
+	}
+	return fmt.Sprintf("%s from %s on %s", q.MessageType(), who, where)
+}
+
+// id is the client identifier, option 61, nil without one.
+func (q *request) id() []byte { return q.Options.Get(dhcpv4.OptionClientIdentifier) }

@@ -1,0 +1,301 @@
+// Package dhcp answers DHCP on a link, for machines that boot from it: as a
+// ProxyDHCP beside the server that gives addresses, or as that server itself.
+//
+// How a machine boots, as seen from here. It broadcasts a DISCOVER that says
+// what it is: option 60 PXEClient, 93 its architecture, 97 its UUID. We answer
+// with the file its kind of loader wants (package board knows them), and in
+// full mode with an address:
+//
+//	iPXE          takes siaddr and the file from the offer, proxy or not. In
+//	              full mode option 175.176 saves it the wait for a ProxyDHCP.
+//	UEFI (EDK2)   in proxy mode is offered only the words PXEClient, gets its
+//	              address elsewhere and asks us on port 4011 for the file; in
+//	              full mode takes the file from the offer, which then must not
+//	              say PXEClient.
+//	our own agent is told by option 60 that this is the appliance.
+//
+// What is said is decided by a pure function (respond); this file has the
+// sockets, and the order in which leases and decisions are asked.
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/lease"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sync/errgroup"
+)
+
+// Timing of the server and of Probe.
+type Timing struct {
+	// Pause follows a read error such as ENETDOWN, so that a link that is
+	// down costs no CPU: it is back within the client's first retry, 4 s.
+	Pause time.Duration
+	// ProbeResend is the time between DISCOVERs of a probe: one may be lost.
+	ProbeResend time.Duration
+	// ProbeWait is how long a probe waits for a first answer. dnsmasq pings an
+	// address for 3 s before it offers it, ISC dhcpd for 1 s; so 3 s, and one
+	// DISCOVER later and its way back.
+	ProbeWait time.Duration
+	// ProbeMore is how long it then waits for others.
+	ProbeMore time.Duration
+}
+
+// DefaultTiming is used where nothing else is said.
+var DefaultTiming = Timing{
+	Pause:       200 * time.Millisecond,
+	ProbeResend: time.Second,
+	ProbeWait:   4500 * time.Millisecond,
+	ProbeMore:   time.Second,
+}
+
+// maxMessage is more than any client sends in one datagram on Ethernet.
+const maxMessage = 4096
+
+// A Server answers DHCP on one interface. Its fields are set before Listen.
+type Server struct {
+	Mode      Mode
+	Interface string
+	Addr      netip.Addr    // what clients are told to fetch from; the zero Addr: the interface's own address
+	Leases    *lease.Leases // for full mode; shared by the servers of all interfaces
+
+	// Decide says what a machine gets. It is asked for each message that is
+	// answered: in proxy mode of clients that want to boot, in full mode of all.
+	// After an error nothing is said of booting.
+	Decide func(context.Context, Hearing) (Reply, error)
+	// Note is told of each message that was answered, or on purpose was not.
+	Note func(boot.Event)
+	// Seen, where set, is told which address a machine has now: ours, or in
+	// proxy mode the one it was seen to ask another server for.
+	Seen func(boot.MAC, netip.Addr)
+	Log  *slog.Logger
+
+	me        self
+	index     int
+	wire      *wire
+	conns     map[uint16]*net.UDPConn
+	malformed atomic.Uint64
+}
+
+// Malformed counts the packets that were no DHCP message.
+func (s *Server) Malformed() uint64 { return s.malformed.Load() }
+
+// Listen opens port 67, and 4011 in proxy mode. The error of a busy port names
+// it and says what to do.
+func (s *Server) Listen() error {
+	if s.Mode == Full && s.Leases == nil {
+		return errors.New("dhcp: full mode without subnets")
+	}
+	ifi, err := net.InterfaceByName(s.Interface)
+	if err != nil {
+		return fmt.Errorf("dhcp: interface %s: %w", s.Interface, err)
+	}
+	if s.me.addr, err = ownAddr(ifi, s.Addr); err != nil {
+		return err
+	}
+	if s.me.next = s.Addr; !s.me.next.IsValid() {
+		s.me.next = s.me.addr
+	}
+	if !s.me.next.Is4() {
+		return fmt.Errorf("dhcp: %s is not an IPv4 address to advertise", s.me.next)
+	}
+	s.index = ifi.Index
+	s.conns = map[uint16]*net.UDPConn{}
+	ports := []uint16{portServer}
+	if s.Mode == Proxy {
+		ports = append(ports, portBINL)
+	}
+	for _, port := range ports {
+		conn, err := listen(s.Interface, port)
+		if err != nil {
+			s.close()
+			return err
+		}
+		s.conns[port] = conn
+	}
+	if s.wire, err = openWire(ifi, 0); err != nil {
+		s.close()
+		return err
+	}
+	return nil
+}
+
+func (s *Server) close() {
+	for _, conn := range s.conns {
+		conn.Close()
+	}
+}
+
+// Run answers until ctx ends, and returns nil then. It calls Listen unless
+// that was done.
+func (s *Server) Run(ctx context.Context) error {
+	if s.wire == nil {
+		if err := s.Listen(); err != nil {
+			return err
+		}
+	}
+	defer s.wire.Close()
+	s.Log.Info("dhcp", "mode", s.Mode, "interface", s.Interface, "addr", s.me.addr, "next", s.me.next)
+	group, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, s.close) // wakes the readers; Wait ends ctx in any case
+	for port, conn := range s.conns {
+		group.Go(func() error { return s.serve(ctx, conn, port) })
+	}
+	return group.Wait()
+}
+
+// serve handles the packets of one port, one after another.
+func (s *Server) serve(ctx context.Context, conn *net.UDPConn, port uint16) error {
+	buf := make([]byte, maxMessage)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("dhcp: port %d of %s: %w", port, s.Interface, err)
+		case err != nil:
+			// ENETDOWN and the like pass when the link is back.
+			s.Log.Warn("dhcp: read", "port", port, "interface", s.Interface, "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(DefaultTiming.Pause):
+			}
+			continue
+		}
+		s.handle(ctx, conn, buf[:n], from, port)
+	}
+}
+
+// handle answers one packet.
+func (s *Server) handle(ctx context.Context, conn *net.UDPConn, raw []byte, from netip.AddrPort, port uint16) {
+	p, err := parse(raw)
+	if err != nil {
+		if !errors.Is(err, errBOOTP) {
+			s.malformed.Add(1)
+		}
+		s.Log.Debug("dhcp: packet ignored", "from", from, "interface", s.Interface, "why", err)
+		return
+	}
+	q := hear(p, s.Interface, from, port)
+	do, why := q.task(s.Mode, s.me)
+	s.see(q)
+	if do == nothing {
+		s.Log.Debug("dhcp: "+q.String()+" "+why, "mac", q.MAC)
+		return
+	}
+	if do == release || do == decline {
+		s.giveBack(ctx, q, do)
+		return
+	}
+	r := s.decide(ctx, q)
+	var g grant
+	if !r.Silent {
+		if g, err = s.grant(ctx, q, do); err != nil {
+			s.note(q, r, "no address: "+err.Error())
+			return
+		}
+	}
+	a := respond(q, s.Mode, s.me, r, g)
+	if a.raw != nil {
+		if err := s.send(conn, a); err != nil {
+			s.Log.Warn("dhcp: send", "to", a.to, "mac", q.MAC, "interface", s.Interface, "err", err)
+			a.text += ", but the answer could not be sent"
+		}
+	}
+	s.note(q, r, a.text)
+	if g.lease != nil && do == bind && s.Seen != nil {
+		s.Seen(q.MAC, g.lease.Addr)
+	}
+}
+
+func (s *Server) decide(ctx context.Context, q *request) Reply {
+	r, err := s.Decide(ctx, q.Hearing)
+	if err != nil {
+		s.Log.Error("dhcp: decide", "mac", q.MAC, "interface", s.Interface, "err", err)
+		return Reply{}
+	}
+	return r
+}
+
+// grant asks the leases for what a request needs. An error is why there is no
+// address for it.
+func (s *Server) grant(ctx context.Context, q *request, do task) (g grant, err error) {
+	if s.Mode != Full {
+		return grant{}, nil
+	}
+	c := s.client(q)
+	var l lease.Lease
+	switch do {
+	case inform:
+		n, err := s.Leases.Subnet(c.At)
+		return grant{subnet: &n}, err
+	case offer:
+		l, err = s.Leases.Offer(c, q.requested())
+	case bind:
+		l, err = s.Leases.Bind(ctx, c, q.wants())
+	}
+	switch {
+	case errors.Is(err, lease.ErrWrong):
+		s.Log.Info("dhcp: NAK", "mac", q.MAC, "interface", s.Interface, "why", err)
+		return grant{refused: true}, nil
+	case err != nil:
+		return grant{}, err
+	}
+	return grant{lease: &l, subnet: &l.Subnet}, nil
+}
+
+func (s *Server) client(q *request) lease.Client {
+	c := lease.Client{MAC: q.MAC, ID: q.id(), At: s.me.addr}
+	if q.Relay.IsValid() {
+		c.At = q.Relay
+	}
+	return c
+}
+
+// giveBack handles RELEASE and DECLINE, which have no answer.
+func (s *Server) giveBack(ctx context.Context, q *request, do task) {
+	addr, f, text := q.wants(), s.Leases.Release, "released "
+	if do == decline {
+		f, text = s.Leases.Decline, "found in use, and left alone for now: "
+	}
+	if err := f(ctx, s.client(q), addr); err != nil {
+		s.Log.Debug("dhcp: "+q.String(), "mac", q.MAC, "err", err)
+		return
+	}
+	s.note(q, Reply{}, text+addr.String())
+}
+
+// see learns addresses that another server gave.
+func (s *Server) see(q *request) {
+	if s.Mode != Proxy || s.Seen == nil || q.Relay.IsValid() {
+		return
+	}
+	if addr := q.wants(); addr.IsValid() && q.boots() && q.MessageType() == dhcpv4.MessageTypeRequest {
+		s.Seen(q.MAC, addr)
+	}
+}
+
+func (s *Server) send(conn *net.UDPConn, a answer) error {
+	if a.link {
+		return s.wire.send(a.mac, netip.AddrPortFrom(s.me.addr, portServer), a.to, a.raw)
+	}
+	return sendFrom(conn, s.me.addr, s.index, a.to, a.raw)
+}
+
+func (s *Server) note(q *request, r Reply, text string) {
+	if s.Note != nil {
+		s.Note(boot.Event{
+			Machine: r.Machine, MAC: q.MAC, Kind: boot.KindDHCP, Proto: "dhcp", File: r.Bootfile,
+			Text: q.String() + ": " + text,
+		})
+	}
+}
