@@ -1,0 +1,233 @@
+package web
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/images"
+)
+
+// file serves the tree.
+func (s *Server) file(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		text(w, http.StatusMethodNotAllowed, "files are for reading")
+		return
+	}
+	from, begin := client(r), time.Now()
+	f, err := s.Tree.Open(r.URL.Path, from)
+	if errors.Is(err, syscall.EISDIR) {
+		s.list(w, r)
+		return
+	}
+	name := strings.TrimLeft(r.URL.Path, "/")
+	if err == nil && strings.HasSuffix(name, "/") {
+		f.Close()
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		status, why := explain(err)
+		text(w, status, why)
+		s.note(from, boot.Event{File: name, Text: "did not go out: " + why})
+		return
+	}
+	defer f.Close()
+
+	w.Header().Set("Content-Type", contentType(f.Name()))
+	if mod := f.ModTime(); !mod.IsZero() {
+		w.Header().Set("ETag", fmt.Sprintf(`"%x-%x"`, mod.UnixNano(), f.Size()))
+	} else {
+		w.Header().Set("Cache-Control", "no-store") // made on the fly, for this client
+	}
+	a := &answer{ResponseWriter: w, stall: s.Timing.Stall}
+	http.ServeContent(a, r, "", f.ModTime(), content(f))
+	s.noteSent(from, r, f, a, time.Since(begin))
+}
+
+// content is the file itself where there is one, for sendfile.
+func content(f *images.File) io.ReadSeeker {
+	if f.OS() != nil {
+		return f.OS()
+	}
+	return f
+}
+
+// noteSent notes an answer that had a body of file bytes.
+func (s *Server) noteSent(from netip.Addr, r *http.Request, f *images.File, a *answer, took time.Duration) {
+	if r.Method != http.MethodGet || a.status != http.StatusOK && a.status != http.StatusPartialContent {
+		return
+	}
+	ev := boot.Event{File: f.Name(), Bytes: a.sent, Total: f.Size(), Took: took, Text: "went out"}
+	part := a.Header().Get("Content-Range")
+	switch {
+	case a.Header().Get("Content-Length") != fmt.Sprint(a.sent):
+		// The client left or stalled, the file became shorter, or the server ends.
+		ev.Text = "broke off"
+	case a.status == http.StatusPartialContent && part == "":
+		ev.Text = "went out in parts"
+	}
+	if part != "" {
+		ev.Text += ": " + part
+	}
+	s.note(from, ev)
+}
+
+func (s *Server) note(from netip.Addr, ev boot.Event) {
+	if s.Note != nil {
+		ev.Kind, ev.Proto = boot.KindServe, "http"
+		s.Note(from, ev)
+	}
+}
+
+// client returns the address of who asks, the zero Addr on a unix socket.
+func client(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+// explain gives the status for an error of the tree, and words that tell
+// nothing of the host.
+func explain(err error) (int, string) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return http.StatusNotFound, "no such file"
+	case errors.Is(err, fs.ErrInvalid):
+		return http.StatusBadRequest, "no name of a file"
+	case errors.Is(err, fs.ErrPermission):
+		return http.StatusForbidden, "not a file that is served"
+	}
+	return http.StatusInternalServerError, "file cannot be read"
+}
+
+// contentType knows text by its ending; all else is bytes, HTML too, so that
+// no file of the tree becomes a page of this server.
+func contentType(name string) string {
+	switch path.Ext(name) {
+	case ".txt", ".ipxe", ".cfg", ".conf", ".yaml", ".manifest", ".minisig", ".sha256", ".md":
+		return "text/plain; charset=utf-8"
+	case ".json":
+		return "application/json"
+	}
+	return "application/octet-stream"
+}
+
+// list shows a folder: links to a browser, else one name a line. Folders end
+// in a slash.
+func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+	if p := r.URL.Path; !strings.HasSuffix(p, "/") {
+		// Relative, so that no name can point to another host.
+		w.Header().Set("Location", "./"+(&url.URL{Path: path.Base(p)}).EscapedPath()+"/")
+		w.WriteHeader(http.StatusMovedPermanently)
+		return
+	}
+	entries, err := s.Tree.ReadDir(r.URL.Path)
+	if err != nil {
+		status, why := explain(err)
+		text(w, status, why)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Set("Vary", "Accept")
+	page := strings.Contains(r.Header.Get("Accept"), "text/html")
+	kind := "text/plain; charset=utf-8"
+	if page {
+		kind = "text/html; charset=utf-8"
+	}
+	w.Header().Set("Content-Type", kind)
+	out := &answer{ResponseWriter: w, stall: s.Timing.Stall}
+	if page {
+		fmt.Fprintf(out, "<!doctype html><title>%[1]s</title><h1>%[1]s</h1><pre>\n", html.EscapeString(r.URL.Path))
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			continue // gone meanwhile
+		}
+		name, size := e.Name(), fmt.Sprint(info.Size())
+		if e.IsDir() {
+			name, size = name+"/", ""
+		}
+		if page {
+			fmt.Fprintf(out, "%s %14s  <a href=\"./%s\">%s</a>\n", info.ModTime().UTC().Format(time.DateTime), size,
+				html.EscapeString((&url.URL{Path: name}).EscapedPath()), html.EscapeString(name))
+		} else {
+			fmt.Fprintln(out, name)
+		}
+	}
+}
+
+// An answer sends in chunks, each of which the client must take in time, and
+// counts what it took.
+type answer struct {
+	http.ResponseWriter
+	stall  time.Duration
+	status int
+	sent   int64
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.status = cmp.Or(a.status, status)
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.extend()
+	n, err := a.ResponseWriter.Write(p)
+	a.sent += int64(n)
+	return n, err
+}
+
+// ReadFrom keeps sendfile: http.ServeContent hands over an io.LimitedReader,
+// and so does this.
+func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
+	to, ok := a.ResponseWriter.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{a}, r)
+	}
+	left := int64(-1)
+	lr, limited := r.(*io.LimitedReader)
+	if limited {
+		left, r = lr.N, lr.R
+	}
+	for left != 0 && err == nil {
+		part := int64(chunk)
+		if limited {
+			part = min(part, left)
+		}
+		a.extend()
+		var n int64
+		n, err = to.ReadFrom(io.LimitReader(r, part))
+		a.sent += n
+		total += n
+		if limited {
+			left -= n
+			lr.N = left
+		}
+		if n < part {
+			break // the file ends here, or err says why
+		}
+	}
+	return total, err
+}
+
+func (a *answer) extend() {
+	http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(a.stall))
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
