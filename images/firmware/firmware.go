@@ -151,6 +151,9 @@ func (b *builder) kernel(ctx context.Context, bd *board.Board) (*kernel, error) 
 	if err != nil {
 		return nil, err
 	}
+	if b.Modules == "" {
+		b.Log.Warn("no modules for this kernel: it has to have built in what the board needs", "board", bd.Name, "needs", bd.Modules)
+	}
 	b.record.add("input kernel %d sha256:%s", len(k.image), sum(k.image))
 	return k, nil
 }

@@ -196,7 +196,7 @@ func TestReproducible(t *testing.T) {
 	packages := testPackages(t)
 	nettest.Need(t, "git")
 	bd := board.Boards[0]
-	clean, littered := clone(t), filepath.Join(clone(t))
+	clean, littered := clone(t), clone(t)
 	for name, text := range map[string]string{
 		"images/firmware/testdata/init/stray.go": "package main\n\nfunc init() { println(`stray`) }\n",
 		"images/firmware/stray.o":                "\x7fELF",
@@ -219,6 +219,52 @@ func TestReproducible(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Logf("%s\n%s", readFile(t, first, board.Build), readFile(t, second, board.Build))
+	}
+}
+
+// Debian's kernel and modules, given as one's own, make the same firmware.
+func TestOwnKernel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds three times")
+	}
+	bd := board.Boards[0]
+	opt := Options{Dir: t.TempDir(), Source: clone(t), Agent: testAgent, Packages: testPackages(t), Log: slog.New(slog.DiscardHandler)}
+	first, err := Build(t.Context(), bd, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkg, err := opt.Packages.Get(t.Context(), arches[bd.Arch].deb, bd.Kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := unpack(t.Context(), pkg.Path, dir, func(string) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	opt.Dir = t.TempDir()
+	opt.Kernel = filepath.Join(dir, "boot", "vmlinuz-"+first.Release)
+	opt.Modules = filepath.Join(dir, "lib", "modules", first.Release)
+	second, err := Build(t.Context(), bd, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{board.Kernel, board.Initramfs, board.UKI} {
+		if !bytes.Equal(readFile(t, first.Dir, name), readFile(t, second.Dir, name)) {
+			t.Errorf("%s differs", name)
+		}
+	}
+	record := readFile(t, second.Dir, board.Build)
+	if !regexp.MustCompile(`(?m)^input kernel \d+ sha256:[0-9a-f]{64}$`).Match(record) || bytes.Contains(record, []byte("linux-image")) {
+		t.Errorf("BUILD does not say whose kernel it is:\n%s", record)
+	}
+
+	opt.Modules = ""
+	bare, err := Build(t.Context(), bd, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bare.Modules != 0 || bare.Release != first.Release || bytes.Contains(readFile(t, bare.Dir, board.Build), []byte("input module")) {
+		t.Errorf("without modules: %+v", bare)
 	}
 }
 

@@ -46,7 +46,8 @@ type Packages struct {
 	Log    *slog.Logger
 
 	sources string             // deb822 sources to use instead of the machine's
-	asked   map[string]Package // by this process, so that Update asks once
+	asked   map[string]Package // by key, so that Update asks once
+	updated map[string]bool    // architectures whose lists this process fetched
 }
 
 // CacheDir is where packages are kept unless someone says otherwise:
@@ -137,9 +138,15 @@ func (p *Packages) ask(ctx context.Context, arch, name string) (Package, error) 
 	if err != nil {
 		return Package{}, err
 	}
-	p.Log.Info("asking apt", "package", want, "arch", arch)
-	if _, err := apt.run(ctx, "", "apt-get", "update", "-qq"); err != nil {
-		return Package{}, err
+	if !p.updated[arch] {
+		p.Log.Info("fetching package lists", "arch", arch)
+		if _, err := apt.run(ctx, "", "apt-get", "update", "-qq"); err != nil {
+			return Package{}, err
+		}
+		if p.updated == nil {
+			p.updated = make(map[string]bool)
+		}
+		p.updated[arch] = true
 	}
 	pkg, err := apt.resolve(ctx, want)
 	if err != nil && want != name {
