@@ -62,9 +62,10 @@ func getFTP(ctx context.Context, u *url.URL, s *stream) error {
 	if err := s.copy(body); err != nil {
 		return err // and ctx closes both connections; the server may owe its last reply for long
 	}
-	// Without 226 nobody knows whether this was the end.
+	// Without 226 nobody knows whether this was the end. A 550 here is no longer
+	// a file that does not exist, so it is not wrapped.
 	if err := body.Close(); err != nil {
-		return fmt.Errorf("end of transfer: %w", ftpError(err))
+		return fmt.Errorf("end of transfer: %v", ftpError(err))
 	}
 	return nil
 }
@@ -113,6 +114,11 @@ func (p *Puller) dialFTP(ctx context.Context, u *url.URL, limit int) (*ftp.Serve
 	}
 	if err := c.Login(user, password); err != nil {
 		c.Quit()
+		switch err.(type) {
+		case *textproto.Error, textproto.ProtocolError, net.Error:
+		default: // of a refused USER the library keeps only the server's words
+			err = fmt.Errorf("%.80q", err.Error())
+		}
 		return nil, fmt.Errorf("log in: %w", err)
 	}
 	return c, nil
@@ -178,6 +184,9 @@ func (c *limitedConn) Read(p []byte) (int, error) {
 // words are quoted and cut short, as they may go to a console.
 func ftpError(err error) error {
 	reply := new(textproto.Error)
+	if bad := textproto.ProtocolError(""); errors.As(err, &bad) {
+		return fmt.Errorf("server's reply is malformed: %.80q", string(bad))
+	}
 	if !errors.As(err, &reply) {
 		if errors.Is(err, io.EOF) {
 			return io.ErrUnexpectedEOF

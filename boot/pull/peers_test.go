@@ -27,7 +27,7 @@ import (
 )
 
 // testTiming is that of all tests here.
-var testTiming = Timing{Stall: 700 * time.Millisecond, Backoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, GiveUp: 8 * time.Second}
+var testTiming = Timing{Stall: 500 * time.Millisecond, Backoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, GiveUp: 8 * time.Second}
 
 // A peer is a server of a protocol, with a wire before it that can be spoilt.
 type peer struct {
@@ -109,7 +109,8 @@ func tftpPeer(t *testing.T, dir string) peer {
 		return err
 	})
 	s.SetBackoff(func(int) time.Duration { return 0 })
-	s.SetTimeout(200 * time.Millisecond)
+	s.SetTimeout(100 * time.Millisecond)
+	s.SetRetries(3)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(conn) }()
 	t.Cleanup(func() { s.Shutdown(); <-done; root.Close() })

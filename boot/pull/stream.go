@@ -158,11 +158,11 @@ func (s *stream) Write(p []byte) (int, error) {
 		}
 		s.sum.Write(p)
 		s.held += int64(len(p))
+		if s.puller.Progress != nil {
+			s.puller.Progress(scheme(s.source), s.held, s.file.Size)
+		}
 	}
 	s.stall.reset()
-	if s.puller.Progress != nil {
-		s.puller.Progress(scheme(s.source), s.held, s.file.Size)
-	}
 	return n, nil
 }
 

@@ -2,7 +2,9 @@ package pull
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -19,10 +21,15 @@ func getTFTP(ctx context.Context, u *url.URL, s *stream) error {
 	}
 	s.begin(0)
 	t, err := s.puller.TFTP.Get(ctx, server, tftpName(u), s)
-	if err != nil {
-		return err
+	// A size that is not the one it must have says more than that it was exceeded.
+	if wrong := s.announce(t.Size); wrong != nil {
+		return wrong
 	}
-	return s.announce(t.Size)
+	if t.Bytes > 0 && errors.Is(err, fs.ErrNotExist) {
+		// pin/tftp 3.2.0 gives up with code 1 too; a file that came in part is there.
+		return errors.New(err.Error())
+	}
+	return err
 }
 
 // tftpName is the file that a URL means, without the slash before it: servers

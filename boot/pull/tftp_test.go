@@ -1,5 +1,47 @@
 package pull
 
-import "github.com/bootlace/bootlace/boot/tftp"
+import (
+	"net/netip"
+	"net/url"
+	"testing"
+	"time"
 
-var testTFTP = tftp.Client{}
+	"github.com/bootlace/bootlace/boot/tftp"
+)
+
+// testTFTP gives up sooner than testTiming.Stall: 20+40+80+160+160 ms.
+var testTFTP = tftp.Client{Timing: tftp.Timing{Initial: 20 * time.Millisecond, Min: 20 * time.Millisecond, Max: 160 * time.Millisecond, First: 3, Retries: 4, Dally: 200 * time.Millisecond}}
+
+func TestResolve(t *testing.T) {
+	for raw, want := range map[string]string{
+		"tftp://10.0.0.1/x":           "10.0.0.1:69",
+		"tftp://10.0.0.1:6969/x":      "10.0.0.1:6969",
+		"tftp://[fd00::1]/x":          "[fd00::1]:69",
+		"tftp://[fe80::1%25eth0]:7/x": "[fe80::1%eth0]:7",
+		"tftp://localhost/x":          "127.0.0.1:69",
+	} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := resolve(t.Context(), u, 69); err != nil || got != netip.MustParseAddrPort(want) {
+			t.Errorf("%s: %v, %v", raw, got, err)
+		}
+	}
+	u, _ := url.Parse("tftp://10.0.0.1:66000/x")
+	if got, err := resolve(t.Context(), u, 69); err == nil {
+		t.Errorf("port 66000: %v", got)
+	}
+}
+
+func TestTFTPName(t *testing.T) {
+	for raw, want := range map[string]string{"tftp://h/a/b%20c": "a/b c", "tftp://h/x;mode=octet": "x", "tftp://h//etc/x": "/etc/x"} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tftpName(u); got != want {
+			t.Errorf("%s: %q, want %q", raw, got, want)
+		}
+	}
+}
