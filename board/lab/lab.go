@@ -34,8 +34,8 @@ type Machine struct {
 
 	// Console gets each line of the serial console as it ends, from one goroutine.
 	Console func(Line)
-	// Stdin, where set, is what the serial console hears, and Stdout gets its
-	// bytes as they are, before they are cut into lines.
+	// Stdin, where set, is what the serial console hears, with QEMU's escapes
+	// (ctrl-a x ends it); Stdout gets its bytes before they are cut into lines.
 	Stdin  *os.File
 	Stdout io.Writer
 }
@@ -89,8 +89,13 @@ func (m *Machine) args(dir string) ([]string, error) {
 	// graphics=off makes SeaBIOS mirror its text, iPXE's among it, to the serial port.
 	a := append([]string{"-name", m.Name, "-nodefaults", "-no-user-config"}, q.Args...)
 	a = append(a, "-machine", "graphics=off", "-vga", "std", "-display", "none",
-		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-serial", "chardev:console",
 		"-qmp", "unix:"+filepath.Join(dir, "qmp")+",server=on,wait=off")
+	if m.Stdin == nil {
+		a = append(a, "-chardev", "stdio,id=console,signal=off")
+	} else { // a person's terminal, with QEMU's escapes: ctrl-a x ends it
+		a = append(a, "-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console")
+	}
 	if m.Memory > 0 {
 		a = append(a, "-m", strconv.Itoa(m.Memory))
 	}

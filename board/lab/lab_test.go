@@ -19,12 +19,17 @@ func need(t *testing.T, uefi bool) *board.Board {
 	t.Helper()
 	b := board.Boards[0]
 	if err := Missing(b, uefi); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("CI must not skip: %v", err)
-		}
-		t.Skip(err)
+		skip(t, err)
 	}
 	return b
+}
+
+func skip(t *testing.T, why error) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("CI must not skip: %v", why)
+	}
+	t.Skip(why)
 }
 
 func start(t *testing.T, m Machine) *VM {

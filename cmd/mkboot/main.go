@@ -24,6 +24,8 @@ var commands = []command{
 	{"build", "BOARD... -o DIR: make firmware under DIR/firmware/BOARD/", build},
 	{"boards", "list the boards, one a line", boards},
 	{"binary", "-o FILE [-arch ARCH]: build cmd/bootlace as it goes into firmware", binary},
+	{"run", "BOARD [--uefi]: boot a board in QEMU against an appliance of its own", runBoard},
+	{"demo", "--image FILE --root DIR [--uefi]: flash a blank machine, both in QEMU", demo},
 }
 
 func main() {

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/board/lab"
+)
+
+// The private link of `mkboot run` and `mkboot demo`.
+const (
+	applianceAddr = "10.77.0.1/24"
+	machinePool   = "10.77.0.100-10.77.0.199"
+	applianceMAC  = "52:54:00:b0:07:01"
+	machineMAC    = "52:54:00:b0:07:02"
+	machineSerial = "LAB0001"
+)
+
+// benchConfig starts an appliance's bootlace.yaml; profiles follow.
+const benchConfig = `address: ` + applianceAddr + `
+log: json
+dhcp:
+  mode: full
+  subnets: [{net: 10.77.0.0/24, pool: ` + machinePool + `, lease: 1h}]
+`
+
+// A bench is an appliance that runs as firmware and one machine, on a link of
+// their own. Everything is in dir.
+type bench struct {
+	board *board.Board
+	uefi  bool
+	root  string // holds firmware/<board>/
+	dir   string
+}
+
+// appliance makes its store disk and turns it on.
+func (b *bench) appliance(ctx context.Context, store lab.Store, console func(lab.Line)) (*lab.VM, error) {
+	disk := filepath.Join(b.dir, "store.raw")
+	if err := store.Make(ctx, disk); err != nil {
+		return nil, err
+	}
+	end, _ := lab.Link(b.dir)
+	return lab.Start(ctx, lab.Machine{
+		Name: "appliance", Board: b.board,
+		Kernel:  filepath.Join(b.root, b.board.File(board.Kernel)),
+		Initrd:  filepath.Join(b.root, b.board.File(board.Initramfs)),
+		Cmdline: b.board.CommandLine() + " quiet bootlace.action=serve bootlace.console=ttyS0",
+		NICs:    []lab.NIC{{End: end, MAC: applianceMAC}},
+		Disks:   []lab.Disk{{Path: disk, Serial: "STORE"}},
+		Console: console,
+	})
+}
+
+// machine describes the device: the network first, then its disk.
+func (b *bench) machine(disk string) lab.Machine {
+	_, end := lab.Link(b.dir)
+	return lab.Machine{
+		Name: "machine", Board: b.board, UEFI: b.uefi,
+		Vars:  filepath.Join(b.dir, "vars.fd"),
+		NICs:  []lab.NIC{{End: end, MAC: machineMAC, BootIndex: 1}},
+		Disks: []lab.Disk{{Path: disk, Serial: machineSerial, BootIndex: 2}},
+	}
+}
+
+// newBench checks what it needs before anything is started.
+func newBench(name, root, dir string, uefi bool) (*bench, error) {
+	b, ok := board.ByName(name)
+	if !ok {
+		return nil, fmt.Errorf("%w: no board %q; one of %s", errUsage, name, boardNames())
+	}
+	if err := lab.Missing(b, uefi); err != nil {
+		return nil, err
+	}
+	for _, f := range []string{board.Kernel, board.Initramfs} {
+		if _, err := os.Stat(filepath.Join(root, b.File(f))); err != nil {
+			return nil, fmt.Errorf("%s is not there; `mkboot build %s -o %s` makes it: %w", b.File(f), name, root, err)
+		}
+	}
+	return &bench{board: b, uefi: uefi, root: root, dir: dir}, nil
+}
+
+// workDir returns a folder: name, or one that done removes.
+func workDir(name string) (dir string, done func(), err error) {
+	if name != "" {
+		return name, func() {}, os.MkdirAll(name, 0o755)
+	}
+	dir, err = os.MkdirTemp("", "mkboot")
+	return dir, func() { os.RemoveAll(dir) }, err
+}
+
+// runBoard boots a machine of a board, with its serial console on the terminal,
+// against an appliance that goes with it.
+func runBoard(ctx context.Context, args []string) error {
+	var root, config, disk string
+	var uefi bool
+	var memory int
+	fs := flag.NewFlagSet("run", flag.ContinueOnError)
+	fs.BoolVar(&uefi, "uefi", false, "start by UEFI, not by BIOS")
+	fs.StringVar(&root, "root", "", "`DIR` to serve, with firmware that mkboot build made; without it that is built now")
+	fs.StringVar(&config, "config", "", "`FILE` with profiles and images for the appliance's bootlace.yaml")
+	fs.StringVar(&disk, "disk", "", "raw disk `FILE` of the machine; without it a blank one of 1 GiB that is thrown away")
+	fs.IntVar(&memory, "memory", 0, "the machine's memory in `MiB`")
+	names, err := parse(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(names) != 1 {
+		return fmt.Errorf("%w: which board? one of %s", errUsage, boardNames())
+	}
+	dir, done, err := workDir("")
+	if err != nil {
+		return err
+	}
+	defer done()
+	if root == "" {
+		root = filepath.Join(dir, "root")
+		if err := build(ctx, []string{"-o", root, names[0]}); err != nil {
+			return err
+		}
+	}
+	b, err := newBench(names[0], root, dir, uefi)
+	if err != nil {
+		return err
+	}
+	store := lab.Store{Config: benchConfig, Root: root}
+	if config != "" {
+		raw, err := os.ReadFile(config)
+		if err != nil {
+			return err
+		}
+		store.Config += string(raw)
+	}
+	if disk == "" {
+		disk = filepath.Join(dir, "disk.raw")
+		if err := lab.BlankDisk(disk, 1<<30); err != nil {
+			return err
+		}
+	}
+	return b.interact(ctx, store, disk, memory)
+}
+
+// interact returns when the machine was turned off.
+func (b *bench) interact(ctx context.Context, store lab.Store, disk string, memory int) error {
+	ctx, cancel := context.WithCancel(ctx)
+	log, err := os.OpenFile(filepath.Join(b.dir, "appliance.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		cancel()
+		return err
+	}
+	defer log.Close()
+	appliance, err := b.appliance(ctx, store, func(l lab.Line) { fmt.Fprintln(log, l.Text) })
+	if err != nil {
+		cancel()
+		return err
+	}
+	// The work folder goes only after both have ended.
+	defer func() { cancel(); <-appliance.Ended() }()
+	fmt.Fprintf(os.Stderr, "the appliance's log: %s\nthe machine's console follows; ctrl-a x turns it off\n", log.Name())
+	m := b.machine(disk)
+	m.Memory, m.Stdin, m.Stdout = memory, os.Stdin, os.Stdout
+	vm, err := lab.Start(ctx, m)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-vm.Ended():
+		return vm.Err()
+	case <-appliance.Ended():
+		vm.Stop()
+		return fmt.Errorf("the appliance ended before the machine: %v", appliance.Err())
+	}
+}
