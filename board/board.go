@@ -4,6 +4,8 @@
 // a MAC prefix or a product name.
 package board
 
+import "strings"
+
 // A Board is one kind of hardware that Bootlace makes firmware for.
 type Board struct {
 	Name    string // as in a profile and in firmware/<name>/
@@ -53,3 +55,12 @@ func ByName(name string) (*Board, bool) {
 
 // Boards is the table: one literal a board, in order of preference.
 var Boards = []*Board{qemuX8664}
+
+// CommandLine returns what every kernel of the board is started with.
+func (b *Board) CommandLine() string {
+	var words []string
+	for _, c := range b.Console {
+		words = append(words, "console="+c)
+	}
+	return strings.Join(append(words, b.Cmdline), " ")
+}

@@ -1,0 +1,214 @@
+// Package appliance is the serving half put together: it decides what each
+// machine gets, and runs the servers that give it.
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/config"
+	"github.com/bootlace/bootlace/boot/journal"
+	"github.com/bootlace/bootlace/boot/lease"
+	"github.com/bootlace/bootlace/boot/registry"
+	"github.com/bootlace/bootlace/boot/store"
+	"github.com/bootlace/bootlace/boot/web"
+	"github.com/bootlace/bootlace/images"
+	"golang.org/x/sync/errgroup"
+)
+
+// Files in the state folder.
+const (
+	StoreFile   = "bootlace.db"
+	ControlSock = "control.sock"  // changes are taken here, see web.Server.Control
+	ControlFile = "control.token" // or over HTTP with this token
+	keyFile     = "event.key"     // event tokens are computed with it
+)
+
+// journalKeep is how many events are held in memory, about 300 bytes each.
+const journalKeep = 16384
+
+// machinesHeard bounds what is remembered of machines between two packets.
+const machinesHeard = 8192
+
+// An Appliance serves one configuration.
+type Appliance struct {
+	cfg          *config.Config
+	log          *slog.Logger
+	links        []link
+	self         netip.Addr // as whom the appliance opens its own tree
+	tree         *images.Tree
+	store        store.Store
+	registry     *registry.Registry
+	journal      *journal.Journal
+	manifests    manifests
+	digests      digests
+	key          []byte
+	controlToken string
+	heard        *recent[boot.MAC, boot.Facts]
+	who          *recent[netip.Addr, boot.MAC]
+	leases       *lease.Leases // nil but in full mode
+	uploads      *uploads      // nil where none are taken
+	web          *web.Server
+}
+
+// A Mistake is something that the user can mend in the config, the flags or
+// the folders they name.
+type Mistake struct{ error }
+
+func (m Mistake) Unwrap() error { return m.error }
+
+// New opens the folders and checks what the config names. Close it when done.
+// Errors that the user can mend are Mistakes.
+func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (a *Appliance, err error) {
+	a = &Appliance{
+		cfg: cfg, log: log,
+		self:      netip.IPv6Loopback(),
+		manifests: manifests{filepath.Join(cfg.State, "manifests")},
+		digests:   digests{of: map[string]boot.File{}, at: map[string]time.Time{}},
+		heard:     newRecent[boot.MAC, boot.Facts](machinesHeard),
+		who:       newRecent[netip.Addr, boot.MAC](machinesHeard),
+		journal:   journal.New(log, journalKeep),
+	}
+	defer func() {
+		if err != nil {
+			a.Close()
+		}
+	}()
+	if a.links, err = links(cfg); err != nil {
+		return nil, Mistake{err}
+	}
+	if cfg.DHCP.Mode == config.Full {
+		if cfg.DHCP.Subnets, err = subnets(cfg, a.links); err != nil {
+			return nil, Mistake{err}
+		}
+	}
+	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+		return nil, Mistake{fmt.Errorf("state: %w", err)}
+	}
+	if err := os.Chmod(cfg.State, 0o700); err != nil {
+		return nil, Mistake{fmt.Errorf("state: %w", err)}
+	}
+	if a.store, err = store.Open(filepath.Join(cfg.State, StoreFile)); err != nil {
+		return nil, err
+	}
+	if a.key, err = secret(filepath.Join(cfg.State, keyFile)); err != nil {
+		return nil, err
+	}
+	token, err := secret(filepath.Join(cfg.State, ControlFile))
+	if err != nil {
+		return nil, err
+	}
+	a.controlToken = string(token)
+	a.registry = registry.New(a.store)
+	if cfg.DHCP.Mode == config.Full {
+		if a.leases, err = lease.New(ctx, a.store, cfg.DHCP.Subnets, cfg.DHCP.Hosts, log); err != nil {
+			return nil, Mistake{fmt.Errorf("dhcp: %w", err)}
+		}
+	}
+	if cfg.Upload != "" {
+		if a.uploads, err = openUploads(cfg.Upload); err != nil {
+			return nil, Mistake{fmt.Errorf("upload: %w", err)}
+		}
+	}
+	if a.tree, err = images.OpenTree(cfg.Root, a.first, a.last); err != nil {
+		return nil, Mistake{fmt.Errorf("root: %w", err)}
+	}
+	if err := a.prepare(ctx); err != nil {
+		return nil, Mistake{err}
+	}
+	a.web = a.webServer()
+	return a, nil
+}
+
+// Close gives back what New opened.
+func (a *Appliance) Close() error {
+	var errs []error
+	if a.uploads != nil {
+		errs = append(errs, a.uploads.root.Close())
+	}
+	if a.tree != nil {
+		errs = append(errs, a.tree.Close())
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends, and returns nil then. A server that cannot start
+// or dies ends the others.
+func (a *Appliance) Run(ctx context.Context) error {
+	servers, err := a.listenAll(ctx)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range servers {
+		group.Go(func() error { return run(ctx) })
+	}
+	a.log.Info("serving", "root", a.cfg.Root, "dhcp", a.cfg.DHCP.Mode, "tftp", a.cfg.TFTP, "ftp", a.cfg.FTP, "http", a.cfg.HTTP,
+		"interface", a.linkNames(), "address", a.links[0].addr())
+	err = group.Wait()
+	a.log.Info("stopped")
+	return err
+}
+
+func (a *Appliance) linkNames() []string {
+	var names []string
+	for _, l := range a.links {
+		names = append(names, l.name)
+	}
+	return names
+}
+
+// busy explains an error of listening: which port, which key, what to do.
+func busy(key, addr string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return Mistake{fmt.Errorf("%s: %s is taken by another program; stop that one, or choose --%s ADDR or --%s off", key, addr, key, key)}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return Mistake{fmt.Errorf("%s: %s is no address of this machine", key, addr)}
+	case errors.Is(err, syscall.EACCES):
+		return Mistake{fmt.Errorf("%s: %s needs root or CAP_NET_BIND_SERVICE", key, addr)}
+	}
+	return fmt.Errorf("%s: listen on %s: %w", key, addr, err)
+}
+
+// served notes a file that went out to the machine at `from`, or did not.
+func (a *Appliance) served(from netip.Addr, ev boot.Event) {
+	ev.Kind = boot.KindServe
+	if mac, ok := a.who.get(from.Unmap()); ok {
+		ev.MAC = mac
+		if m, err := a.registry.Find(context.Background(), mac.String()); err == nil {
+			ev.Machine = m.ID
+		}
+	}
+	a.journal.Add(ev)
+}
+
+// note journals what the DHCP server did, and learns who has which address.
+func (a *Appliance) note(ev boot.Event) { a.journal.Add(ev) }
+
+// controlListener is the unix socket for changes. One left by a process that
+// died is removed: the store's lock says that no other is alive.
+func (a *Appliance) controlListener() (net.Listener, error) {
+	path := filepath.Join(a.cfg.State, ControlSock)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return l, os.Chmod(path, 0o600)
+}

@@ -1,0 +1,158 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/config"
+	"github.com/bootlace/bootlace/boot/dhcp"
+	"github.com/bootlace/bootlace/boot/ftp"
+	"github.com/bootlace/bootlace/boot/tftp"
+	"github.com/bootlace/bootlace/boot/web"
+)
+
+// A server runs until its context ends, and returns nil then.
+type server func(context.Context) error
+
+// listenAll opens every port, so that one that is taken is said before any
+// machine was answered. To add a protocol, add a line here.
+func (a *Appliance) listenAll(ctx context.Context) (servers []server, err error) {
+	var open []net.Listener
+	defer func() {
+		if err != nil {
+			for _, l := range open {
+				l.Close()
+			}
+		}
+	}()
+	for _, s := range []struct {
+		key, addr string
+		serve     func(context.Context, net.Listener) error
+	}{
+		{"ftp", a.cfg.FTP, a.ftpServer().Serve},
+		{"http", a.cfg.HTTP, a.web.Serve},
+	} {
+		if s.addr == "" {
+			continue
+		}
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.addr)
+		if err != nil {
+			return nil, busy(s.key, "TCP "+s.addr, err)
+		}
+		open = append(open, l)
+		servers = append(servers, func(ctx context.Context) error { return s.serve(ctx, l) })
+	}
+	control, err := a.controlListener()
+	if err != nil {
+		return nil, err
+	}
+	open = append(open, control)
+	servers = append(servers, func(ctx context.Context) error { return a.web.ServeControl(ctx, control) })
+
+	answer, err := a.dhcpServers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a.cfg.TFTP != "" {
+		addr, err := net.ResolveUDPAddr("udp", a.cfg.TFTP)
+		if err != nil {
+			return nil, Mistake{fmt.Errorf("tftp: %w", err)}
+		}
+		conn, err := net.ListenUDP("udp", addr)
+		if err != nil {
+			return nil, busy("tftp", "UDP "+a.cfg.TFTP, err)
+		}
+		servers = append(servers, func(ctx context.Context) error { return a.tftpServer().Serve(ctx, conn) })
+	}
+	return append(servers, answer...), nil
+}
+
+// dhcpServers opens one server a link.
+func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
+	if a.cfg.DHCP.Mode == config.Off {
+		return nil, nil
+	}
+	mode := dhcp.Mode(a.cfg.DHCP.Mode)
+	var servers []server
+	for _, l := range a.links {
+		if mode == dhcp.Full && !a.cfg.DHCP.Force {
+			others, err := dhcp.Probe(ctx, l.name)
+			if err != nil {
+				return nil, fmt.Errorf("dhcp: look for another server on %s: %w", l.name, err)
+			}
+			if len(others) > 0 {
+				return nil, Mistake{fmt.Errorf("dhcp: %v gives addresses on %s already; --dhcp proxy works beside it, --force ignores it", others, l.name)}
+			}
+		}
+		s := &dhcp.Server{
+			Mode: mode, Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases,
+			Decide: a.hear, Note: a.note, Log: a.log,
+			Seen: func(mac boot.MAC, addr netip.Addr) { a.who.put(addr, mac) },
+		}
+		if err := s.Listen(); err != nil {
+			return nil, Mistake{err}
+		}
+		servers = append(servers, s.Run)
+	}
+	return servers, nil
+}
+
+func (a *Appliance) tftpServer() *tftp.Server {
+	s := &tftp.Server{
+		Log: a.log, SinglePort: a.cfg.TFTPSinglePort,
+		Open: func(_ context.Context, r *tftp.Request) (*tftp.Source, error) {
+			f, err := a.tree.Open(r.Name, r.Remote.Addr().Unmap())
+			if err != nil {
+				return nil, err
+			}
+			return &tftp.Source{ReaderAt: f, Size: f.Size(), Close: f.Close}, nil
+		},
+		Done: func(r tftp.Result) {
+			ev := boot.Event{Proto: "tftp", File: r.Name, Bytes: r.Bytes, Took: r.Took, Text: tftpText(r)}
+			a.served(r.Remote.Addr(), ev)
+		},
+	}
+	if a.uploads != nil {
+		s.Create = func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) { return a.uploads.create(r.Name) }
+	}
+	return s
+}
+
+// tftpText says how a transfer ended.
+func tftpText(r tftp.Result) string {
+	verb := "sent"
+	if r.Write {
+		verb = "took"
+	}
+	switch {
+	case r.Probe:
+		return "tftp: told the size of " + r.Name
+	case r.Err != nil:
+		return fmt.Sprintf("tftp: %s: %v, after %d bytes", r.Name, r.Err, r.Bytes)
+	}
+	text := fmt.Sprintf("tftp: %s %s, %d bytes in %v", verb, r.Name, r.Bytes, r.Took.Round(time.Millisecond))
+	if r.Resent > 0 {
+		text += fmt.Sprintf(", %d packets again", r.Resent)
+	}
+	return text
+}
+
+func (a *Appliance) ftpServer() *ftp.Server {
+	return &ftp.Server{
+		Tree: a.tree, Log: a.log, Note: a.served,
+		PassiveFrom: a.cfg.FTPPassive.From, PassiveTo: a.cfg.FTPPassive.To,
+	}
+}
+
+func (a *Appliance) webServer() *web.Server {
+	return &web.Server{
+		Tree: a.tree, Journal: a.journal, Registry: a.registry,
+		Verify: a.verify, Reported: a.reported, Control: a.control, Note: a.served,
+		Token: a.controlToken, Log: a.log,
+	}
+}

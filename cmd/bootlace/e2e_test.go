@@ -1,0 +1,297 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+)
+
+const flashProfile = `
+profiles:
+  - name: bench
+    match: {mac: "52:54:00:12:34:*"}
+    action: flash
+    image: lab.raw.zst
+`
+
+// The main job, on one machine without QEMU: serve, agent, a file as disk.
+func TestFlash(t *testing.T) {
+	r := newRig(t)
+	raw := r.image("lab.raw.zst", 24)
+	r.config(flashProfile + "    transfer: {tftp_max: 1MiB}\n")
+	r.start()
+	disk := r.disk(32)
+	m := r.machine(disk)
+	m.wait("bootlace: done", 60*time.Second)
+	r.holds(disk, raw)
+	r.told(boot.KindDone, "")
+	r.told(boot.KindPull, "ftp")
+	m.wait("would reboot", 10*time.Second)
+	if first, _, _ := strings.Cut(m.text(), "\n"); !strings.HasPrefix(first, "bootlace agent ") || !strings.HasSuffix(first, " qemu-x86_64") {
+		t.Errorf("first line is %q", first)
+	}
+
+	// Flashed once: the next power-on is told to boot from the disk.
+	again := r.machine(disk)
+	again.wait("plan: local", 30*time.Second)
+	again.kill()
+
+	// Asked for: it is flashed again. The disk holds the image, so it is
+	// verified and nothing is written.
+	if out, err := exec.Command(binary, "devices", "--state", r.state, "flash", mac).CombinedOutput(); err != nil {
+		t.Fatalf("devices flash: %v: %s", err, out)
+	}
+	third := r.machine(disk)
+	third.wait("bootlace: done: .*nothing", 60*time.Second)
+	third.wait("would reboot", 10*time.Second)
+
+	out, err := exec.Command(binary, "devices", "--state", r.state).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), mac) || !strings.Contains(string(out), "lab.raw.zst") {
+		t.Errorf("devices: %v: %s", err, out)
+	}
+	out, err = exec.Command(binary, "why", "--state", r.state, mac).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "done") {
+		t.Errorf("why: %v: %s", err, out)
+	}
+	if code := r.serve.stop(); code != 0 {
+		t.Errorf("serve ended with %d after SIGTERM", code)
+	}
+}
+
+// TFTP is blocked in mid-transfer: FTP goes on from the last good byte.
+func TestTFTPBlocked(t *testing.T) {
+	r := newRig(t)
+	raw := r.image("lab.raw.zst", 48)
+	r.config(flashProfile + "    transfer: {tftp_max: 1GiB}\n")
+	r.start()
+	r.slow(80)
+	disk := r.disk(64)
+	m := r.machine(disk)
+	m.wait(`tftp +\[#`, 30*time.Second)
+	r.nft(blockTFTP)
+	m.wait("bootlace: done", 2*time.Minute)
+	r.holds(disk, raw)
+	r.told(boot.KindPull, "tftp")
+	r.told(boot.KindPull, "ftp")
+}
+
+// Everything is blocked: the machine waits, retries, and finishes.
+func TestEverythingBlocked(t *testing.T) {
+	r := newRig(t)
+	raw := r.image("lab.raw.zst", 48)
+	r.config(flashProfile)
+	r.start()
+	r.slow(80)
+	disk := r.disk(64)
+	m := r.machine(disk)
+	m.wait(`ftp +\[#`, 30*time.Second)
+	r.nft(blockAll)
+	time.Sleep(25 * time.Second)
+	r.unbootable(disk)
+	r.notDone(m)
+	r.nft(unblock)
+	m.wait("bootlace: done", 2*time.Minute)
+	r.holds(disk, raw)
+	r.told(boot.KindDone, "")
+}
+
+// The appliance dies in mid-transfer and comes back: the plan's token still
+// holds, and the machine finishes.
+func TestServerComesBack(t *testing.T) {
+	r := newRig(t)
+	raw := r.image("lab.raw.zst", 48)
+	r.config(flashProfile)
+	r.start()
+	r.slow(80)
+	disk := r.disk(64)
+	m := r.machine(disk)
+	m.wait(`ftp +\[#`, 30*time.Second)
+	r.serve.kill()
+	time.Sleep(3 * time.Second)
+	r.start()
+	m.wait("bootlace: done", 2*time.Minute)
+	r.holds(disk, raw)
+	r.told(boot.KindDone, "")
+}
+
+// The machine is switched off in mid-flash and finishes after its next power-on.
+func TestPowerCut(t *testing.T) {
+	r := newRig(t)
+	raw := r.image("lab.raw.zst", 48)
+	r.config(flashProfile)
+	r.start()
+	r.slow(80)
+	disk := r.disk(64)
+	m := r.machine(disk)
+	m.wait(`ftp +\[##`, 30*time.Second)
+	m.kill()
+	r.unbootable(disk)
+	r.notDone(m)
+	r.machine(disk).wait("bootlace: done", time.Minute)
+	r.holds(disk, raw)
+}
+
+// Bad input: a clear message on the device and on the appliance, and nothing
+// is reported done.
+func TestRefused(t *testing.T) {
+	edit := func(t *testing.T, path string, f func([]byte) []byte) {
+		t.Helper()
+		b, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(path, f(b), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		disk  int // MiB
+		spoil func(t *testing.T, r *rig, image, disk string)
+		says  string
+	}{
+		{"flipped bit", 64, func(t *testing.T, r *rig, image, disk string) {
+			edit(t, image, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		}, `bootlace: failed: .*(corrupt|sha256|checksum|invalid|block)`},
+		{"disk too small", 16, func(*testing.T, *rig, string, string) {}, `bootlace: failed: .*(small|larger)`},
+		{"no disk", 0, func(t *testing.T, r *rig, image, disk string) {}, `bootlace: failed: .*disk`},
+		{"disk in use", 64, func(t *testing.T, r *rig, image, disk string) {
+			edit(t, disk, func(b []byte) []byte { copy(b[510:], "\x55\xaa"); return b })
+		}, `bootlace: failed: .*(partition|MBR|holds|used)`},
+		{"image gone", 64, func(t *testing.T, r *rig, image, disk string) {
+			if err := os.Remove(image); err != nil {
+				t.Fatal(err)
+			}
+		}, `lab\.raw\.zst`},
+		{"truncated image", 64, func(t *testing.T, r *rig, image, disk string) {
+			edit(t, image, func(b []byte) []byte { return b[:len(b)-1000] })
+		}, `lab\.raw\.zst`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			r.image("lab.raw.zst", 24)
+			r.config(flashProfile)
+			r.start()
+			disk := r.disk(test.disk)
+			test.spoil(t, r, filepath.Join(r.root, "lab.raw.zst"), disk)
+			before, err := os.ReadFile(disk)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := r.machine(disk)
+			m.wait(test.says, time.Minute)
+			r.told(boot.KindFailed, "")
+			r.notDone(m)
+			if test.name == "disk in use" {
+				after, err := os.ReadFile(disk)
+				if err != nil || string(after) != string(before) {
+					t.Error("a disk that was refused has changed")
+				}
+			}
+		})
+	}
+}
+
+// An event with a wrong token changes nothing, and the appliance says so.
+func TestWrongToken(t *testing.T) {
+	r := newRig(t)
+	r.image("lab.raw.zst", 4)
+	r.config(flashProfile)
+	r.start()
+	body := `{"boot":"` + strings.Repeat("ab", 16) + `","job":"0011223344556677","events":[{"kind":"done","session":"1","digest":"x"}]}`
+	var status int
+	var answer []byte
+	r.wire.Do(t, func() {
+		// The machine's end has no address before DHCP.
+		if out, err := exec.Command("ip", "addr", "add", "10.9.0.77/24", "dev", "eth0").CombinedOutput(); err != nil {
+			t.Fatalf("ip: %v: %s", err, out)
+		}
+	})
+	cmd := r.wire.Command(t, binary, "get", "http://10.9.0.1/healthz", "-o", "-")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("get: %v: %s", err, out)
+	}
+	r.wire.Do(t, func() {
+		client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: dialHere(t)}}
+		req, err := http.NewRequest("POST", "http://10.9.0.1/api/machines/"+mac+"/events", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer 00112233445566778899aabbccddeeff")
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		status = res.StatusCode
+		answer, _ = io.ReadAll(res.Body)
+	})
+	if status != http.StatusForbidden {
+		t.Errorf("status %d: %s", status, answer)
+	}
+	r.serve.wait("wrong token", 5*time.Second)
+}
+
+// A malformed config, a busy port, several links: exit status 2, and what to do.
+func TestMistakes(t *testing.T) {
+	r := newRig(t)
+	r.image("lab.raw.zst", 4)
+	serve := func(args ...string) (int, string) {
+		cmd := r.appliance.Command(t, binary, append([]string{"serve"}, args...)...)
+		out, _ := cmd.CombinedOutput()
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	check := func(name string, code int, out, want string) {
+		t.Helper()
+		if code != 2 || !strings.Contains(out, want) {
+			t.Errorf("%s: exit %d, want 2 and %q:\n%s", name, code, want, out)
+		}
+	}
+	r.config("profiles: [{name: a, actoin: wait}]\n")
+	code, out := serve("--config", r.cfg)
+	check("unknown key", code, out, "actoin: unknown key")
+	code, out = serve("--config", r.cfg, "--dhpc", "full")
+	check("unknown flag", code, out, "dhpc")
+	code, out = serve("--root", r.root+"/nothing", "--state", r.state)
+	check("no root", code, out, "root: ")
+	r.config("flash: nothing.raw\n")
+	code, out = serve("--config", r.cfg, "--check")
+	check("no image", code, out, "nothing.raw")
+
+	r.config(flashProfile)
+	if code, out = serve("--config", r.cfg, "--check"); code != 0 {
+		t.Errorf("--check of a right config: exit %d\n%s", code, out)
+	}
+	r.start()
+	code, out = serve("--config", r.cfg)
+	if code == 0 || !strings.Contains(out, "another") {
+		t.Errorf("second instance on one state folder: exit %d:\n%s", code, out)
+	}
+	code, out = serve("--root", r.root, "--state", r.state+"2", "--dhcp", "off", "--ftp", "off", "--http", "off")
+	check("busy port", code, out, "UDP :69 is taken")
+	code, out = serve("--root", r.root, "--state", r.state+"2", "--tftp", "off", "--ftp", "off", "--http", "off")
+	check("busy DHCP port", code, out, "67")
+}
+
+// A second DHCP server: full mode finds the first and refuses.
+func TestOtherDHCPServer(t *testing.T) {
+	r := newRig(t)
+	r.config("")
+	r.start()
+	ip := exec.Command("ip", "-n", r.wire.Name, "addr", "add", "10.9.0.2/24", "dev", "eth0")
+	if out, err := ip.CombinedOutput(); err != nil {
+		t.Fatalf("ip: %v: %s", err, out)
+	}
+	cmd := r.wire.Command(t, binary, "serve", "--root", r.root, "--state", r.state+"2", "--dhcp", "full", "--pool", "10.9.0.120-10.9.0.130")
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(string(out), "10.9.0.1") || !strings.Contains(string(out), "--force") {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+}

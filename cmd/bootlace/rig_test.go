@@ -1,0 +1,356 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/klauspost/compress/zstd"
+)
+
+// binary is the product, built as it goes into firmware but for its version.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "bl")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "bootlace")
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build bootlace: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// A rig is an appliance and a machine on one cable, each in a network
+// namespace of its own, both run as a person would.
+type rig struct {
+	t                testing.TB
+	appliance, wire  *nettest.NS // wire is the machine's end
+	root, state, cfg string
+	serve            *process
+}
+
+const mac = "52:54:00:12:34:56"
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	r := &rig{t: t}
+	r.appliance, r.wire = nettest.Pair(t, "10.9.0.1/24", "")
+	ip := nettest.Need(t, "ip")
+	for _, args := range [][]string{{"down"}, {"address", mac}, {"up"}} {
+		if out, err := exec.Command(ip, append([]string{"-n", r.wire.Name, "link", "set", "eth0"}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip: %v: %s", err, out)
+		}
+	}
+	dir := t.TempDir()
+	r.root, r.state, r.cfg = filepath.Join(dir, "root"), filepath.Join(dir, "state"), filepath.Join(dir, "bootlace.yaml")
+	if err := os.Mkdir(r.root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// config writes bootlace.yaml: full DHCP, and what is given.
+func (r *rig) config(text string) {
+	r.t.Helper()
+	head := fmt.Sprintf("root: %s\nstate: %s\ninterface: eth0\nlog: json\ndhcp: {mode: full, subnets: [{net: 10.9.0.0/24, pool: 10.9.0.100-10.9.0.110}]}\nforce: true\n", r.root, r.state)
+	if err := os.WriteFile(r.cfg, []byte(head+text), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// start runs the appliance and waits until it serves.
+func (r *rig) start() {
+	r.t.Helper()
+	r.serve = launch(r.t, "appliance", r.appliance.Command(r.t, binary, "serve", "--config", r.cfg))
+	r.serve.wait(`"msg":"serving"`, 20*time.Second)
+}
+
+// machine runs the agent with a file as its disk.
+func (r *rig) machine(disk string) *process {
+	r.t.Helper()
+	return launch(r.t, "machine", r.wire.Command(r.t, binary, "agent", "--interface", "eth0", "--board", "qemu-x86_64", "--disk", disk))
+}
+
+// image makes an image of n MiB with a boot sector, data and holes, stores it
+// zstd-compressed in the root with its manifest and returns its raw bytes.
+func (r *rig) image(name string, n int) []byte {
+	r.t.Helper()
+	raw := make([]byte, n<<20)
+	random := rand.NewChaCha8([32]byte{1})
+	for i := range n {
+		if i%4 != 3 {
+			random.Read(raw[i<<20 : (i+1)<<20])
+		}
+	}
+	raw[510], raw[511] = 0x55, 0xaa
+	var z bytes.Buffer
+	w, err := zstd.NewWriter(&z, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := w.Write(raw); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	path := filepath.Join(r.root, name)
+	if err := os.WriteFile(path, z.Bytes(), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	if out, err := exec.Command(binary, "image", "add", path).CombinedOutput(); err != nil {
+		r.t.Fatalf("image add: %v: %s", err, out)
+	}
+	return raw
+}
+
+// disk makes a blank disk of n MiB.
+func (r *rig) disk(n int) string {
+	r.t.Helper()
+	path := filepath.Join(r.t.TempDir(), "disk")
+	f, err := os.Create(path)
+	if err == nil {
+		err = f.Truncate(int64(n) << 20)
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return path
+}
+
+// holds checks that the disk begins with raw.
+func (r *rig) holds(disk string, raw []byte) {
+	r.t.Helper()
+	got, err := os.ReadFile(disk)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if sha256.Sum256(got[:len(raw)]) != sha256.Sum256(raw) {
+		r.t.Error("the disk does not hold the image")
+	}
+}
+
+// unbootable checks that a disk neither boots nor looks used.
+func (r *rig) unbootable(disk string) {
+	r.t.Helper()
+	f, err := os.Open(disk)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer f.Close()
+	head := make([]byte, 1<<20)
+	if _, err := io.ReadFull(f, head); err != nil {
+		r.t.Fatal(err)
+	}
+	if !bytes.Equal(head, make([]byte, 1<<20)) {
+		r.t.Error("the first MiB of a disk that was not finished is not zero")
+	}
+}
+
+// nft runs a command on the appliance's packet filter.
+func (r *rig) nft(commands string) {
+	r.t.Helper()
+	if out, err := r.appliance.Command(r.t, nettest.Need(r.t, "nft"), commands).CombinedOutput(); err != nil {
+		r.t.Fatalf("nft %s: %v: %s", commands, err, out)
+	}
+}
+
+const (
+	filterTable = "add table inet t; add chain inet t o { type filter hook output priority 0; }; "
+	blockTFTP   = filterTable + "add rule inet t o udp sport != 67 drop"
+	blockAll    = filterTable + "add rule inet t o drop"
+	unblock     = "delete table inet t"
+)
+
+// slow limits the cable to so many Mbit/s, so that a transfer has a middle.
+func (r *rig) slow(mbit int) {
+	r.t.Helper()
+	out, err := r.appliance.Command(r.t, nettest.Need(r.t, "tc"), "qdisc", "replace", "dev", "eth0", "root", "tbf",
+		"rate", fmt.Sprintf("%dmbit", mbit), "burst", "64k", "latency", "100ms").CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("tc: %v: %s", err, out)
+	}
+}
+
+// events asks the appliance what happened to the machine.
+func (r *rig) events() (status string, events []boot.Event) {
+	r.t.Helper()
+	var m struct {
+		Status string       `json:"status"`
+		Events []boot.Event `json:"events"`
+	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(r.state, "control.sock"))
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	res, err := client.Get("http://appliance/api/machines/" + mac)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(&m); err != nil {
+		r.t.Fatal(err)
+	}
+	return m.Status, m.Events
+}
+
+// told waits until the appliance has an event of this kind that matches.
+func (r *rig) told(kind boot.Kind, pattern string) {
+	r.t.Helper()
+	re := regexp.MustCompile(pattern)
+	var all []string
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		_, events := r.events()
+		all = nil
+		for _, ev := range events {
+			if ev.Kind == kind && re.MatchString(ev.Text) {
+				return
+			}
+			all = append(all, fmt.Sprintf("%s: %s", ev.Kind, ev.Text))
+		}
+	}
+	r.t.Fatalf("the appliance has no %s event with %q; it has:\n%s", kind, pattern, strings.Join(all, "\n"))
+}
+
+// notDone checks that nobody was told of success.
+func (r *rig) notDone(m *process) {
+	r.t.Helper()
+	if strings.Contains(m.text(), "bootlace: done") {
+		r.t.Error("the machine says done")
+	}
+	status, events := r.events()
+	for _, ev := range events {
+		if ev.Kind == boot.KindDone {
+			r.t.Errorf("the appliance has %s: %s", ev.Kind, ev.Text)
+		}
+	}
+	if status == "done" {
+		r.t.Error("the appliance's status is done")
+	}
+}
+
+// A process is a program that runs in a namespace, and what it printed.
+type process struct {
+	t    testing.TB
+	name string
+	cmd  *exec.Cmd
+	done chan struct{}
+
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+// launch starts a program; it is killed when the test ends, and its output is
+// shown where the test failed.
+func launch(t testing.TB, name string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, name: name, cmd: cmd, done: make(chan struct{})}
+	pr, pw, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = pw, pw
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pw.Close()
+	go func() {
+		defer close(p.done)
+		s := bufio.NewReader(pr)
+		for {
+			line, err := s.ReadString('\n')
+			p.mu.Lock()
+			p.out.WriteString(line)
+			p.mu.Unlock()
+			if err != nil {
+				break
+			}
+		}
+		pr.Close()
+		cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("--- %s:\n%s", name, p.text())
+		}
+	})
+	return p
+}
+
+func (p *process) text() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
+// wait waits for a line that matches.
+func (p *process) wait(pattern string, most time.Duration) {
+	p.t.Helper()
+	re := regexp.MustCompile(pattern)
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if re.MatchString(p.text()) {
+			return
+		}
+		select {
+		case <-p.done:
+			if re.MatchString(p.text()) {
+				return
+			}
+			p.t.Fatalf("%s ended without saying %q", p.name, pattern)
+		default:
+		}
+	}
+	p.t.Fatalf("%s did not say %q in %v", p.name, pattern, most)
+}
+
+// kill ends the process at once, as a power cut would.
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
+// stop ends the process politely and returns its exit status.
+func (p *process) stop() int {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	<-p.done
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// dialHere dials at once, on this thread and so in its namespace.
+func dialHere(t testing.TB) func(context.Context, string, string) (net.Conn, error) {
+	conn, err := net.Dial("tcp", "10.9.0.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+}
