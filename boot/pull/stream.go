@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,6 +30,9 @@ var getters = map[string]getter{
 	"http":  getHTTP,
 	"https": getHTTP,
 }
+
+// Schemes lists the URL schemes there are, sorted.
+func Schemes() []string { return slices.Sorted(maps.Keys(getters)) }
 
 // A stream is what one attempt of one protocol brings.
 type stream struct {

@@ -1,0 +1,438 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	pin "github.com/pin/tftp/v3"
+
+	"github.com/bootlace/bootlace/boot/pull"
+	"github.com/bootlace/bootlace/images"
+)
+
+// payload is n bytes that look random and are always the same.
+func payload(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{1}).Read(b)
+	return b
+}
+
+func write(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// manifest writes the manifest of content beside name.
+func manifest(t *testing.T, dir, name string, content []byte) {
+	t.Helper()
+	m, err := images.Make(t.Context(), bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, name+images.ManifestSuffix), m.Encode())
+}
+
+func web(t *testing.T, h http.Handler) string {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL + "/"
+}
+
+// tftpd serves dir, and takes what is new.
+func tftpd(t *testing.T, dir string) string {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := pin.NewServer(func(name string, rf io.ReaderFrom) error {
+		f, err := root.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = rf.ReadFrom(f)
+		return err
+	}, func(name string, wt io.WriterTo) error {
+		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = wt.WriteTo(f)
+		return err
+	})
+	s.SetBackoff(func(int) time.Duration { return 0 })
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(conn) }()
+	t.Cleanup(func() { s.Shutdown(); <-done; root.Close() })
+	return fmt.Sprintf("tftp://%s/", conn.LocalAddr())
+}
+
+func equal(t *testing.T, path string, want []byte) {
+	t.Helper()
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+	} else if !bytes.Equal(got, want) {
+		t.Errorf("%s: %d bytes, others than the %d that were served", path, len(got), len(want))
+	}
+}
+
+func absent(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v, want it not to be there", path, err)
+	}
+}
+
+func TestGet(t *testing.T) {
+	want := payload(300_000)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a b.img"), want)
+	for scheme, url := range map[string]string{"http": web(t, http.FileServer(http.Dir(dir))), "tftp": tftpd(t, dir), "ftp": vsftpd(t, map[string][]byte{"a b.img": want}, false)} {
+		t.Run(scheme, func(t *testing.T) {
+			here := t.TempDir()
+			t.Chdir(here)
+			var out, msg bytes.Buffer
+			for _, tt := range []struct{ args, file string }{
+				{"", "a b.img"},
+				{"-o x", "x"},
+				{"-o " + here, "a b.img"},
+				{"--no-verify -o y", "y"},
+				{"-o /dev/null", ""},
+				{"-o -", ""},
+			} {
+				out.Reset()
+				msg.Reset()
+				if err := get(t.Context(), append(strings.Fields(tt.args), url+"a%20b.img"), &out, &msg); err != nil {
+					t.Fatalf("get %s: %v", tt.args, err)
+				}
+				if tt.file != "" {
+					equal(t, tt.file, want)
+					absent(t, tt.file+".part")
+					os.Remove(tt.file)
+				}
+				if !strings.Contains(msg.String(), "a b.img: 293.0 KiB by "+scheme) || !strings.Contains(msg.String(), "not verified") {
+					t.Errorf("get %s says %q", tt.args, &msg)
+				}
+			}
+			if !bytes.Equal(out.Bytes(), want) {
+				t.Errorf("standard output has %d bytes", out.Len())
+			}
+			absent(t, "/dev/null.part")
+			err := get(t.Context(), []string{url + "none.img"}, &out, &msg)
+			if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "none.img") {
+				t.Errorf("a missing file: %v", err)
+			}
+			absent(t, "none.img.part")
+			absent(t, "none.img")
+		})
+	}
+}
+
+func TestGetVerifies(t *testing.T) {
+	want := payload(300_000)
+	dir := t.TempDir()
+	t.Chdir(t.TempDir())
+	url := web(t, http.FileServer(http.Dir(dir)))
+	var msg bytes.Buffer
+	manifest(t, dir, "img", want)
+
+	write(t, filepath.Join(dir, "img"), want)
+	if err := get(t.Context(), []string{url + "img"}, nil, &msg); err != nil || !strings.Contains(msg.String(), "size and SHA-256 agree with its manifest") {
+		t.Errorf("%v, %q", err, &msg)
+	}
+	equal(t, "img", want)
+	os.Remove("img")
+
+	flipped := bytes.Clone(want)
+	flipped[200_000] ^= 1
+	for name, content := range map[string][]byte{"flipped": flipped, "cut": want[:299_999], "grown": append(bytes.Clone(want), 1)} {
+		write(t, filepath.Join(dir, "img"), content)
+		err := get(t.Context(), []string{url + "img"}, nil, &msg)
+		if !errors.Is(err, pull.ErrCorrupt) {
+			t.Errorf("%s: %v, want ErrCorrupt", name, err)
+		}
+		absent(t, "img")
+		absent(t, "img.part")
+		if err := get(t.Context(), []string{"--no-verify", url + "img"}, nil, &msg); err != nil {
+			t.Errorf("%s, not verified: %v", name, err)
+		}
+		equal(t, "img", content)
+		os.Remove("img")
+	}
+
+	write(t, filepath.Join(dir, "img.manifest"), []byte(`{"v":1`))
+	if err := get(t.Context(), []string{url + "img"}, nil, &msg); err == nil || !strings.Contains(err.Error(), "img.manifest") || !strings.Contains(err.Error(), "--no-verify") {
+		t.Errorf("a manifest that is none: %v", err)
+	}
+}
+
+// What a .part holds is gone on with if it is the beginning of the file.
+func TestGetResumes(t *testing.T) {
+	want := payload(300_000)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "img"), want)
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, "img"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var ranges []string
+	files := http.FileServer(http.Dir(dir))
+	url := web(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/img" {
+			mu.Lock()
+			ranges = append(ranges, r.Header.Get("Range"))
+			mu.Unlock()
+		}
+		files.ServeHTTP(w, r)
+	}))
+	foreign := bytes.Repeat([]byte("x"), 1000)
+	for _, tt := range []struct {
+		name     string
+		part     []byte
+		age      time.Duration
+		manifest bool
+		ranges   string
+	}{
+		{"beginning", want[:100_000], 0, true, `["bytes=100000-"]`},
+		{"beginning, no manifest", want[:100_000], 0, false, `["bytes=100000-"]`},
+		{"all", want, 0, true, "[]"},
+		{"all, no manifest", want, 0, false, `["bytes=300000-"]`},
+		{"of another file", foreign, 0, true, `["bytes=1000-" ""]`},
+		{"too long", append(bytes.Clone(want), 0), 0, true, `[""]`},
+		{"older than the file", foreign, 2 * time.Hour, false, `["bytes=1000-" "" ""]`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			os.Remove(filepath.Join(dir, "img.manifest"))
+			if tt.manifest {
+				manifest(t, dir, "img", want)
+			}
+			write(t, "img.part", tt.part)
+			at := time.Now().Add(-tt.age)
+			if err := os.Chtimes("img.part", at, at); err != nil {
+				t.Fatal(err)
+			}
+			ranges = nil
+			var msg bytes.Buffer
+			if err := get(t.Context(), []string{url + "img"}, nil, &msg); err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "img", want)
+			absent(t, "img.part")
+			if !strings.Contains(msg.String(), fmt.Sprintf("going on from byte %d", len(tt.part))) {
+				t.Errorf("says %q", &msg)
+			}
+			if got := fmt.Sprintf("%q", ranges); got != tt.ranges {
+				t.Errorf("ranges %q, want %q", got, tt.ranges)
+			}
+		})
+	}
+}
+
+func TestGetStopped(t *testing.T) {
+	want := payload(300_000)
+	t.Chdir(t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	url := web(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/img" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Length", "300000")
+		w.Write(want[:200_000])
+		http.NewResponseController(w).Flush()
+		time.AfterFunc(200*time.Millisecond, cancel)
+		<-r.Context().Done()
+	}))
+	var msg bytes.Buffer
+	if err := get(ctx, []string{url + "img"}, nil, &msg); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	absent(t, "img")
+	equal(t, "img.part", want[:200_000])
+	if !strings.Contains(msg.String(), "kept in img.part") {
+		t.Errorf("says %q", &msg)
+	}
+}
+
+// Two at a time would write over each other.
+func TestGetTwice(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "img"), payload(10))
+	release := make(chan bool)
+	reached := make(chan bool, 1)
+	files := http.FileServer(http.Dir(dir))
+	url := web(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/img" {
+			reached <- true
+			<-release
+		}
+		files.ServeHTTP(w, r)
+	}))
+	first := make(chan error)
+	go func() { first <- get(t.Context(), []string{url + "img"}, nil, io.Discard) }()
+	<-reached
+	if err := get(t.Context(), []string{url + "img"}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+		t.Errorf("second: %v", err)
+	}
+	close(release)
+	if err := <-first; err != nil {
+		t.Errorf("first: %v", err)
+	}
+	equal(t, "img", payload(10))
+}
+
+func TestGetNobodyThere(t *testing.T) {
+	t.Chdir(t.TempDir())
+	start := time.Now()
+	err := get(t.Context(), []string{"http://127.0.0.1:1/img"}, nil, io.Discard)
+	if err == nil || time.Since(start) > 5*time.Second {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+	absent(t, "img.part")
+}
+
+func TestPut(t *testing.T) {
+	want := payload(100_000)
+	src := filepath.Join(t.TempDir(), "up load.img")
+	write(t, src, want)
+	dir := t.TempDir()
+	ftp, ftpDir := vsftpdUpload(t)
+	h := web(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		raw, err := io.ReadAll(r.Body)
+		if r.Method != http.MethodPut || err != nil || r.ContentLength != int64(len(raw)) {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		os.WriteFile(filepath.Join(dir, "http-"+filepath.Base(r.URL.Path)), raw, 0o600)
+		w.WriteHeader(http.StatusCreated)
+	}))
+	for _, tt := range []struct{ url, file string }{
+		{tftpd(t, dir) + "new", filepath.Join(dir, "new")},
+		{tftpd(t, dir), filepath.Join(dir, "up load.img")},
+		{h, filepath.Join(dir, "http-up load.img")},
+		{h + "x%20y", filepath.Join(dir, "http-x y")},
+		{ftp + "in/new", filepath.Join(ftpDir, "in", "new")},
+		{ftp + "in/", filepath.Join(ftpDir, "in", "up load.img")},
+	} {
+		var msg bytes.Buffer
+		if err := put(t.Context(), []string{src, tt.url}, &msg); err != nil {
+			t.Errorf("%s: %v", tt.url, err)
+			continue
+		}
+		equal(t, tt.file, want)
+		if !strings.Contains(msg.String(), "97.7 KiB by ") {
+			t.Errorf("%s: says %q", tt.url, &msg)
+		}
+	}
+	for _, url := range []string{
+		tftpd(t, dir) + "new", // is there
+		web(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) })),
+		vsftpd(t, nil, false) + "x",
+		"http://127.0.0.1:1/x",
+	} {
+		if err := put(t.Context(), []string{src, url}, io.Discard); err == nil {
+			t.Errorf("%s: no error", url)
+		} else if strings.HasPrefix(url, "ftp") && !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: %v, want fs.ErrPermission", url, err)
+		}
+	}
+}
+
+func TestLs(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a b"), []byte("12345"))
+	write(t, filepath.Join(dir, "\x1b[2J"), nil)
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "sub", "x"), nil)
+	h := web(t, http.FileServer(http.Dir(dir)))
+	ftp := vsftpd(t, map[string][]byte{"a b": []byte("12345"), "sub/x": nil}, false)
+	for _, tt := range []struct {
+		url  string
+		want []string
+	}{
+		{h, []string{"?[2J", "a b", "sub/"}},
+		{h + "sub", []string{"x"}},
+		{ftp, []string{"5", "a b", "sub/"}},
+		{ftp + "sub/", []string{"x"}},
+	} {
+		var out bytes.Buffer
+		if err := list(t.Context(), []string{tt.url}, &out); err != nil {
+			t.Errorf("%s: %v", tt.url, err)
+		}
+		rest := out.String()
+		for _, w := range tt.want {
+			i := strings.Index(rest, w)
+			if i < 0 {
+				t.Errorf("%s: %q is not in %q", tt.url, w, &out)
+				break
+			}
+			rest = rest[i+len(w):]
+		}
+		if strings.Contains(out.String(), "\x1b") {
+			t.Errorf("%s: %q", tt.url, &out)
+		}
+	}
+	for _, url := range []string{h + "none/", ftp + "none/"} {
+		if err := list(t.Context(), []string{url}, io.Discard); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v, want fs.ErrNotExist", url, err)
+		}
+	}
+	if err := list(t.Context(), []string{"tftp://127.0.0.1/"}, io.Discard); err == nil || !strings.Contains(err.Error(), "TFTP has no request for a listing") {
+		t.Errorf("tftp: %v", err)
+	}
+}
+
+func TestTransferUsage(t *testing.T) {
+	for _, tt := range []struct {
+		run  func(context.Context, []string) error
+		args string
+	}{
+		{runGet, ""},
+		{runGet, "http://h/x http://h/y"},
+		{runGet, "gopher://h/x"},
+		{runGet, "/etc/passwd"},
+		{runGet, "http:///x"},
+		{runGet, "http://h/"},
+		{runGet, "http://h/a/"},
+		{runGet, "http://h/.."},
+		{runGet, "-x http://h/a"},
+		{runPut, "/etc/hostname"},
+		{runPut, "/does/not/exist http://h/"},
+		{runPut, "/etc http://h/"},
+		{runPut, "/etc/hostname nowhere"},
+		{runLs, ""},
+		{runLs, "h"},
+	} {
+		var mistake usageError
+		if err := tt.run(t.Context(), strings.Fields(tt.args)); !errors.As(err, &mistake) {
+			t.Errorf("%s: %v, want a usage error", tt.args, err)
+		}
+	}
+}
