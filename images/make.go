@@ -62,7 +62,8 @@ func walk(ctx context.Context, r io.Reader, each func(i int, b Block) error) (*M
 }
 
 // Cut reads r to its end and calls f with one block after another; all but
-// the last are BlockSize bytes. It reads up to three blocks ahead while f
+// the last are BlockSize bytes, and the last is what is left before EOF: what
+// came of a block before r failed is dropped. It reads up to three blocks ahead while f
 // works. data is f's until f returns. The error is r's, f's or ctx's as it
 // is; Cut returns only when the Read of r that is under way does.
 func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) error {
@@ -101,6 +102,9 @@ func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) err
 		if err := ctx.Err(); err != nil || !ok {
 			return err
 		}
+		if p.err != nil && p.err != io.EOF {
+			return p.err
+		}
 		if len(p.data) > 0 {
 			if err := f(i, p.data); err != nil {
 				return err
@@ -108,9 +112,6 @@ func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) err
 		}
 		if p.err == io.EOF {
 			return nil
-		}
-		if p.err != nil {
-			return p.err
 		}
 		free <- p.data[:BlockSize]
 	}

@@ -154,8 +154,12 @@ func (s *Span) within(size int64) bool {
 	return s.Offset >= 0 && s.Length > 0 && s.Offset <= size && s.Length <= size-s.Offset
 }
 
-// Check reports whether data are the block's bytes.
+// Check reports whether data are the block's bytes. Fewer bytes give
+// io.ErrUnexpectedEOF.
 func (b *Block) Check(data []byte) error {
+	if n := int64(len(data)); n < b.Length {
+		return fmt.Errorf("%d bytes, the manifest says %d: %w", n, b.Length, io.ErrUnexpectedEOF)
+	}
 	if int64(len(data)) != b.Length {
 		return fmt.Errorf("%d bytes, the manifest says %d", len(data), b.Length)
 	}

@@ -1,0 +1,239 @@
+// Package flash puts an image on a disk: it finds the disk, refuses the wrong
+// one, writes block by block what agrees with the manifest, reads everything
+// back, and makes the disk bootable last.
+package flash
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/bootlace/bootlace/boot"
+)
+
+// A Disk is a whole disk of this machine.
+type Disk struct {
+	Name      string // vda, nvme0n1, mmcblk0
+	Path      string // /dev/vda
+	Serial    string // "" where it has none
+	WWN       string // as the kernel writes it: naa.5000c500…, eui.0025…
+	Model     string
+	Size      int64 // bytes
+	Removable bool  // a card reader or anything on USB: written to only when named
+	Parts     []string
+}
+
+func (d Disk) String() string {
+	s := fmt.Sprintf("%s (%s", d.Name, size(d.Size))
+	if d.Model != "" {
+		s += ", " + d.Model
+	}
+	if d.Serial != "" {
+		s += ", serial " + d.Serial
+	}
+	return s + ")"
+}
+
+// notDisks are block devices that have hardware behind them and are still
+// nothing an image belongs on: CD and floppy drives, flash that holds the
+// firmware, and the boot and replay-protected areas of an eMMC.
+var notDisks = []string{"sr*", "fd*", "mtdblock*", "mmcblk*boot*", "mmcblk*rpmb", "mmcblk*gp*"}
+
+// Disks lists the disks of this machine that can be written, in the order of
+// their names, sda before sdaa.
+func Disks() ([]Disk, error) { return disks("/sys/block", "/dev") }
+
+func disks(sys, dev string) ([]Disk, error) {
+	names, err := os.ReadDir(sys)
+	if err != nil {
+		return nil, fmt.Errorf("list disks: %w", err)
+	}
+	var list []Disk
+	for _, e := range names {
+		if d, ok := readDisk(sys, dev, e.Name()); ok {
+			list = append(list, d)
+		}
+	}
+	slices.SortFunc(list, func(a, b Disk) int {
+		return cmp.Or(cmp.Compare(len(a.Name), len(b.Name)), strings.Compare(a.Name, b.Name))
+	})
+	return list, nil
+}
+
+func readDisk(sys, dev, name string) (Disk, bool) {
+	dir := filepath.Join(sys, name)
+	for _, g := range notDisks {
+		if ok, _ := path.Match(g, name); ok {
+			return Disk{}, false
+		}
+	}
+	// The kernel makes loop, ram, zram, md, dm and nbd devices itself: they
+	// have no device behind them.
+	if _, err := os.Stat(filepath.Join(dir, "device")); err != nil {
+		return Disk{}, false
+	}
+	sectors, _ := strconv.ParseInt(attr(dir, "size"), 10, 64)
+	if sectors <= 0 || attr(dir, "ro") == "1" || attr(dir, "hidden") == "1" {
+		return Disk{}, false
+	}
+	d := Disk{
+		Name: name,
+		// The kernel writes a / of a device name as ! (cciss!c0d0).
+		Path:  filepath.Join(dev, strings.ReplaceAll(name, "!", "/")),
+		Size:  sectors * 512, // whatever the logical block size (block/genhd.c)
+		Model: cmp.Or(attr(dir, "device/model"), attr(dir, "device/name")),
+		// virtio-blk has it at the disk, NVMe and MMC at the device, SCSI in
+		// a page of its own.
+		Serial:    cmp.Or(attr(dir, "serial"), attr(dir, "device/serial"), vpdSerial(dir)),
+		WWN:       cmp.Or(attr(dir, "wwid"), attr(dir, "device/wwid")),
+		Removable: attr(dir, "removable") == "1" || onUSB(dir),
+	}
+	parts, _ := filepath.Glob(filepath.Join(dir, "*", "partition"))
+	for _, p := range parts {
+		d.Parts = append(d.Parts, filepath.Join(dev, filepath.Base(filepath.Dir(p))))
+	}
+	return d, true
+}
+
+// attr reads a sysfs attribute, "" where there is none.
+func attr(dir, name string) string {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return ""
+	}
+	return printable(b)
+}
+
+// printable drops padding and what no label should hold.
+func printable(b []byte) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, string(b)))
+}
+
+// vpdSerial reads the unit serial number page (SPC-4 section 7.8.17): four
+// bytes of header, the last two of which are the length, then ASCII.
+func vpdSerial(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, "device/vpd_pg80"))
+	if err != nil || len(b) < 4 || b[1] != 0x80 {
+		return ""
+	}
+	n := int(b[2])<<8 | int(b[3])
+	return printable(b[4:min(4+n, len(b))])
+}
+
+// onUSB reports whether the path to the device leads over USB: a stick or an
+// enclosure may be whoever's, whether or not it calls itself removable.
+func onUSB(dir string) bool {
+	p, err := filepath.EvalSymlinks(dir)
+	return err == nil && strings.Contains(p, "/usb")
+}
+
+// Choose returns the first disk that a rule allows and that holds need bytes.
+// Each skip says why a disk is left out, or "". The error names every disk
+// and why it was not taken.
+func Choose(disks []Disk, rule boot.Disk, need int64, skip ...func(Disk) string) (Disk, error) {
+	fit, err := fitting(disks, rule, need, skip...)
+	if err != nil {
+		return Disk{}, err
+	}
+	return fit[0], nil
+}
+
+// fitting returns at least one disk or an error.
+func fitting(disks []Disk, rule boot.Disk, need int64, skip ...func(Disk) string) (fit []Disk, err error) {
+	if _, err := path.Match(rule.Model, ""); err != nil {
+		return nil, fmt.Errorf("choose disk: model %q: %w", rule.Model, err)
+	}
+	var why []string
+	for _, d := range disks {
+		reason := refusal(d, rule, need)
+		for _, s := range skip {
+			if reason == "" {
+				reason = s(d)
+			}
+		}
+		if reason == "" {
+			fit = append(fit, d)
+		} else {
+			why = append(why, d.Name+": "+reason)
+		}
+	}
+	if len(disks) == 0 {
+		return nil, errors.New("choose disk: this machine has no disk that can be written")
+	}
+	if len(fit) == 0 {
+		return nil, fmt.Errorf("choose disk: none fits: %s", strings.Join(why, "; "))
+	}
+	return fit, nil
+}
+
+// refusal says why a disk is not the one the rule means, "" if it may be.
+func refusal(d Disk, rule boot.Disk, need int64) string {
+	model, _ := path.Match(rule.Model, d.Model)
+	named := rule.Serial != "" || rule.WWN != "" || rule.Model != ""
+	switch {
+	case rule.Serial != "" && rule.Serial != d.Serial:
+		return fmt.Sprintf("serial is %q, not %q", d.Serial, rule.Serial)
+	case rule.WWN != "" && wwn(rule.WWN) != wwn(d.WWN):
+		return fmt.Sprintf("wwn is %q, not %q", d.WWN, rule.WWN)
+	case rule.Model != "" && !model:
+		return fmt.Sprintf("model is %q, not %q", d.Model, rule.Model)
+	case d.Removable && !named:
+		return "removable or on USB, and not named by serial, wwn or model"
+	case rule.Min > 0 && d.Size < rule.Min:
+		return fmt.Sprintf("%s is smaller than the %s asked for", size(d.Size), size(rule.Min))
+	case rule.Max > 0 && d.Size > rule.Max:
+		return fmt.Sprintf("%s is larger than the %s asked for", size(d.Size), size(rule.Max))
+	case d.Size < need:
+		return fmt.Sprintf("%s is smaller than the image's %s", size(d.Size), size(need))
+	}
+	return ""
+}
+
+// wwn drops what sysfs, udev and lsblk write differently.
+func wwn(s string) string {
+	s = strings.ToLower(s)
+	for _, p := range []string{"wwn-", "naa.", "eui.", "0x"} {
+		s = strings.TrimPrefix(s, p)
+	}
+	return s
+}
+
+// Except leaves out the disks that hold one of these device nodes, as a whole
+// or as a partition: the disk one serves from, say.
+func Except(paths ...string) func(Disk) string {
+	return func(d Disk) string {
+		for _, p := range paths {
+			if p == d.Path || slices.Contains(d.Parts, p) {
+				return "in use as " + p
+			}
+		}
+		return ""
+	}
+}
+
+// size writes bytes for a person: 256 MiB, 1025 MiB, 232.9 GiB (250059350016 bytes).
+func size(n int64) string {
+	units := []string{"KiB", "MiB", "GiB", "TiB"}
+	for i := len(units) - 1; i >= 0; i-- {
+		if unit := int64(1) << (10 * (i + 1)); n >= unit && n%unit == 0 && n/unit < 10_000 {
+			return fmt.Sprintf("%d %s", n/unit, units[i])
+		}
+	}
+	for i := len(units) - 1; i >= 0; i-- {
+		if unit := int64(1) << (10 * (i + 1)); n >= unit {
+			return fmt.Sprintf("%.1f %s (%d bytes)", float64(n)/float64(unit), units[i], n)
+		}
+	}
+	return fmt.Sprintf("%d bytes", n)
+}

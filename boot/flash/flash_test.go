@@ -1,0 +1,458 @@
+package flash
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+
+	"github.com/bootlace/bootlace/images"
+)
+
+const mib = 1 << 20
+
+// compressors has one entry a stored format; "" is a raw image.
+var compressors = map[string]func(io.Writer) (io.WriteCloser, error){
+	"":     func(w io.Writer) (io.WriteCloser, error) { return nopCloser{w}, nil },
+	"zstd": func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) },
+	"gzip": func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil },
+	"xz": func(w io.Writer) (io.WriteCloser, error) {
+		return xz.WriterConfig{DictCap: 64 << 10}.NewWriter(w)
+	},
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// rawImage makes n bytes that look like a bootable disk: a boot sector, a GPT
+// at both ends, data, and two holes where there is room.
+func rawImage(seed uint64, n int) []byte {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	raw := make([]byte, n)
+	for i := 0; i < n; i += 16 {
+		raw[i] = byte(rng.IntN(255)) + 1
+	}
+	if n > 4*mib {
+		clear(raw[mib : 2*mib])
+		clear(raw[3*mib : 4*mib])
+	}
+	copy(raw[510:], "\x55\xaaEFI PART")
+	copy(raw[n-512:], "EFI PART")
+	return raw
+}
+
+func store(t testing.TB, format string, raw []byte) (stored []byte, m *images.Manifest) {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := compressors[format](&b)
+	if err == nil {
+		_, err = w.Write(raw)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err == nil {
+		m, err = images.Make(context.Background(), bytes.NewReader(b.Bytes()))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes(), m
+}
+
+// from is a producer that has the stored image in memory.
+func from(stored []byte) func(context.Context, io.Writer) error {
+	return func(_ context.Context, w io.Writer) error {
+		_, err := io.Copy(w, struct{ io.Reader }{bytes.NewReader(stored)})
+		return err
+	}
+}
+
+// blank is an ordinary file as a disk.
+func blank(t testing.TB, size int64) (*File, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f, path
+}
+
+func contentsOf(t testing.TB, dev Device) []byte {
+	t.Helper()
+	b := make([]byte, dev.Size())
+	if _, err := dev.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// counted counts what reaches the disk.
+type counted struct {
+	Device
+	mu     sync.Mutex
+	writes int
+}
+
+func (c *counted) WriteAt(p []byte, off int64) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writes++
+	return c.Device.WriteAt(p, off)
+}
+
+func TestWrite(t *testing.T) {
+	for _, tt := range []struct{ image, disk int64 }{
+		{5*mib + 12345, 8 * mib},
+		{5*mib + 512, 5*mib + 512}, // fills the disk: its end is written late
+		{6 * mib, 6*mib + 512},
+		{1000, 3 * mib},
+		{2 * mib, 2 * mib},
+		{700 * 1024, 800 * 1024}, // both edges are the whole disk
+	} {
+		raw := rawImage(1, int(tt.image))
+		for format := range compressors {
+			stored, m := store(t, format, raw)
+			dev, _ := blank(t, tt.disk)
+			stages := map[string]int64{}
+			res, err := Write(t.Context(), dev, m, from(stored), Options{Progress: func(stage string, done, total int64) {
+				if done < stages[stage] || total != tt.image {
+					t.Errorf("%s: progress %d after %d of %d", stage, done, stages[stage], total)
+				}
+				stages[stage] = done
+			}})
+			if err != nil {
+				t.Fatalf("%q %d on %d: %v", format, tt.image, tt.disk, err)
+			}
+			got := contentsOf(t, dev)
+			if !bytes.Equal(got[:tt.image], raw) || !images.IsZero(got[tt.image:]) {
+				t.Errorf("%q %d on %d: the disk holds other bytes", format, tt.image, tt.disk)
+			}
+			if res.Verified != tt.image || res.Written+res.Skipped != tt.image {
+				t.Errorf("%q %d on %d: %+v", format, tt.image, tt.disk, res)
+			}
+			if stages[StageWrite] != tt.image || stages[StageVerify] != tt.image {
+				t.Errorf("%q %d on %d: progress %v", format, tt.image, tt.disk, stages)
+			}
+
+			// Again: verified, not a byte written, not a byte fetched.
+			c := &counted{Device: dev}
+			res, err = Write(t.Context(), c, m, func(context.Context, io.Writer) error {
+				t.Error("an image that the disk holds was fetched")
+				return nil
+			}, Options{Overwrite: true})
+			if err != nil || res.Verified != tt.image || res.Written != 0 || c.writes != 0 {
+				t.Errorf("%q %d on %d: again: %+v, %d writes, %v", format, tt.image, tt.disk, res, c.writes, err)
+			}
+		}
+	}
+}
+
+// Holes must read as zeros also where the disk had something.
+func TestWriteHoles(t *testing.T) {
+	raw := rawImage(1, 5*mib)
+	stored, m := store(t, "zstd", raw)
+	dev, _ := blank(t, 6*mib)
+	junk := bytes.Repeat([]byte("junk"), mib)
+	if _, err := dev.WriteAt(junk[:2*mib], mib/2); err != nil {
+		t.Fatal(err)
+	}
+	res, err := Write(t.Context(), dev, m, from(stored), Options{Overwrite: true})
+	if err != nil || !bytes.Equal(contentsOf(t, dev)[:len(raw)], raw) {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if res.Written != 4*mib || res.Skipped != mib {
+		t.Errorf("one hole had junk, one not: %+v", res)
+	}
+}
+
+func TestWriteRefusesLarger(t *testing.T) {
+	stored, m := store(t, "zstd", rawImage(1, 3*mib))
+	dev, _ := blank(t, 3*mib-1)
+	c := &counted{Device: dev}
+	_, err := Write(t.Context(), c, m, from(stored), Options{Overwrite: true})
+	if err == nil || !strings.Contains(err.Error(), "the image has 3 MiB, the disk only") || c.writes != 0 {
+		t.Errorf("%v, %d writes", err, c.writes)
+	}
+}
+
+func TestWriteRefusesUsed(t *testing.T) {
+	stored, m := store(t, "zstd", rawImage(1, 3*mib))
+	put := func(at int64, s string) func([]byte) {
+		return func(b []byte) {
+			if at < 0 {
+				at += int64(len(b))
+			}
+			copy(b[at:], s)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		mark func([]byte)
+		what string
+	}{
+		{"gpt", put(510, "\x55\xaaEFI PART"), "a GPT partition table"},
+		{"gpt 4K", put(4096, "EFI PART"), "a GPT partition table"},
+		{"gpt backup", put(-512, "EFI PART"), "the backup of a GPT"},
+		{"mbr", put(510, "\x55\xaa"), "an MBR partition table"},
+		{"fat32", put(82, "FAT32   "), "a FAT file system"},
+		{"ext4", put(1080, "\x53\xef"), "ext4"},
+		{"lvm", put(512, "LABELONE"), "an LVM"},
+		{"luks", put(0, "LUKS\xba\xbe"), "a LUKS"},
+		{"raid at the end", put(-65536, "\xfc\x4e\x2b\xa9"), "a RAID member"},
+		{"one byte in the first MiB", put(mib-1, "x"), "data in its first MiB"},
+		{"one byte in the last MiB", put(-mib, "x"), "data in its last MiB"},
+	} {
+		dev, _ := blank(t, 5*mib)
+		b := make([]byte, 5*mib)
+		tt.mark(b)
+		if _, err := dev.WriteAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		c := &counted{Device: dev}
+		_, err := Write(t.Context(), c, m, from(stored), Options{})
+		if !errors.Is(err, ErrDiskInUse) || !strings.Contains(err.Error(), tt.what) || c.writes != 0 {
+			t.Errorf("%s: %v, %d writes; want %q", tt.name, err, c.writes, tt.what)
+		}
+		if res, err := Write(t.Context(), dev, m, from(stored), Options{Overwrite: true}); err != nil || res.Verified != m.Raw.Size {
+			t.Errorf("%s: overwrite: %+v, %v", tt.name, res, err)
+		}
+		if got := contentsOf(t, dev); !images.IsZero(got[4*mib:]) {
+			t.Errorf("%s: the last MiB was not cleared", tt.name)
+		}
+	}
+}
+
+// wantUnbootable holds after every failure: not bootable, does not look used.
+func wantUnbootable(t *testing.T, what string, dev Device) {
+	t.Helper()
+	if c, err := Contents(dev); c != "" || err != nil {
+		t.Errorf("%s: the disk looks like %s, %v", what, c, err)
+	}
+}
+
+func TestWriteBadStream(t *testing.T) {
+	raw := rawImage(1, 4*mib+100)
+	boom := errors.New("connection reset")
+	for format := range compressors {
+		stored, m := store(t, format, raw)
+		other, _ := store(t, format, rawImage(2, len(raw)))
+		flip := func(at int) []byte {
+			b := bytes.Clone(stored)
+			b[at] ^= 0x10
+			return b
+		}
+		for _, tt := range []struct {
+			name string
+			from func(context.Context, io.Writer) error
+			want error  // wrapped, or
+			text string // said
+		}{
+			{"empty", from(nil), io.ErrUnexpectedEOF, "truncated: 0 of"},
+			{"truncated", from(stored[:len(stored)/2]), io.ErrUnexpectedEOF, "truncated"},
+			{"one byte missing", from(stored[:len(stored)-1]), io.ErrUnexpectedEOF, "truncated"},
+			{"one byte more", from(append(bytes.Clone(stored), 'x')), nil, ""},
+			{"flipped early", from(flip(len(stored) / 5)), nil, ""},
+			{"flipped in the middle", from(flip(len(stored) / 2)), nil, ""},
+			{"flipped at the end", from(flip(len(stored) - 1)), nil, ""},
+			{"another image", from(other), nil, "block 0 at offset 0"},
+			{"connection lost", func(ctx context.Context, w io.Writer) error {
+				from(stored[:len(stored)/2])(ctx, w)
+				return boom
+			}, boom, "fetch image: connection reset"},
+			{"lost at the very end", func(ctx context.Context, w io.Writer) error {
+				from(stored)(ctx, w)
+				return boom
+			}, boom, "fetch image: connection reset"},
+		} {
+			dev, _ := blank(t, 6*mib)
+			_, err := Write(t.Context(), dev, m, tt.from, Options{})
+			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("%q %s: %v, want %v %q", format, tt.name, err, tt.want, tt.text)
+			}
+			wantUnbootable(t, format+" "+tt.name, dev)
+			if format != "zstd" {
+				continue
+			}
+			if _, err := Write(t.Context(), dev, m, from(stored), Options{}); err != nil {
+				t.Errorf("%q %s: then the right one: %v", format, tt.name, err)
+			}
+		}
+	}
+}
+
+// A raw image has no checksums of its own: the block is named.
+func TestWriteNamesBlock(t *testing.T) {
+	raw := rawImage(1, 4*mib)
+	_, m := store(t, "", raw)
+	raw[2*mib+5] ^= 1
+	dev, _ := blank(t, 6*mib)
+	_, err := Write(t.Context(), dev, m, from(raw), Options{})
+	if err == nil || !strings.Contains(err.Error(), "block 2 at offset 2097152: sha256 is") {
+		t.Error(err)
+	}
+	if got := contentsOf(t, dev); !images.IsZero(got[2*mib:]) {
+		t.Error("a wrong block was written")
+	}
+}
+
+// A manifest whose blocks do not make up its raw digest is never done.
+func TestWriteContradiction(t *testing.T) {
+	stored, m := store(t, "zstd", rawImage(1, 3*mib))
+	m.Raw.SHA256 = strings.Repeat("0", 64)
+	dev, _ := blank(t, 4*mib)
+	_, err := Write(t.Context(), dev, m, from(stored), Options{})
+	if err == nil || !strings.Contains(err.Error(), "its blocks make up") {
+		t.Error(err)
+	}
+	wantUnbootable(t, "contradiction", dev)
+}
+
+func TestWriteCancel(t *testing.T) {
+	stored, m := store(t, "", rawImage(1, 8*mib))
+	before := runtime.NumGoroutine()
+	for _, stage := range []string{StageWrite, StageVerify} {
+		dev, _ := blank(t, 9*mib)
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := Write(ctx, dev, m, from(stored), Options{Progress: func(s string, done, _ int64) {
+			if s == stage && done >= 3*mib {
+				cancel()
+			}
+		}})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled in %s: %v", stage, err)
+		}
+		wantUnbootable(t, "cancelled in "+stage, dev)
+		if _, err := Write(t.Context(), dev, m, from(stored), Options{}); err != nil {
+			t.Errorf("cancelled in %s, again: %v", stage, err)
+		}
+	}
+
+	// A producer that waits for a server that never speaks.
+	dev, _ := blank(t, 9*mib)
+	ctx, cancel := context.WithCancel(t.Context())
+	waits := make(chan struct{})
+	go func() { <-waits; cancel() }()
+	_, err := Write(ctx, dev, m, func(ctx context.Context, w io.Writer) error {
+		w.Write(stored[:mib/2])
+		close(waits)
+		<-ctx.Done()
+		return ctx.Err()
+	}, Options{})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled while waiting: %v", err)
+	}
+	cancel()
+	for range 100 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		runtime.Gosched()
+	}
+	if n := runtime.NumGoroutine(); n > before {
+		t.Errorf("%d goroutines, %d before", n, before)
+	}
+}
+
+// Blocks come from several producers at once, in any order, some twice.
+func TestJobAnyOrder(t *testing.T) {
+	raw := rawImage(1, 7*mib+300)
+	_, m := store(t, "zstd", raw)
+	dev, _ := blank(t, int64(len(raw)))
+	j, err := Begin(t.Context(), dev, m, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Finish(t.Context()); err == nil || !strings.Contains(err.Error(), "8 of 8 blocks are missing") {
+		t.Errorf("finished without a block: %v", err)
+	}
+	var wg sync.WaitGroup
+	for p := range uint64(3) {
+		wg.Go(func() {
+			for _, i := range rand.New(rand.NewPCG(p, p)).Perm(len(m.Blocks)) {
+				b := m.Blocks[i]
+				bad := bytes.Clone(raw[b.Offset : b.Offset+b.Length])
+				bad[7] ^= 1
+				if err := j.WriteBlock(i, bad); err == nil {
+					t.Errorf("block %d was taken with a flipped bit", i)
+				}
+				if err := j.WriteBlock(i, raw[b.Offset:b.Offset+b.Length]); err != nil {
+					t.Errorf("block %d: %v", i, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, i := range []int{-1, len(m.Blocks)} {
+		if err := j.WriteBlock(i, nil); err == nil {
+			t.Errorf("block %d was taken", i)
+		}
+	}
+	wantUnbootable(t, "before Finish", dev)
+	if res, err := j.Finish(t.Context()); err != nil || !bytes.Equal(contentsOf(t, dev), raw) || res.Verified != int64(len(raw)) {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// A producer that fails is followed by another, which need not write again.
+func TestStreamAgain(t *testing.T) {
+	raw := rawImage(1, 6*mib)
+	stored, m := store(t, "", raw)
+	dev, _ := blank(t, 8*mib)
+	c := &counted{Device: dev}
+	j, err := Begin(t.Context(), c, m, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Stream(t.Context(), from(stored[:3*mib])); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatal(err)
+	}
+	half := c.writes
+	if err := j.Stream(t.Context(), from(stored)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Finish(t.Context()); err != nil || !bytes.Equal(contentsOf(t, dev)[:len(raw)], raw) {
+		t.Error(err)
+	}
+	// Blocks 2, 4, 5 and the two parts of block 0; 1 and 3 are holes.
+	if half != 1 || c.writes != 5 {
+		t.Errorf("%d writes at first, %d in all; want 1 and 5", half, c.writes)
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	raw := rawImage(1, 64*mib)
+	for _, format := range []string{"", "zstd", "gzip"} {
+		stored, m := store(b, format, raw)
+		b.Run("format="+format, func(b *testing.B) {
+			b.SetBytes(int64(len(raw)))
+			b.ReportAllocs()
+			for b.Loop() {
+				dev, _ := blank(b, int64(len(raw)))
+				if _, err := Write(b.Context(), dev, m, from(stored), Options{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
