@@ -89,7 +89,11 @@ func (s *Source) GoBuild(ctx context.Context, pkg, goarch, output string) error 
 		"-ldflags", "-s -w -buildid= -X main.version="+s.Version, "-o", output, pkg)
 	cmd.Dir, cmd.Env = s.dir, env
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build %s for %s: %w\n%s", pkg, goarch, err, bytes.TrimSpace(out))
+		hint := ""
+		if s.copy {
+			hint = " (of the files that git tracks: new ones want a git add)"
+		}
+		return fmt.Errorf("go build %s for %s%s: %w\n%s", pkg, goarch, hint, err, bytes.TrimSpace(out))
 	}
 	return nil
 }
