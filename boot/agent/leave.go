@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/link"
+)
+
+// acknowledged reports that the job is whole and waits until the appliance has
+// taken note, however long that takes: a machine whose success nobody heard of
+// would be flashed again. Its error is that the appliance will not have it, or
+// the end of ctx.
+func (s *Session) acknowledged(ctx context.Context, ev boot.Event) error {
+	stop := make(chan struct{})
+	go func() {
+		for {
+			wait, cancel := context.WithTimeout(ctx, s.timing.Say)
+			select {
+			case <-stop:
+				cancel()
+				return
+			case <-wait.Done():
+			}
+			if cancel(); ctx.Err() != nil {
+				return
+			}
+			s.say("waiting for %s to acknowledge that the job is done", s.Server)
+		}
+	}()
+	defer close(stop)
+	return s.Reporter.Deliver(ctx, ev)
+}
+
+// deliver reports something that the machine can leave without having heard an answer.
+func (s *Session) deliver(ctx context.Context, ev boot.Event) {
+	patience, cancel := context.WithTimeout(ctx, s.timing.Farewell)
+	defer cancel()
+	if err := s.Reporter.Deliver(patience, ev); err != nil {
+		s.Log.Warn("not acknowledged", "report", ev.Text, "err", err)
+	}
+}
+
+// Leave reports what becomes of the machine and does it: how is boot.Reboot,
+// boot.Poweroff or boot.Wait. Outside our firmware the machine stays, and the
+// agent ends.
+func (s *Session) Leave(ctx context.Context, how string) error {
+	if how == boot.Wait {
+		return nil
+	}
+	s.deliver(ctx, boot.Event{Kind: boot.KindHandover, Text: how})
+	return s.leave(how)
+}
+
+func (s *Session) leave(how string) error {
+	s.left = true
+	if !s.cfg.Init {
+		s.say("would %s now", how)
+		return nil
+	}
+	var err error
+	if how == boot.Poweroff {
+		err = link.Poweroff()
+	} else {
+		err = link.Reboot()
+	}
+	s.left = false // still here
+	return err
+}
+
+// started reports what the machine is, once a boot.
+func (s *Session) started() {
+	if s.begun {
+		return
+	}
+	s.begun = true
+	s.Reporter.Report(boot.Event{Kind: boot.KindStart, Text: "bootlace agent " + s.Version + ": " + s.facts()})
+}
