@@ -145,7 +145,9 @@ func respond(q *request, mode Mode, me self, r Reply, g grant) answer {
 	p.UpdateOption(dhcpv4.OptServerIdentifier(ip4(me.addr)))
 	q.echo(p)
 	a := answer{text: "refused " + q.wants().String()}
-	if mt != dhcpv4.MessageTypeNak {
+	if mt == dhcpv4.MessageTypeNak {
+		p.SetBroadcast() // RFC 2131 section 4.3.2: so that a relay broadcasts it
+	} else {
 		if mt == dhcpv4.MessageTypeAck {
 			p.ClientIPAddr = q.ClientIPAddr // RFC 2131 table 3
 		}

@@ -149,7 +149,9 @@ func (s *Server) Run(ctx context.Context) error {
 	for port, conn := range s.conns {
 		group.Go(func() error { return s.serve(ctx, conn, port) })
 	}
-	return group.Wait()
+	err := group.Wait()
+	s.close()
+	return err
 }
 
 // serve handles the packets of one port, one after another.
@@ -205,6 +207,9 @@ func (s *Server) handle(ctx context.Context, conn *net.UDPConn, raw []byte, from
 		}
 	}
 	a := respond(q, s.Mode, s.me, r, g)
+	if g.lease != nil && do == bind && s.Seen != nil {
+		s.Seen(q.MAC, g.lease.Addr) // before its first RRQ can come
+	}
 	if a.raw != nil {
 		if err := s.send(conn, a); err != nil {
 			s.Log.Warn("dhcp: send", "to", a.to, "mac", q.MAC, "interface", s.Interface, "err", err)
@@ -212,9 +217,6 @@ func (s *Server) handle(ctx context.Context, conn *net.UDPConn, raw []byte, from
 		}
 	}
 	s.note(q, r, a.text)
-	if g.lease != nil && do == bind && s.Seen != nil {
-		s.Seen(q.MAC, g.lease.Addr)
-	}
 }
 
 func (s *Server) decide(ctx context.Context, q *request) Reply {

@@ -130,8 +130,8 @@ func (n Subnet) check() error {
 	if !n.Prefix.Contains(n.PoolFrom) || !n.Prefix.Contains(n.PoolTo) || n.PoolTo.Less(n.PoolFrom) {
 		return fmt.Errorf("pool %s-%s is not inside it", n.PoolFrom, n.PoolTo)
 	}
-	if n.size() > maxPool {
-		return fmt.Errorf("pool of %d addresses: want at most %d", n.size(), maxPool)
+	if last := number(n.PoolTo) - number(n.PoolFrom); last >= maxPool { // before size, which is an int
+		return fmt.Errorf("pool of %d addresses: want at most %d", uint64(last)+1, maxPool)
 	}
 	return nil
 }
