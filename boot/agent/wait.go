@@ -11,6 +11,9 @@ import (
 func Wait(ctx context.Context, s *Session, p *boot.Plan) error {
 	if s.waiting != p.Job {
 		facts := s.facts()
+		if p.Text != "" {
+			facts = p.Text + "; " + facts
+		}
 		s.say("waiting: %s", facts)
 		s.Reporter.Report(boot.Event{Kind: boot.KindWaiting, Text: facts})
 		s.waiting = p.Job

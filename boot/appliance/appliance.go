@@ -59,6 +59,7 @@ type Appliance struct {
 	leases       *lease.Leases // nil but in full mode
 	uploads      *uploads      // nil where none are taken
 	web          *web.Server
+	sockets      sockets
 }
 
 // A Mistake is something that the user can mend in the config, the flags or
@@ -67,10 +68,23 @@ type Mistake struct{ error }
 
 func (m Mistake) Unwrap() error { return m.error }
 
-// New opens the folders and checks what the config names. Close it when done.
-// Errors that the user can mend are Mistakes.
-func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (a *Appliance, err error) {
-	a = &Appliance{
+// New opens the ports and folders and checks what the config names. Close it
+// when done. Errors that the user can mend are Mistakes.
+func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Appliance, error) {
+	return open(ctx, cfg, log, true)
+}
+
+// Check does what New does, but opens no port.
+func Check(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	a, err := open(ctx, cfg, log, false)
+	if err != nil {
+		return err
+	}
+	return a.Close()
+}
+
+func open(ctx context.Context, cfg *config.Config, log *slog.Logger, listen bool) (*Appliance, error) {
+	a := &Appliance{
 		cfg: cfg, log: log,
 		self:      netip.IPv6Loopback(),
 		manifests: manifests{filepath.Join(cfg.State, "manifests")},
@@ -79,59 +93,73 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (a *Applianc
 		who:       newRecent[netip.Addr, boot.MAC](machinesHeard),
 		journal:   journal.New(log, journalKeep),
 	}
-	defer func() {
-		if err != nil {
-			a.Close()
-		}
-	}()
+	var err error
+	if listen {
+		err = a.sockets.open(ctx, cfg)
+	}
+	if err == nil {
+		err = a.fill(ctx, cfg)
+	}
+	if err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// fill opens the rest. Close undoes it, however far it came.
+func (a *Appliance) fill(ctx context.Context, cfg *config.Config) (err error) {
 	if a.links, err = links(cfg); err != nil {
-		return nil, Mistake{err}
+		return Mistake{err}
 	}
 	if cfg.DHCP.Mode == config.Full {
 		if cfg.DHCP.Subnets, err = subnets(cfg, a.links); err != nil {
-			return nil, Mistake{err}
+			return Mistake{err}
 		}
 	}
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
-		return nil, Mistake{fmt.Errorf("state: %w", err)}
+		return Mistake{fmt.Errorf("state: %w", err)}
 	}
 	if err := os.Chmod(cfg.State, 0o700); err != nil {
-		return nil, Mistake{fmt.Errorf("state: %w", err)}
+		return Mistake{fmt.Errorf("state: %w", err)}
 	}
-	if a.store, err = store.Open(filepath.Join(cfg.State, StoreFile)); err != nil {
-		return nil, err
+	db, err := store.Open(filepath.Join(cfg.State, StoreFile))
+	if err != nil {
+		return err
 	}
+	a.store = db
 	if a.key, err = secret(filepath.Join(cfg.State, keyFile)); err != nil {
-		return nil, err
+		return err
 	}
 	token, err := secret(filepath.Join(cfg.State, ControlFile))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	a.controlToken = string(token)
 	a.registry = registry.New(a.store)
 	if cfg.DHCP.Mode == config.Full {
-		if a.leases, err = lease.New(ctx, a.store, cfg.DHCP.Subnets, cfg.DHCP.Hosts, log); err != nil {
-			return nil, Mistake{fmt.Errorf("dhcp: %w", err)}
+		if a.leases, err = lease.New(ctx, a.store, cfg.DHCP.Subnets, cfg.DHCP.Hosts, a.log); err != nil {
+			return Mistake{fmt.Errorf("dhcp: %w", err)}
 		}
 	}
 	if cfg.Upload != "" {
 		if a.uploads, err = openUploads(cfg.Upload); err != nil {
-			return nil, Mistake{fmt.Errorf("upload: %w", err)}
+			return Mistake{fmt.Errorf("upload: %w", err)}
 		}
 	}
 	if a.tree, err = images.OpenTree(cfg.Root, a.first, a.last); err != nil {
-		return nil, Mistake{fmt.Errorf("root: %w", err)}
+		return Mistake{fmt.Errorf("root: %w", err)}
 	}
 	if err := a.prepare(ctx); err != nil {
-		return nil, Mistake{err}
+		return Mistake{err}
 	}
 	a.web = a.webServer()
-	return a, nil
+	return nil
 }
 
 // Close gives back what New opened.
 func (a *Appliance) Close() error {
+	a.sockets.close()
 	var errs []error
 	if a.uploads != nil {
 		errs = append(errs, a.uploads.root.Close())
@@ -148,7 +176,7 @@ func (a *Appliance) Close() error {
 // Run serves until ctx ends, and returns nil then. A server that cannot start
 // or dies ends the others.
 func (a *Appliance) Run(ctx context.Context) error {
-	servers, err := a.listenAll(ctx)
+	servers, err := a.servers(ctx)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (a *Appliance) image(d decision) (*boot.Image, error) {
 	im := imageFile(a.cfg, name)
 	f, err := a.tree.Open(im.File, a.self)
 	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", im.File, err)
+		return nil, fmt.Errorf("image %s: %w", im.File, images.Cause(err))
 	}
 	defer f.Close()
 	raw, m, err := a.manifest(im.File)

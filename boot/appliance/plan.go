@@ -25,7 +25,6 @@ func (a *Appliance) plan(ctx context.Context, mac boot.MAC, bootID string, from 
 		V: boot.PlanVersion, Machine: d.machine.ID, MAC: mac, Boot: bootID, Job: d.job,
 		Action: d.action, Disk: d.disk, TFTPMax: boot.DefaultTransfer.TFTPMax,
 		Sources: a.sources(self, boot.DefaultTransfer.Order),
-		Token:   a.token(mac, bootID, d.job),
 		Then:    boot.Reboot, OnFailure: boot.Retry,
 	}
 	if a.cfg.HTTP != "" {
@@ -48,18 +47,18 @@ func (a *Appliance) plan(ctx context.Context, mac boot.MAC, bootID string, from 
 	case boot.ActionLocal:
 		p.Flashed = d.machine.Flashed
 	}
-	ev := boot.Event{Machine: d.machine.ID, MAC: mac, Boot: bootID, Job: d.job, Kind: boot.KindPlan, Text: text}
+	ev := boot.Event{Machine: d.machine.ID, MAC: mac, Boot: bootID, Kind: boot.KindPlan, Text: text}
 	if err != nil {
-		ev.Kind, ev.Text = boot.KindFailed, "no plan: "+err.Error()
-		a.journal.Add(ev)
-		return nil, err
+		// The machine waits, and says why on its console: whoever stands
+		// before it does not see our log.
+		text = "no plan: " + err.Error()
+		p.Action, p.Text, p.Job = boot.ActionWait, text, jobID(d.machine.ID, text)
+		p.Image, p.Kernel, p.Initrd = nil, nil, nil
+		ev.Kind, ev.Text = boot.KindFailed, text
 	}
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return nil, err
-	}
+	ev.Job, p.Token = p.Job, a.token(mac, bootID, p.Job)
 	a.journal.Add(ev)
-	return raw, nil
+	return json.Marshal(p)
 }
 
 // kernel fills in the files of action boot with their digests, so that the

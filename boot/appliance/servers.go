@@ -19,57 +19,73 @@ import (
 // A server runs until its context ends, and returns nil then.
 type server func(context.Context) error
 
-// listenAll opens every port, so that one that is taken is said before any
-// machine was answered. To add a protocol, add a line here.
-func (a *Appliance) listenAll(ctx context.Context) (servers []server, err error) {
-	var open []net.Listener
-	defer func() {
+// sockets are the ports of everything but DHCP. They are opened before the
+// state folder is, so that of two instances the second names the port.
+type sockets struct {
+	ftp, http net.Listener // nil: off, likewise tftp
+	tftp      *net.UDPConn
+}
+
+func (s *sockets) open(ctx context.Context, cfg *config.Config) (err error) {
+	if cfg.TFTP != "" {
+		addr, err := net.ResolveUDPAddr("udp", cfg.TFTP)
 		if err != nil {
-			for _, l := range open {
-				l.Close()
-			}
+			return Mistake{fmt.Errorf("tftp: %w", err)}
 		}
-	}()
-	for _, s := range []struct {
-		key, addr string
-		serve     func(context.Context, net.Listener) error
-	}{
-		{"ftp", a.cfg.FTP, a.ftpServer().Serve},
-		{"http", a.cfg.HTTP, a.web.Serve},
-	} {
-		if s.addr == "" {
-			continue
+		if s.tftp, err = net.ListenUDP("udp", addr); err != nil {
+			return busy("tftp", "UDP "+cfg.TFTP, err)
 		}
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.addr)
-		if err != nil {
-			return nil, busy(s.key, "TCP "+s.addr, err)
+	}
+	if s.ftp, err = listenTCP(ctx, "ftp", cfg.FTP); err != nil {
+		return err
+	}
+	s.http, err = listenTCP(ctx, "http", cfg.HTTP)
+	return err
+}
+
+func listenTCP(ctx context.Context, key, addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, busy(key, "TCP "+addr, err)
+	}
+	return l, nil
+}
+
+func (s *sockets) close() {
+	if s.tftp != nil {
+		s.tftp.Close()
+	}
+	for _, l := range []net.Listener{s.ftp, s.http} {
+		if l != nil {
+			l.Close()
 		}
-		open = append(open, l)
-		servers = append(servers, func(ctx context.Context) error { return s.serve(ctx, l) })
+	}
+}
+
+// servers lists what Run runs. To add a protocol, add a line here.
+func (a *Appliance) servers(ctx context.Context) ([]server, error) {
+	servers, err := a.dhcpServers(ctx)
+	if err != nil {
+		return nil, err
 	}
 	control, err := a.controlListener()
 	if err != nil {
 		return nil, err
 	}
-	open = append(open, control)
 	servers = append(servers, func(ctx context.Context) error { return a.web.ServeControl(ctx, control) })
-
-	answer, err := a.dhcpServers(ctx)
-	if err != nil {
-		return nil, err
+	if l := a.sockets.http; l != nil {
+		servers = append(servers, func(ctx context.Context) error { return a.web.Serve(ctx, l) })
 	}
-	if a.cfg.TFTP != "" {
-		addr, err := net.ResolveUDPAddr("udp", a.cfg.TFTP)
-		if err != nil {
-			return nil, Mistake{fmt.Errorf("tftp: %w", err)}
-		}
-		conn, err := net.ListenUDP("udp", addr)
-		if err != nil {
-			return nil, busy("tftp", "UDP "+a.cfg.TFTP, err)
-		}
+	if l := a.sockets.ftp; l != nil {
+		servers = append(servers, func(ctx context.Context) error { return a.ftpServer().Serve(ctx, l) })
+	}
+	if conn := a.sockets.tftp; conn != nil {
 		servers = append(servers, func(ctx context.Context) error { return a.tftpServer().Serve(ctx, conn) })
 	}
-	return append(servers, answer...), nil
+	return servers, nil
 }
 
 // dhcpServers opens one server a link.

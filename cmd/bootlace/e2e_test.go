@@ -271,6 +271,8 @@ func TestMistakes(t *testing.T) {
 	}
 	r.start()
 	code, out = serve("--config", r.cfg)
+	check("second instance", code, out, "UDP :69 is taken")
+	code, out = serve("--config", r.cfg, "--tftp", "off", "--ftp", "off", "--http", "off")
 	if code == 0 || !strings.Contains(out, "another") {
 		t.Errorf("second instance on one state folder: exit %d:\n%s", code, out)
 	}

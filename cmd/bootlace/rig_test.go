@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -285,11 +284,12 @@ func launch(t testing.TB, name string, cmd *exec.Cmd) *process {
 	pw.Close()
 	go func() {
 		defer close(p.done)
-		s := bufio.NewReader(pr)
+		// In pieces, not lines: a progress bar has no end of line.
+		buf := make([]byte, 4096)
 		for {
-			line, err := s.ReadString('\n')
+			n, err := pr.Read(buf)
 			p.mu.Lock()
-			p.out.WriteString(line)
+			p.out.Write(buf[:n])
 			p.mu.Unlock()
 			if err != nil {
 				break

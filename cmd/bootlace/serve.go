@@ -40,15 +40,18 @@ func runServe(ctx context.Context, args []string) error {
 // serve runs the appliance until ctx ends. With check it only looks whether
 // it could.
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, check bool) error {
+	if check {
+		if err := appliance.Check(ctx, cfg, log); err != nil {
+			return mistake(err)
+		}
+		fmt.Println("the configuration is right")
+		return nil
+	}
 	a, err := appliance.New(ctx, cfg, log)
 	if err != nil {
 		return mistake(err)
 	}
 	defer a.Close()
-	if check {
-		fmt.Println("configuration is right")
-		return nil
-	}
 	return mistake(a.Run(ctx))
 }
 
