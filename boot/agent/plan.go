@@ -61,6 +61,9 @@ func (s *Session) plan(ctx context.Context, l *lease) (*boot.Plan, error) {
 }
 
 func (s *Session) fetchPlan(ctx context.Context, server netip.Addr, name string) ([]byte, error) {
+	// A silent appliance costs one try 15 s by TFTP's own timing.
+	ctx, cancel := context.WithTimeout(ctx, s.timing.Lost)
+	defer cancel()
 	buf := new(planBuffer)
 	if _, err := new(tftp.Client).Get(ctx, netip.AddrPortFrom(server, tftpPort), name, buf); err != nil {
 		return nil, fmt.Errorf("fetch %s from %s: %w", name, server, err)

@@ -30,7 +30,7 @@ type Timing struct {
 
 	Plan    time.Duration // between two tries to fetch a plan, doubles
 	PlanMax time.Duration
-	Lost    time.Duration // without an answer from the appliance: it is looked for anew
+	Lost    time.Duration // without an answer from the appliance, and one more try: it is looked for anew
 	Poll    time.Duration // between two plans of a machine that waits
 
 	Post      time.Duration // one POST of events, from dialling to its answer

@@ -1,0 +1,159 @@
+package agent
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+
+	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/link"
+)
+
+// serveDHCP answers what the agent sends by calling reply on the servers' link,
+// one message at a time; nil is no answer.
+func (l *lab) serveDHCP(reply func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4) {
+	var conn net.PacketConn
+	l.srv.Do(l.t, func() {
+		var err error
+		if conn, err = nclient4.NewRawUDPConn("eth0", nclient4.ServerPort); err != nil {
+			l.t.Fatal(err)
+		}
+	})
+	var wg sync.WaitGroup
+	l.t.Cleanup(func() { conn.Close(); wg.Wait() })
+	wg.Go(func() {
+		buf := make([]byte, 1500)
+		for {
+			n, _, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			m, err := dhcpv4.FromBytes(buf[:n])
+			if err != nil || m.OpCode != dhcpv4.OpcodeBootRequest {
+				continue
+			}
+			if r := reply(m); r != nil {
+				conn.WriteTo(r.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: nclient4.ClientPort})
+			}
+		}
+	})
+}
+
+func answer(m *dhcpv4.DHCPv4, typ dhcpv4.MessageType, server netip.Addr, mods ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
+	r, err := dhcpv4.NewReplyFromRequest(m, append([]dhcpv4.Modifier{
+		dhcpv4.WithMessageType(typ), dhcpv4.WithServerIP(server.AsSlice()),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(server.AsSlice())),
+	}, mods...)...)
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+// An ordinary server gives the address, and an appliance beside it answers as
+// ProxyDHCP: yiaddr 0, and in siaddr where the plan is.
+func TestProxyDHCP(t *testing.T) {
+	l := newLab(t)
+	router := l.addr
+	l.addr = l.addr.Next()
+	run(t, l.srv, "ip", "addr", "add", l.addr.String()+"/24", "dev", "eth0")
+	l.serveHTTP() // at the appliance's address
+	l.dnsmasq()
+	var mu sync.Mutex
+	var heard *dhcpv4.DHCPv4
+	started := time.Now()
+	l.serveDHCP(func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+		if m.MessageType() != dhcpv4.MessageTypeDiscover || time.Since(started) < 2*time.Second {
+			return nil // it is switched on later
+		}
+		mu.Lock()
+		heard = m
+		mu.Unlock()
+		return answer(m, dhcpv4.MessageTypeOffer, l.addr, dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.UserClass)))
+	})
+	l.putPlan(l.plan(boot.ActionWait))
+	a := l.agent(child{Say: 500 * time.Millisecond})
+	a.says("waiting for DHCP: "+router.String()+" offers", "but no appliance answers")
+	a.says("bootlace: eth0 has", "from "+router.String(), "appliance is "+l.addr.String())
+	l.event(boot.KindWaiting)
+
+	mu.Lock()
+	defer mu.Unlock()
+	if got := heard.UserClass(); len(got) != 1 || got[0] != board.UserClass {
+		t.Errorf("user class %q", got)
+	}
+	if raw := heard.Options.Get(dhcpv4.OptionUserClassInformation); string(raw) != "\x08bootlace" {
+		t.Errorf("user class on the wire is %q, not in the form of RFC 3004", raw)
+	}
+	if got := heard.ClassIdentifier(); got != "bootlace:testboard" {
+		t.Errorf("vendor class %q", got)
+	}
+	if len(heard.ClientArch()) != 1 {
+		t.Errorf("client architecture %v", heard.ClientArch())
+	}
+	if u := productUUID(); u != nil {
+		if got := heard.Options.Get(dhcpv4.OptionClientMachineIdentifier); string(got) != "\x00"+string(u[:]) {
+			t.Errorf("option 97 is %x, want %x", got, u)
+		}
+	}
+}
+
+// A flash outlasts a lease: it is renewed, and when the server takes it away
+// another one is asked for while the job goes on.
+func TestLeaseIsKept(t *testing.T) {
+	l := newLab(t)
+	l.dnsmasq("--dhcp-ignore=tag:!nobody") // TFTP alone
+	base := strings.TrimSuffix(l.addr.String(), ".1")
+	first, second := netip.MustParseAddr(base+".50"), netip.MustParseAddr(base+".60")
+	var mu sync.Mutex
+	renewed := 0
+	give := first
+	l.serveDHCP(func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+		mu.Lock()
+		defer mu.Unlock()
+		typ := dhcpv4.MessageTypeAck
+		switch {
+		case m.MessageType() == dhcpv4.MessageTypeDiscover:
+			typ = dhcpv4.MessageTypeOffer
+		case m.ClientIPAddr.Equal(first.AsSlice()):
+			if renewed++; renewed == 2 { // the second renewal is refused
+				give = second
+				return answer(m, dhcpv4.MessageTypeNak, l.addr)
+			}
+		}
+		return answer(m, typ, l.addr, dhcpv4.WithYourIP(give.AsSlice()), dhcpv4.WithLeaseTime(2),
+			dhcpv4.WithNetmask(net.CIDRMask(24, 32)), dhcpv4.WithRouter(l.addr.AsSlice()),
+			dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.UserClass)))
+	})
+	l.putPlan(l.plan(boot.ActionWait))
+	a := l.agent(child{})
+	a.says("bootlace: eth0 has " + first.String() + "/24")
+	l.event(boot.KindWaiting)
+	a.says("lease of "+first.String()+"/24 is lost", "Nak", "eth0 has "+second.String()+"/24")
+	mu.Lock()
+	if renewed != 2 {
+		t.Errorf("%d renewals", renewed)
+	}
+	mu.Unlock()
+	l.dev.Do(t, func() {
+		links, err := link.Links("eth0")
+		if err != nil || len(links) != 1 {
+			t.Fatalf("links %v, %v", links, err)
+		}
+		if got, err := links[0].Addrs(); err != nil || len(got) != 1 || got[0].Addr() != second {
+			t.Errorf("addresses %v, %v; want %s alone", got, err, second)
+		}
+	})
+	p := l.plan(boot.ActionWait)
+	p.Job = "job2"
+	l.forget()
+	l.putPlan(p)
+	l.event(boot.KindWaiting)
+}
