@@ -160,8 +160,13 @@ func (r *receiver) run() error {
 			}
 			r.rto.backoff()
 			r.Resent++
-			r.send(r.out)
-			r.clean, r.gap, r.count = false, false, 0 // an ACK begins a window
+			if r.tid.IsValid() {
+				r.ack()
+				r.gap = false // another may open
+			} else {
+				r.send(r.out)
+			}
+			r.clean = false
 			until = r.sent.Add(r.wait())
 			continue
 		case errors.Is(err, syscall.ECONNREFUSED) && !r.tid.IsValid():

@@ -38,6 +38,9 @@ type bench struct {
 // quick is a Timing with which failures end within a second.
 var quick = Timing{Initial: 50 * time.Millisecond, Min: 20 * time.Millisecond, Max: 100 * time.Millisecond, Retries: 5, Dally: 200 * time.Millisecond}
 
+// patient never resends within a test.
+var patient = Timing{Initial: time.Minute, Min: time.Minute, Max: time.Minute}
+
 // serve starts a server on a loopback port. change may alter it before.
 func serve(t testing.TB, files map[string][]byte, change func(*Server)) *bench {
 	t.Helper()
@@ -161,6 +164,17 @@ func (w *wire) want(p []byte) {
 	if got := w.recv(2 * time.Second); !bytes.Equal(got, p) {
 		w.t.Fatalf("got %s, want %s", short(got), short(p))
 	}
+}
+
+// until skips packets that were sent again by time, up to p.
+func (w *wire) until(p []byte) {
+	w.t.Helper()
+	for range 20 {
+		if bytes.Equal(w.recv(2*time.Second), p) {
+			return
+		}
+	}
+	w.t.Fatalf("%s does not come", short(p))
 }
 
 // silent fails if a packet comes within the time.

@@ -175,13 +175,13 @@ func (e *engine) handle(ctx context.Context, p []byte, from netip.AddrPort, at l
 	if from.Port() == 0 {
 		return // nobody can be answered there
 	}
-	switch opcode(p) {
-	case opRRQ, opWRQ:
+	switch op := opcode(p); {
+	case op == opRRQ || op == opWRQ:
 		e.request(ctx, p, from, at)
-	case opDATA, opACK, opOACK, opERROR:
-		if !e.deliver(p, from) && opcode(p) != opERROR {
-			e.reply(appendError(nil, errUnknownID), from, at)
-		}
+	case e.SinglePort && e.deliver(p, from):
+	case op == opERROR: // never answered, see turnAway
+	case op == opDATA || op == opACK || op == opOACK:
+		e.reply(appendError(nil, errUnknownID), from, at)
 	default:
 		e.reply(appendError(nil, errIllegal), from, at)
 	}
@@ -192,7 +192,7 @@ func (e *engine) deliver(p []byte, from netip.AddrPort) bool {
 	e.mu.Lock()
 	t := e.active[from]
 	e.mu.Unlock()
-	if t == nil || !e.SinglePort {
+	if t == nil {
 		return false
 	}
 	select {

@@ -52,7 +52,10 @@ func parseLocal(oob []byte) (l local, ok bool) {
 		case m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo:
 			// ifindex, our address on that interface, address in the packet
 			ours, sent := netip.AddrFrom4([4]byte(m.Data[4:8])), netip.AddrFrom4([4]byte(m.Data[8:12]))
-			return local{ours, int(binary.NativeEndian.Uint32(m.Data))}, ours == sent
+			if ours.IsUnspecified() {
+				ours = sent // it came before askLocal
+			}
+			return local{ours, int(binary.NativeEndian.Uint32(m.Data))}, ours == sent && !sent.IsMulticast()
 		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo:
 			sent := netip.AddrFrom16([16]byte(m.Data[:16]))
 			if sent.Is4In6() {

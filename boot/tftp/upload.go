@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"time"
 
 	pin "github.com/pin/tftp/v3"
@@ -33,7 +32,8 @@ func (e *engine) upload(ctx context.Context, t *transfer, res *Result) (after fu
 		return nil
 	}
 	u := newUpload(ctx, e, t, p, w)
-	u.run()
+	u.srv.Serve(u)
+	<-u.done
 	res.Granted, res.Bytes, res.Resent = u.granted, u.bytes, u.resent
 	if u.err != nil {
 		p.close()
@@ -50,41 +50,46 @@ func (e *engine) upload(ctx context.Context, t *transfer, res *Result) (after fu
 // An upload is one transfer to a pin/tftp server of its own, which takes it for
 // a net.PacketConn that hears a single client.
 //
-// That server crashes on DATA larger than the block agreed on, can panic when a
-// packet comes as a transfer ends, never ends while a client repeats one
-// packet, and tells clients the text of any error. So a packet reaches it only
-// after a check, and its own ERRORs are replaced.
+// That server crashes on DATA larger than was agreed on, and when a packet
+// comes just as a transfer ends; it tells clients the text of any error. So the
+// two take turns: it is handed one packet at a time, only the DATA that is
+// next, and no other before it has answered. Resends are made here, and its
+// ERRORs are replaced by ours.
 type upload struct {
 	ctx     context.Context
 	peer    peer
 	req     *Request
 	granted Options
 	timing  Timing
+	rto     *rto
 	w       io.WriteCloser
 	srv     *pin.Server
-	first   []byte // the request, for pin; then nil
-	buf     []byte // from the peer
-	done    chan struct{}
+	turn    chan struct{} // holds a token when pin can be handed a packet
+	over    chan struct{} // closed: it will be handed none any more
+	done    chan struct{} // closed: the outcome is known
 
-	mu       sync.Mutex
-	progress time.Time // of the last new ACK
-	heard    bool      // DATA came
-	sent     int       // packets before that
-	last     []byte    // ACK or OACK, as sent
-	told     error     // the peer's ERROR
-	werr     error     // of w
-	shut     bool
-	ended    bool // the peer, or we, gave up: pin is fed an ERROR
-	bytes    int64
-	resent   int
-	err      error
+	// Of the side that hands packets to pin.
+	first  []byte // the request, for pin; then nil
+	buf    []byte // a packet from the peer
+	heard  bool   // DATA came
+	resent int
+	told   error // why pin was handed an ERROR
+
+	// Of pin's side.
+	acked uint16    // last block that was acknowledged
+	last  []byte    // that ACK, or the OACK, as sent
+	sent  time.Time // and when
+	werr  error     // of w
+	bytes int64
+	err   error // the outcome
 }
 
 func newUpload(ctx context.Context, e *engine, t *transfer, p peer, w io.WriteCloser) *upload {
 	u := &upload{
-		ctx: ctx, peer: p, req: &t.req, timing: e.timing, w: w,
-		granted: e.grant(t), done: make(chan struct{}), progress: time.Now(),
+		ctx: ctx, peer: p, req: &t.req, timing: e.timing, rto: newRTO(e.timing), w: w, granted: e.grant(t),
+		turn: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{}),
 	}
+	u.turn <- struct{}{}
 	// pin takes blocks from 512 bytes and knows no windows.
 	u.granted.Windowsize = 0
 	if u.granted.Blksize < defaultBlksize {
@@ -99,77 +104,53 @@ func newUpload(ctx context.Context, e *engine, t *transfer, p peer, w io.WriteCl
 	u.srv.EnableSinglePort()             // else it opens a socket on another address
 	u.srv.SetBlockSizeNegotiation(false) // it was decided here
 	u.srv.SetBlockSize(blksize)          // also the size of its buffers
-	u.srv.SetTimeout(u.wait())
-	u.srv.SetRetries(u.timing.Retries)
+	u.srv.SetTimeout(24 * time.Hour)     // and so were the timeouts
 	u.srv.SetBackoff(func(int) time.Duration { return 0 })
 	return u
 }
 
-// wait is the time after which an ACK is repeated: fixed, as pin has it.
-func (u *upload) wait() time.Duration {
-	if u.granted.Timeout > 0 {
-		return u.granted.Timeout
-	}
-	return u.timing.Initial
-}
-
-// run returns when the transfer has ended, with its outcome in u.err.
-func (u *upload) run() {
-	func() {
-		// pin's loop can send on a channel that the transfer has just closed.
-		// The transfer is over then, and its outcome known.
-		defer func() { recover() }()
-		u.srv.Serve(u)
-	}()
-	<-u.done
-}
-
 // receive is pin's handler: the ACK of the last block goes out when it returns nil.
-func (u *upload) receive(_ string, wt io.WriterTo) (err error) {
+func (u *upload) receive(_ string, wt io.WriterTo) error {
 	defer close(u.done)
 	defer u.srv.Shutdown()
-	n, err := u.writeTo(wt)
-	u.mu.Lock()
+	defer u.end()
+	n, err := wt.WriteTo(writerFunc(func(p []byte) (n int, err error) {
+		n, u.werr = u.w.Write(p)
+		return n, u.werr
+	}))
 	switch {
-	case u.told != nil:
-		err = u.told
-	case u.werr != nil:
-		err = u.werr
-	case err != nil && u.ctx.Err() != nil:
-		err = context.Cause(u.ctx)
-	case err != nil:
-		err = errSilent
-	case u.req.Options.TSize && u.req.Mode == "octet" && n != u.req.Options.Size:
+	case err == nil && u.req.Options.TSize && u.req.Mode == "octet" && n != u.req.Options.Size:
 		err = fmt.Errorf("%d bytes came, %d were announced: %w", n, u.req.Options.Size, io.ErrUnexpectedEOF)
+	case err != nil:
+		err = u.why(err)
 	}
-	u.mu.Unlock()
 	if err == nil {
 		err = u.w.Close()
 	} else {
 		closeWriter(u.w, err)
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	u.bytes, u.err = n, err
 	return err
 }
 
-// writeTo copies to the writer; a panic of pin's is an error of this transfer.
-func (u *upload) writeTo(wt io.WriterTo) (n int64, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("receive: %v", r)
-		}
-	}()
-	return wt.WriteTo(writerFunc(func(p []byte) (int, error) {
-		n, err := u.w.Write(p)
-		if err != nil {
-			u.mu.Lock()
-			u.werr = err
-			u.mu.Unlock()
-		}
-		return n, err
-	}))
+// why finds what is behind an error of pin's.
+func (u *upload) why(err error) error {
+	switch {
+	case u.told != nil:
+		return u.told
+	case u.werr != nil:
+		return u.werr
+	}
+	return err
+}
+
+// end hands pin no more packets.
+func (u *upload) end() {
+	select {
+	case <-u.over:
+	default:
+		close(u.over)
+	}
 }
 
 type writerFunc func(p []byte) (int, error)
@@ -185,90 +166,108 @@ func closeWriter(w io.WriteCloser, err error) {
 	w.Close()
 }
 
-// ReadFrom hands pin the request, and then what it can take of the client.
+// ReadFrom hands pin the request, then block by block, or an ERROR that ends it.
 func (u *upload) ReadFrom(p []byte) (int, net.Addr, error) {
+	select {
+	case <-u.over:
+	case <-u.turn:
+	}
+	select {
+	case <-u.over: // which counts for more
+		time.Sleep(time.Millisecond) // pin comes again until its transfer has ended
+		return 0, nil, os.ErrDeadlineExceeded
+	default:
+	}
 	if u.first != nil {
 		n := copy(p, u.first)
 		u.first = nil
 		return n, u.LocalAddr(), nil
 	}
-	for {
-		n, err := u.peer.recv(u.buf, time.Now().Add(100*time.Millisecond))
-		u.mu.Lock()
-		ended, shut := u.ended, u.shut
+	n, err := u.next()
+	if err != nil {
+		u.told = err
+		return copy(p, appendError(nil, errCancelled)), u.LocalAddr(), nil
+	}
+	return copy(p, u.buf[:n]), u.LocalAddr(), nil
+}
+
+// next waits for the next block of the file, and repeats the last ACK by time.
+func (u *upload) next() (int, error) {
+	clean := true
+	until := u.sent.Add(u.wait())
+	for resends := 0; ; {
+		n, err := u.peer.recv(u.buf, until)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if resends++; resends > u.timing.Retries || !u.heard && resends > u.timing.First {
+				return 0, errSilent
+			}
+			u.rto.backoff()
+			u.again()
+			clean = false
+			until = u.sent.Add(u.wait())
+			continue
+		}
 		if err != nil {
-			n = 0
-		} else {
-			n = u.take(p, u.buf[:n])
+			return 0, err
 		}
-		if u.ctx.Err() != nil || time.Since(u.progress) > u.wait()*time.Duration(u.timing.Retries+1) {
-			u.ended = true
+		p := u.buf[:n]
+		if opcode(p) == opERROR {
+			return 0, peerError{parseError(p)}
 		}
-		if u.ended {
-			n = copy(p, appendError(nil, errCancelled))
-		}
-		u.mu.Unlock()
-		if shut || ended {
-			time.Sleep(time.Millisecond) // pin comes again until its transfer has ended
-		}
+		block, _, ok := parseBlock(p)
 		switch {
-		case shut:
-			return 0, nil, os.ErrDeadlineExceeded
-		case n > 0:
-			return n, u.LocalAddr(), nil
+		case opcode(p) != opDATA || !ok || len(p) == len(u.buf): // the last: more than a block
+		case block == u.acked+1:
+			if clean {
+				u.rto.sample(time.Since(u.sent))
+			}
+			u.heard = true
+			u.rto.fixed = u.granted.Timeout
+			return n, nil
+		case block == u.acked && u.heard && time.Since(u.sent) >= u.timing.Min/2:
+			u.again() // our ACK was lost
+			clean = false
 		}
 	}
 }
 
-// take copies to p what pin may see of a packet, and returns 0 for the rest.
-func (u *upload) take(p, packet []byte) int {
-	switch opcode(packet) {
-	case opDATA:
-		if len(packet) < headerLen || len(packet) >= len(u.buf) {
-			return 0
-		}
-		u.heard = true
-		return copy(p, packet)
-	case opERROR:
-		if u.told == nil {
-			u.told = peerError{parseError(packet)}
-		}
-		u.ended = true
+// wait is twice the sender's once it was heard, see Timing.
+func (u *upload) wait() time.Duration {
+	if !u.heard || u.rto.fixed > 0 {
+		return u.rto.wait()
 	}
-	return 0
+	return min(2*u.rto.wait(), u.timing.Max)
+}
+
+// again repeats the last ACK.
+func (u *upload) again() {
+	u.resent++
+	u.peer.send(u.last)
+	u.sent = time.Now()
 }
 
 // WriteTo sends what pin says, in our words.
 func (u *upload) WriteTo(p []byte, _ net.Addr) (int, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	switch opcode(p) {
-	case opERROR:
-		for _, err := range []error{u.told, u.werr, u.err, errSilent} {
-			if err != nil {
-				sendError(u.ctx, u.peer, err)
-				break
-			}
+	if opcode(p) == opERROR {
+		u.end()
+		err := u.err
+		if err == nil {
+			err = u.why(errSilent)
 		}
+		sendError(u.ctx, u.peer, err)
 		return len(p), nil
-	case opACK, opOACK:
-		out := bytes.Clone(p)
-		if !u.heard {
-			if u.sent++; u.sent > 1+u.timing.First {
-				return len(p), nil
-			}
-			// pin knows blksize alone: the whole answer to the request is ours.
-			if (u.granted != Options{}) {
-				out = appendOACK(nil, u.granted)
-			}
-		}
-		if bytes.Equal(out, u.last) {
-			u.resent++
-		} else {
-			u.last, u.progress = out, time.Now()
-		}
-		u.peer.send(out)
 	}
+	u.last = bytes.Clone(p)
+	if block, _, ok := parseBlock(p); ok && opcode(p) == opACK {
+		u.acked = block
+	}
+	if !u.heard && (u.granted != Options{}) {
+		// pin knows blksize alone: the whole answer to the request is ours.
+		u.last = appendOACK(nil, u.granted)
+	}
+	u.peer.send(u.last)
+	u.sent = time.Now()
+	u.turn <- struct{}{}
 	return len(p), nil
 }
 
@@ -279,18 +278,10 @@ func (u *upload) dally(d time.Duration) {
 		if err != nil || opcode(u.buf[:n]) == opERROR {
 			return
 		}
-		if opcode(u.buf[:n]) == opDATA {
+		if block, _, ok := parseBlock(u.buf[:n]); ok && opcode(u.buf[:n]) == opDATA && block == u.acked {
 			u.peer.send(u.last)
 		}
 	}
-}
-
-// SetReadDeadline is pin's way to stop ReadFrom: no other use is made of it.
-func (u *upload) SetReadDeadline(time.Time) error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.shut = true
-	return nil
 }
 
 // LocalAddr stands for both ends: pin only wants to parse it.
@@ -298,6 +289,9 @@ func (u *upload) LocalAddr() net.Addr { return &net.UDPAddr{IP: net.IPv4(127, 0,
 
 // Close leaves the peer open for dally.
 func (u *upload) Close() error { return nil }
+
+// SetReadDeadline is how pin wakes ReadFrom to stop: over has done so.
+func (u *upload) SetReadDeadline(time.Time) error { return nil }
 
 func (u *upload) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
 func (u *upload) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }

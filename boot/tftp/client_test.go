@@ -1,0 +1,348 @@
+package tftp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A get is a Client.Get under way against a test that plays the server.
+type get struct {
+	*wire // the server's end
+	buf   bytes.Buffer
+	done  chan error
+	tr    Transfer
+}
+
+// ask starts c.Get of a file "f" and takes the request.
+func ask(t *testing.T, ctx context.Context, c *Client, w io.Writer) *get {
+	t.Helper()
+	g := &get{wire: newWire(t, netip.MustParseAddrPort("127.0.0.1:9")), done: make(chan error, 1)}
+	if w == nil {
+		w = &g.buf
+	}
+	go func() {
+		var err error
+		g.tr, err = c.Get(ctx, g.addr(), "f", w)
+		g.done <- err
+	}()
+	return g
+}
+
+const asked = "\x00\x01f\x00octet\x00tsize\x000\x00blksize\x001428\x00windowsize\x0064\x00"
+
+// accept answers the request of a zero Client with these options.
+func (g *get) accept(options ...string) {
+	g.t.Helper()
+	g.want([]byte(asked))
+	p := []byte{0, opOACK}
+	for _, o := range options {
+		p = append(append(p, o...), 0)
+	}
+	g.send(p)
+	g.want(ack(0))
+}
+
+func (g *get) end() error {
+	g.t.Helper()
+	select {
+	case err := <-g.done:
+		return err
+	case <-time.After(5 * time.Second):
+		g.t.Fatal("Get does not return")
+		return nil
+	}
+}
+
+// A server that takes no option is a server all the same.
+func TestGetPlainServer(t *testing.T) {
+	g := ask(t, t.Context(), &Client{}, nil)
+	file := pattern(700)
+	g.want([]byte(asked))
+	g.send(data(1, file[:512]))
+	g.want(ack(1))
+	g.send(data(2, file[512:]))
+	g.want(ack(2))
+	if err := g.end(); err != nil || !bytes.Equal(g.buf.Bytes(), file) || g.tr.Size != -1 || g.tr.Blksize != 512 || g.tr.Windowsize != 1 {
+		t.Errorf("%+v, %v", g.tr, err)
+	}
+	// The last ACK was lost, as far as the server can tell.
+	time.Sleep(30 * time.Millisecond)
+	g.send(data(2, file[512:]))
+	g.want(ack(2))
+}
+
+// One that refuses the request for its options is asked again without.
+func TestGetOptionsRefused(t *testing.T) {
+	for _, code := range []uint16{CodeOptions, CodeIllegal} {
+		g := ask(t, t.Context(), &Client{}, nil)
+		g.want([]byte(asked))
+		g.send(errp(&Error{code, "options?"}))
+		g.want(rrq("f"))
+		g.send(data(1, []byte("x")))
+		g.want(ack(1))
+		if err := g.end(); err != nil || g.buf.String() != "x" {
+			t.Errorf("code %d: %q, %v", code, &g.buf, err)
+		}
+	}
+}
+
+// RFC 7440: an ACK a window, and one a gap, however many blocks follow it.
+func TestGetGap(t *testing.T) {
+	g := ask(t, t.Context(), &Client{Timing: patient}, nil)
+	file := pattern(9 * 8)
+	block := func(n int) []byte { return data(n, file[(n-1)*8:min(n*8, len(file))]) }
+	sends := func(ns ...int) {
+		for _, n := range ns {
+			g.send(block(n))
+		}
+	}
+	g.accept("blksize", "8", "windowsize", "4")
+	sends(1, 2, 3, 4)
+	g.want(ack(4))
+	sends(5, 7, 8) // 6 is lost
+	g.want(ack(5))
+	g.silent(30 * time.Millisecond)
+	sends(6, 7, 8)
+	g.silent(30 * time.Millisecond)
+	sends(8, 7) // duplicates
+	g.silent(30 * time.Millisecond)
+	sends(9)
+	g.want(ack(9))
+	sends(9)
+	g.silent(30 * time.Millisecond) // too soon for a resend
+	g.send(data(10, nil))
+	g.want(ack(10))
+	if err := g.end(); err != nil || !bytes.Equal(g.buf.Bytes(), file) {
+		t.Errorf("%+v, %v", g.tr, err)
+	}
+}
+
+// What is missing at the end of a window is found by time; the ACK then begins
+// a window. And a lost ACK of a window is repeated when the window comes again.
+func TestGetTail(t *testing.T) {
+	g := ask(t, t.Context(), &Client{Timing: quick}, nil)
+	g.accept("blksize", "8", "windowsize", "3")
+	block := pattern(8)
+	g.send(data(1, block))
+	g.until(ack(1))
+	g.want(ack(1)) // and again: 1 may have been lost as well
+	for n := 2; n <= 4; n++ {
+		g.send(data(n, block))
+	}
+	g.until(ack(4))
+	time.Sleep(15 * time.Millisecond)
+	g.send(data(4, block))
+	g.want(ack(4))
+	g.send(data(5, nil))
+	g.until(ack(5))
+	if err := g.end(); err != nil || g.tr.Bytes != 32 {
+		t.Errorf("%+v, %v", g.tr, err)
+	}
+}
+
+func TestGetStranger(t *testing.T) {
+	g := ask(t, t.Context(), &Client{Timing: patient}, nil)
+	g.accept("blksize", "8")
+	stranger := newWire(t, g.peer)
+	stranger.send(data(1, []byte("evil")))
+	stranger.want(errp(errUnknownID))
+	stranger.send(errp(&Error{CodeNotFound, "evil"}))
+	stranger.silent(30 * time.Millisecond)
+	g.send(data(1, []byte("good")))
+	g.want(ack(1))
+	if err := g.end(); err != nil || g.buf.String() != "good" {
+		t.Errorf("%q, %v", &g.buf, err)
+	}
+}
+
+// A file that is not whole, and a server that does not keep to its own words,
+// are never a success; the server is told.
+func TestGetBadServer(t *testing.T) {
+	full := bytes.Repeat([]byte("x"), 8)
+	for name, tt := range map[string]struct {
+		options []string
+		send    [][]byte
+		want    string // of the error
+		is      error
+		told    *Error
+		bytes   int64
+	}{
+		"truncated":         {[]string{"tsize", "20", "blksize", "8"}, [][]byte{data(1, full), data(2, full[:3])}, "11 of 20 bytes", io.ErrUnexpectedEOF, errCancelled, 11},
+		"too much":          {[]string{"tsize", "10", "blksize", "8"}, [][]byte{data(1, full), data(2, full)}, "more than the 10 bytes", nil, errCancelled, 8},
+		"large block":       {[]string{"blksize", "8"}, [][]byte{data(1, append(full, 1))}, "more than 8 bytes", nil, errIllegal, 0},
+		"gives up":          {[]string{"blksize", "8"}, [][]byte{data(1, full), errp(&Error{CodeUndefined, "disk\x1b[2J"})}, `disk\x1b[2J`, nil, nil, 8},
+		"taken away":        {[]string{"blksize", "8"}, [][]byte{data(1, full), errp(&Error{CodeNotFound, "gone"})}, "gone", fs.ErrNotExist, nil, 8},
+		"larger blksize":    {[]string{"blksize", "1429"}, nil, "granted blksize 1429", nil, &Error{Code: CodeOptions}, 0},
+		"wider window":      {[]string{"windowsize", "65"}, nil, "granted windowsize 65", nil, &Error{Code: CodeOptions}, 0},
+		"unasked timeout":   {[]string{"timeout", "3"}, nil, "granted timeout 3s", nil, &Error{Code: CodeOptions}, 0},
+		"unknown option":    {[]string{"multicast", "3"}, nil, `"multicast" is unknown`, nil, &Error{Code: CodeOptions}, 0},
+		"malformed options": {[]string{"blksize", "x"}, nil, "not a number", nil, &Error{Code: CodeOptions}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := ask(t, t.Context(), &Client{Timing: patient}, nil)
+			if tt.send != nil {
+				g.accept(tt.options...)
+			} else {
+				g.want([]byte(asked))
+				g.send(append([]byte{0, opOACK}, strings.Join(tt.options, "\x00")+"\x00"...))
+			}
+			for _, p := range tt.send {
+				g.send(p)
+				if opcode(p) == opDATA && tt.told == nil {
+					g.want(ack(1))
+				}
+			}
+			if tt.told != nil {
+				p := g.recv(time.Second)
+				for opcode(p) == opACK {
+					p = g.recv(time.Second)
+				}
+				if opcode(p) != opERROR || parseError(p).Code != tt.told.Code {
+					t.Errorf("server was told %s", short(p))
+				}
+			}
+			err := g.end()
+			if err == nil || !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("got %v, want %q (%v)", err, tt.want, tt.is)
+			}
+			if g.tr.Bytes != tt.bytes || tt.bytes != int64(g.buf.Len()) && name != "truncated" {
+				t.Errorf("%d bytes, %d written", g.tr.Bytes, g.buf.Len())
+			}
+		})
+	}
+}
+
+func TestGetNotFound(t *testing.T) {
+	b := serve(t, nil, nil)
+	tr, err := (&Client{}).Get(t.Context(), b.addr, "dir/none", io.Discard)
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "dir/none") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("%+v, %v", tr, err)
+	}
+}
+
+func TestGetNobody(t *testing.T) {
+	g := ask(t, t.Context(), &Client{Timing: quick}, nil)
+	n := 0
+	for g.recv(500*time.Millisecond) != nil {
+		n++
+	}
+	if err := g.end(); n != 4 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d requests, %v", n, err)
+	}
+	// A closed port is known at once.
+	at, start := g.addr(), time.Now()
+	g.conn.Close()
+	_, err := (&Client{}).Get(t.Context(), at, "f", io.Discard)
+	if !errors.Is(err, syscall.ECONNREFUSED) || time.Since(start) > 500*time.Millisecond {
+		t.Errorf("closed port, after %v: %v", time.Since(start), err)
+	}
+}
+
+// The server vanishes in the middle.
+func TestGetSilence(t *testing.T) {
+	g := ask(t, t.Context(), &Client{Timing: quick}, nil)
+	g.accept("blksize", "8")
+	g.send(data(1, pattern(8)))
+	n := 0
+	for p := g.recv(time.Second); p != nil; p = g.recv(time.Second) {
+		n++
+	}
+	if err := g.end(); !errors.Is(err, os.ErrDeadlineExceeded) || g.tr.Bytes != 8 || n != 1+quick.Retries+1 {
+		t.Errorf("%d packets, %+v, %v", n, g.tr, err)
+	}
+}
+
+func TestGetCancel(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	g := ask(t, ctx, &Client{Timing: patient}, nil)
+	g.accept("blksize", "8")
+	g.send(data(1, pattern(8)))
+	g.want(ack(1))
+	start := time.Now()
+	cancel()
+	if err := g.end(); !errors.Is(err, context.Canceled) || time.Since(start) > time.Second || g.tr.Bytes != 8 {
+		t.Errorf("after %v: %+v, %v", time.Since(start), g.tr, err)
+	}
+	g.want(errp(errCancelled))
+}
+
+// A writer that fails ends the transfer, and tells the server no more than
+// that the disk is full.
+func TestGetWriter(t *testing.T) {
+	for err, told := range map[error]*Error{
+		&fs.PathError{Op: "write", Path: "/dev/sda", Err: syscall.ENOSPC}: {CodeDiskFull, "disk full or allocation exceeded"},
+		&fs.PathError{Op: "write", Path: "/dev/sda", Err: syscall.EIO}:    errCancelled,
+	} {
+		g := ask(t, t.Context(), &Client{Timing: patient}, &failing{after: 8, err: err})
+		g.accept("blksize", "8", "windowsize", "2")
+		g.send(data(1, pattern(8)))
+		g.send(data(2, pattern(8)))
+		g.want(errp(told))
+		if got := g.end(); !errors.Is(got, err) || g.tr.Bytes != 8 {
+			t.Errorf("%+v, %v", g.tr, got)
+		}
+	}
+}
+
+// failing takes some bytes and then fails.
+type failing struct {
+	after int
+	err   error
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.after < len(p) {
+		return 0, f.err
+	}
+	f.after -= len(p)
+	return len(p), nil
+}
+
+func TestGetArguments(t *testing.T) {
+	at := netip.MustParseAddrPort("127.0.0.1:69")
+	for _, tt := range []struct {
+		c      Client
+		server netip.AddrPort
+		name   string
+		want   string
+	}{
+		{Client{}, netip.AddrPort{}, "f", "no address"},
+		{Client{}, netip.AddrPortFrom(at.Addr(), 0), "f", "no address"},
+		{Client{}, at, "", "name is empty"},
+		{Client{}, at, "a\x00b", "NUL"},
+		{Client{}, at, strings.Repeat("x", 500), "too long"},
+		{Client{Blksize: 7}, at, "f", "out of range"},
+		{Client{Blksize: 65465}, at, "f", "out of range"},
+	} {
+		if _, err := tt.c.Get(t.Context(), tt.server, tt.name, io.Discard); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("get: %v, want %q", err, tt.want)
+		}
+		if _, err := tt.c.Put(t.Context(), tt.server, tt.name, strings.NewReader("x"), 1); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("put: %v, want %q", err, tt.want)
+		}
+	}
+}
+
+// Over IPv6, to a socket for both families, and by IPv4 to the same.
+func TestGetFamilies(t *testing.T) {
+	both(t, func(t *testing.T, change func(*Server)) {
+		file := pattern(5000)
+		b := serveOn(t, listen(t, "[::]:0"), map[string][]byte{"f": file}, change)
+		for _, host := range []string{"127.0.0.1", "::1", "127.0.0.2", "::ffff:127.0.0.1"} {
+			var got bytes.Buffer
+			at := netip.AddrPortFrom(netip.MustParseAddr(host), b.addr.Port())
+			if _, err := (&Client{Timing: quick}).Get(t.Context(), at, "f", &got); err != nil || !bytes.Equal(got.Bytes(), file) {
+				t.Errorf("%s: %v", host, err)
+			}
+		}
+	})
+}

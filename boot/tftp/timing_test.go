@@ -1,0 +1,71 @@
+package tftp
+
+import (
+	"testing"
+	"time"
+)
+
+// total adds up the waits of a packet that is sent 1+resends times.
+func total(r *rto, resends, factor int) (sum time.Duration) {
+	for range resends + 1 {
+		sum += min(time.Duration(factor)*r.wait(), r.timing.Max)
+		r.backoff()
+	}
+	return sum
+}
+
+// The sums that Timing's comment promises.
+func TestTimingSums(t *testing.T) {
+	def := Timing{}.withDefaults()
+	if got := total(newRTO(def), def.First, 1); got != 15*time.Second {
+		t.Errorf("before the first answer: %v", got)
+	}
+	fast := func() *rto {
+		r := newRTO(def)
+		r.sample(100 * time.Microsecond)
+		return r
+	}
+	if got := total(fast(), def.Retries, 1); got != 36750*time.Millisecond {
+		t.Errorf("sender: %v", got)
+	}
+	if got := total(fast(), def.Retries, 2); got != 44700*time.Millisecond {
+		t.Errorf("receiver: %v", got)
+	}
+	r := fast()
+	r.fixed = 5 * time.Second
+	if got := total(r, def.Retries, 1); got != 55*time.Second {
+		t.Errorf("granted timeout: %v", got)
+	}
+}
+
+// RFC 6298 section 2, with numbers worked out by hand.
+func TestRTO(t *testing.T) {
+	r := newRTO(Timing{}.withDefaults())
+	if r.wait() != time.Second || r.soonest() != time.Second {
+		t.Errorf("before a sample: %v, %v", r.wait(), r.soonest())
+	}
+	r.sample(100 * time.Millisecond) // SRTT 100, RTTVAR 50
+	if r.wait() != 300*time.Millisecond {
+		t.Errorf("first sample: %v", r.wait())
+	}
+	r.sample(180 * time.Millisecond) // RTTVAR 50+(80-50)/4 = 57.5, SRTT 110
+	if r.wait() != 340*time.Millisecond {
+		t.Errorf("second sample: %v", r.wait())
+	}
+	r.backoff()
+	if r.wait() != 680*time.Millisecond {
+		t.Errorf("backoff: %v", r.wait())
+	}
+	for range 100 {
+		r.sample(50 * time.Microsecond)
+	}
+	if r.wait() != 50*time.Millisecond || r.soonest() != 50*time.Microsecond {
+		t.Errorf("floor: %v, soonest %v", r.wait(), r.soonest())
+	}
+	for range 20 {
+		r.backoff()
+	}
+	if r.wait() != 8*time.Second {
+		t.Errorf("ceiling: %v", r.wait())
+	}
+}
