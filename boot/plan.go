@@ -36,7 +36,7 @@ type Plan struct {
 	TFTPMax   int64    `json:"tftp_max"`          // bytes; a larger file asks TFTP last
 	Report    string   `json:"report"`            // base URL of the API, ends in /
 	Token     string   `json:"token"`             // for events of this boot and job
-	Text      string   `json:"text,omitempty"` // for ActionWait: why, in a line for the console
+	Text      string   `json:"text,omitempty"`    // for ActionWait: why, in a line for the console
 	Then      string   `json:"then,omitempty"`
 	OnFailure string   `json:"on_failure,omitempty"`
 	Sig       string   `json:"sig,omitempty"` // reserved
