@@ -33,8 +33,7 @@ func getHTTP(ctx context.Context, u *url.URL, s *stream) error {
 	if err != nil {
 		return err
 	}
-	modified, _ := http.ParseTime(res.Header.Get("Last-Modified"))
-	if !s.same(version(res.Header), modified) && res.StatusCode == http.StatusPartialContent {
+	if res.StatusCode == http.StatusPartialContent && !s.sameAnswer(res.Header) {
 		// Not every server heeds If-Range.
 		res.Body.Close()
 		req.Header.Del("Range")
@@ -46,6 +45,7 @@ func getHTTP(ctx context.Context, u *url.URL, s *stream) error {
 	defer res.Body.Close()
 	switch res.StatusCode {
 	case http.StatusOK:
+		s.sameAnswer(res.Header) // for the next attempt; now the bytes are compared
 		err = s.wholeBody(res)
 	case http.StatusPartialContent:
 		err = s.partBody(res)
@@ -62,6 +62,12 @@ func getHTTP(ctx context.Context, u *url.URL, s *stream) error {
 		return err
 	}
 	return s.copy(res.Body)
+}
+
+// sameAnswer is same for the header of an answer.
+func (s *stream) sameAnswer(h http.Header) bool {
+	modified, _ := http.ParseTime(h.Get("Last-Modified"))
+	return s.same(version(h), modified)
 }
 
 // wholeBody prepares for an answer that begins with the first byte.

@@ -26,8 +26,9 @@ import (
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 
-// testTiming is that of all tests here.
-var testTiming = Timing{Stall: 500 * time.Millisecond, Backoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, GiveUp: 8 * time.Second}
+// testTiming is that of all tests here. A machine that is busy with other tests
+// is silent for half a second at times.
+var testTiming = Timing{Stall: time.Second, Backoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, GiveUp: 8 * time.Second}
 
 // A peer is a server of a protocol, with a wire before it that can be spoilt.
 type peer struct {

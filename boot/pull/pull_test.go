@@ -143,6 +143,7 @@ func TestHandOver(t *testing.T) {
 
 // With everything blocked it waits, and goes on when the network is back.
 func TestAllDown(t *testing.T) {
+	t.Parallel()
 	want := content(600_000, 3)
 	dir := tree(t)
 	put(t, dir, "image", want)
@@ -165,7 +166,7 @@ func TestAllDown(t *testing.T) {
 		if done > 120_000 && !once {
 			once = true
 			down(true)
-			time.AfterFunc(1500*time.Millisecond, func() { down(false) })
+			time.AfterFunc(2*time.Second, func() { down(false) })
 		}
 	}
 	if err := p.Fetch(within(t, 30*time.Second), file("image", want), &got); err != nil {
@@ -187,6 +188,7 @@ func TestAllDown(t *testing.T) {
 }
 
 func TestGiveUp(t *testing.T) {
+	t.Parallel()
 	dir := tree(t)
 	put(t, dir, "image", content(300_000, 4))
 	h := httpPeer(t, dir)
@@ -213,6 +215,7 @@ func TestGiveUp(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	for _, scheme := range spoilt() {
 		t.Run(scheme, func(t *testing.T) {
 			dir := tree(t)
@@ -233,6 +236,7 @@ func TestCancel(t *testing.T) {
 
 // Another file under the same name is noticed before its bytes are mixed in.
 func TestChanged(t *testing.T) {
+	t.Parallel()
 	before, after := content(300_000, 5), content(300_000, 6)
 	for _, scheme := range spoilt() {
 		t.Run(scheme, func(t *testing.T) {
@@ -369,18 +373,19 @@ func (s *slow) Write(p []byte) (int, error) {
 // A disk that takes longer than a server may is not the server's fault. TFTP is
 // another matter: its server waits for each acknowledgement, and not for long.
 func TestSlowWriter(t *testing.T) {
+	t.Parallel()
 	want := content(500_000, 10)
 	for _, scheme := range []string{"ftp", "http"} {
 		t.Run(scheme, func(t *testing.T) {
 			dir := tree(t)
 			put(t, dir, "image", want)
 			p, changes := puller(t, peers[scheme](t, dir).url)
-			w := &slow{pause: 2 * testTiming.Stall}
+			w := &slow{pause: testTiming.Stall + testTiming.Stall/4}
 			if err := p.Fetch(within(t, 10*time.Second), file("image", want), w); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(w.Bytes(), want) || len(*changes) != 1 {
-				t.Errorf("%d bytes in %d attempts", w.Len(), len(*changes))
+				t.Errorf("%d bytes: %+v", w.Len(), *changes)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 )
 
@@ -46,27 +47,43 @@ func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64
 	if err = put(ctx, p, u, src, size); err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if err == nil && src.done != size {
-		err = fmt.Errorf("%d bytes were sent of %d", src.done, size)
+	done := src.end()
+	if err == nil && done != size {
+		err = fmt.Errorf("%d bytes were sent of %d", done, size)
 	}
 	if p.Notify != nil {
-		p.Notify(Change{Proto: u.Scheme, Source: u.Redacted(), To: src.done, Err: err, Took: time.Since(start)})
+		p.Notify(Change{Proto: u.Scheme, Source: u.Redacted(), To: done, Err: err, Took: time.Since(start)})
 	}
 	return err
 }
 
-// A source counts what is read from it.
+// A source counts what is read from it. net/http may go on reading a body after
+// the answer has come, so it ends reads before Put returns.
 type source struct {
+	mu    sync.Mutex
 	r     io.Reader
 	done  int64
 	moved func(done int64)
 }
 
 func (s *source) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.r == nil {
+		return 0, io.ErrClosedPipe
+	}
 	n, err := s.r.Read(p)
 	s.done += int64(n)
 	s.moved(s.done)
 	return n, err
+}
+
+// end lets nobody read any more and returns how much was read.
+func (s *source) end() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.r = nil
+	return s.done
 }
 
 func putTFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error {

@@ -9,8 +9,8 @@ import (
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
-// testTFTP gives up sooner than testTiming.Stall: 20+40+80+160+160 ms.
-var testTFTP = tftp.Client{Timing: tftp.Timing{Initial: 20 * time.Millisecond, Min: 20 * time.Millisecond, Max: 160 * time.Millisecond, First: 3, Retries: 4, Dally: 200 * time.Millisecond}}
+// testTFTP gives up sooner than testTiming.Stall: 20+40+80+4×160 ms.
+var testTFTP = tftp.Client{Timing: tftp.Timing{Initial: 20 * time.Millisecond, Min: 20 * time.Millisecond, Max: 160 * time.Millisecond, First: 3, Retries: 6, Dally: 200 * time.Millisecond}}
 
 func TestResolve(t *testing.T) {
 	for raw, want := range map[string]string{
