@@ -1,0 +1,159 @@
+package ftp
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	ftpserver "github.com/fclairamb/ftpserverlib"
+	"github.com/spf13/afero"
+
+	"github.com/bootlace/bootlace/boot"
+)
+
+// A driver answers the library's questions about one client, and is the file
+// system that the client sees.
+type driver struct {
+	*session
+	client ftpserver.ClientContext
+	readOnlyFs
+}
+
+// GetSettings is asked once for each client.
+func (d *driver) GetSettings() (*ftpserver.Settings, error) {
+	return &ftpserver.Settings{
+		Listener:               d.session,
+		IdleTimeout:            -1, // control has its own
+		ConnectionTimeout:      int(d.Timing.Data/time.Second) + 1,
+		DisableActiveMode:      true,
+		DisableSite:            true,
+		DisableMFMT:            true,
+		DisableSTAT:            true,
+		DefaultTransferType:    ftpserver.TransferTypeBinary,
+		DisableASCIIConversion: true,                      // an image is never text
+		PasvConnectionsCheck:   ftpserver.IPMatchDisabled, // passive has its own
+	}, nil
+}
+
+// ClientConnected gives the first line that the client reads.
+func (d *driver) ClientConnected(c ftpserver.ClientContext) (string, error) {
+	d.client = c
+	return "Bootlace: log in as anonymous, for reading", nil
+}
+
+// ClientDisconnected ends what the library may be waiting for.
+func (d *driver) ClientDisconnected(ftpserver.ClientContext) { d.session.close() }
+
+// AuthUser lets everyone read, by the names that RFC 1635 and browsers use.
+func (d *driver) AuthUser(_ ftpserver.ClientContext, user, _ string) (ftpserver.ClientDriver, error) {
+	if u := strings.ToLower(user); u != "anonymous" && u != "ftp" {
+		return nil, errors.New("only anonymous is served here")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ready, d.last = true, time.Now()
+	return d, nil
+}
+
+// GetTLSConfig says that there is none.
+func (d *driver) GetTLSConfig() (*tls.Config, error) { return nil, errors.New("no TLS here") }
+
+// WrapPassiveListener is asked at PASV and EPSV.
+func (d *driver) WrapPassiveListener(l net.Listener) (net.Listener, error) { return d.listen(l) }
+
+// GetHandle opens a file for RETR.
+func (d *driver) GetHandle(name string, flags int, _ int64) (ftpserver.FileTransfer, error) {
+	if flags != os.O_RDONLY {
+		return nil, errReadOnly{}
+	}
+	f, err := d.Tree.Open(name, d.peer)
+	if err != nil {
+		err = plain(err)
+		d.note(boot.Event{File: strings.TrimPrefix(name, "/"), Text: fmt.Sprintf("ftp: %s: %v", strings.TrimPrefix(name, "/"), err)})
+		return nil, err
+	}
+	t := d.newTransfer(f)
+	if t == nil {
+		f.Close()
+		return nil, errEnding
+	}
+	return t, nil
+}
+
+// Stat tells of a file or folder. RNFR is the one change that begins with it.
+func (d *driver) Stat(name string) (os.FileInfo, error) {
+	if d.client.GetLastCommand() == "RNFR" {
+		return nil, errReadOnly{}
+	}
+	info, err := d.Tree.Stat(name, d.peer)
+	if err != nil {
+		return nil, plain(err)
+	}
+	return entry{info}, nil
+}
+
+// ReadDir lists a folder.
+func (d *driver) ReadDir(name string) ([]os.FileInfo, error) {
+	entries, err := d.Tree.ReadDir(name)
+	if err != nil {
+		return nil, plain(err)
+	}
+	var infos []os.FileInfo
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			infos = append(infos, entry{info})
+		}
+	}
+	return infos, nil
+}
+
+// Name is of the file system.
+func (d *driver) Name() string { return "tree" }
+
+// An entry shows nothing of the host's permissions.
+type entry struct{ os.FileInfo }
+
+func (e entry) Mode() os.FileMode {
+	if e.IsDir() {
+		return fs.ModeDir | 0o555
+	}
+	return 0o444
+}
+
+// plain gives an error of the tree in words for the client, who knows the name.
+func plain(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid):
+		return errors.New("no such file")
+	case errors.Is(err, fs.ErrPermission):
+		return errors.New("not a file that is served")
+	}
+	return errors.New("file cannot be read")
+}
+
+// errReadOnly answers whatever would change something: 553 to STOR and APPE
+// (RFC 959 section 5.4), 550 to the rest.
+type errReadOnly struct{}
+
+func (errReadOnly) Error() string        { return "files are for reading" }
+func (errReadOnly) Is(target error) bool { return target == ftpserver.ErrFileNameNotAllowed }
+
+// readOnlyFs is the part of afero.Fs that is refused.
+type readOnlyFs struct{}
+
+func (readOnlyFs) Create(string) (afero.File, error)                     { return nil, errReadOnly{} }
+func (readOnlyFs) Open(string) (afero.File, error)                       { return nil, errReadOnly{} }
+func (readOnlyFs) OpenFile(string, int, os.FileMode) (afero.File, error) { return nil, errReadOnly{} }
+func (readOnlyFs) Mkdir(string, os.FileMode) error                       { return errReadOnly{} }
+func (readOnlyFs) MkdirAll(string, os.FileMode) error                    { return errReadOnly{} }
+func (readOnlyFs) Remove(string) error                                   { return errReadOnly{} }
+func (readOnlyFs) RemoveAll(string) error                                { return errReadOnly{} }
+func (readOnlyFs) Rename(string, string) error                           { return errReadOnly{} }
+func (readOnlyFs) Chmod(string, os.FileMode) error                       { return errReadOnly{} }
+func (readOnlyFs) Chown(string, int, int) error                          { return errReadOnly{} }
+func (readOnlyFs) Chtimes(string, time.Time, time.Time) error            { return errReadOnly{} }

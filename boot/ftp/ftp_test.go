@@ -1,0 +1,260 @@
+package ftp
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/images"
+)
+
+const bigSize = chunk + 123456
+
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i * 7 >> 3)
+	}
+	return b
+}
+
+// A fixture is a server on loopback over a tree of its own.
+type fixture struct {
+	t    *testing.T
+	addr string
+	root string
+	stop func() // and wait; measures
+
+	mu    sync.Mutex
+	notes []boot.Event
+	froms []netip.Addr
+}
+
+func start(t *testing.T, listen string, change func(*Server)) *fixture {
+	t.Helper()
+	dir := t.TempDir()
+	f := &fixture{t: t, root: filepath.Join(dir, "root")}
+	for name, data := range map[string][]byte{
+		"root/small":        []byte("hello\nworld\r\n"),
+		"root/big":          pattern(bigSize),
+		"root/empty":        nil,
+		"root/sub/deep/x y": []byte("spaced"),
+		"root/.hidden/x":    []byte("no"),
+		"root/.key":         []byte("no"),
+		"secret":            []byte("outside"),
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"escape": "../secret", "inside": "small", "up": ".."} {
+		if err := os.Symlink(to, filepath.Join(f.root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree, err := images.OpenTree(f.root, nil, func(name string, from netip.Addr) ([]byte, error) {
+		if name == "plan/made" {
+			return []byte("for " + from.String()), nil
+		}
+		return nil, fs.ErrNotExist
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{
+		Tree: tree,
+		Log:  slog.New(slog.DiscardHandler),
+		Note: func(from netip.Addr, ev boot.Event) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.notes, f.froms = append(f.notes, ev), append(f.froms, from)
+		},
+	}
+	if change != nil {
+		change(s)
+	}
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.addr = l.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	f.stop = sync.OnceFunc(func() {
+		began := time.Now()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("Serve took %v to end", took)
+		}
+	})
+	t.Cleanup(func() {
+		f.stop()
+		tree.Close()
+	})
+	return f
+}
+
+const loopback = "127.0.0.1:0"
+
+// noted waits until n transfers were noted, and returns the last.
+func (f *fixture) noted(n int) boot.Event {
+	f.t.Helper()
+	for range 500 {
+		f.mu.Lock()
+		if len(f.notes) >= n {
+			defer f.mu.Unlock()
+			return f.notes[n-1]
+		}
+		f.mu.Unlock()
+		time.Sleep(10 * time.Millisecond)
+	}
+	f.t.Fatalf("note %d did not come", n)
+	return boot.Event{}
+}
+
+// A client speaks the protocol by hand.
+type client struct {
+	net.Conn
+	t  *testing.T
+	in *bufio.Reader
+}
+
+// dial connects, from a host of its own where from is not "".
+func (f *fixture) dial(from string) *client {
+	f.t.Helper()
+	d := net.Dialer{Timeout: 5 * time.Second}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	c, err := d.Dial("tcp", f.addr)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { c.Close() })
+	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	return &client{c, f.t, bufio.NewReader(c)}
+}
+
+func (f *fixture) login(from string) *client {
+	f.t.Helper()
+	c := f.dial(from)
+	c.want("220")
+	c.cmd("331", "USER anonymous")
+	c.cmd("230", "PASS x@")
+	return c
+}
+
+// want reads a reply and checks its code.
+func (c *client) want(code string) string {
+	c.t.Helper()
+	var all string
+	for {
+		line, err := c.in.ReadString('\n')
+		all += line
+		if err != nil {
+			c.t.Fatalf("want reply %s, got %q, %v", code, all, err)
+		}
+		if len(line) > 3 && line[3] == ' ' && line[0] >= '1' && line[0] <= '5' {
+			if !strings.HasPrefix(line, code) {
+				c.t.Fatalf("want reply %s, got %q", code, all)
+			}
+			return all
+		}
+	}
+}
+
+func (c *client) cmd(code, format string, args ...any) string {
+	c.t.Helper()
+	fmt.Fprintf(c, format+"\r\n", args...)
+	return c.want(code)
+}
+
+var epsvReply = regexp.MustCompile(`\(\|\|\|(\d+)\|\)`)
+
+// port asks for a data port.
+func (c *client) port() int {
+	c.t.Helper()
+	m := epsvReply.FindStringSubmatch(c.cmd("229", "EPSV"))
+	if m == nil {
+		c.t.Fatal("no port in EPSV's reply")
+	}
+	n, _ := strconv.Atoi(m[1])
+	return n
+}
+
+// connect opens a data connection.
+func (c *client) connect(port int) net.Conn {
+	c.t.Helper()
+	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: c.LocalAddr().(*net.TCPAddr).IP}, Timeout: 5 * time.Second}
+	dc, err := d.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { dc.Close() })
+	dc.SetDeadline(time.Now().Add(20 * time.Second))
+	return dc
+}
+
+// retr fetches a file.
+func (c *client) retr(name string, offset int) []byte {
+	c.t.Helper()
+	dc := c.connect(c.port())
+	if offset > 0 {
+		c.cmd("350", "REST %d", offset)
+	}
+	c.cmd("150", "RETR %s", name)
+	raw, err := io.ReadAll(dc)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.want("226")
+	return raw
+}
+
+// leaks checks that goroutines and file descriptors are as many as before f.
+func leaks(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	count := func() (int, int) {
+		runtime.GC()
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return runtime.NumGoroutine(), len(fds)
+	}
+	g, fd := count()
+	t.Run("run", f) // ends with what f left to Cleanup
+	var g2, fd2 int
+	for range 200 {
+		if g2, fd2 = count(); g2 <= g && fd2 <= fd {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	buf := make([]byte, 1<<16)
+	t.Errorf("%d goroutines and %d descriptors, before %d and %d\n%s", g2, fd2, g, fd, buf[:runtime.Stack(buf, true)])
+}

@@ -1,0 +1,96 @@
+package ftp
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/images"
+)
+
+// A transfer is one RETR.
+type transfer struct {
+	file    *images.File
+	session *session
+	began   time.Time
+	offset  int64 // of REST
+	sent    int64
+	err     error
+}
+
+// newTransfer returns nil once the session has ended.
+func (n *session) newTransfer(f *images.File) *transfer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended {
+		return nil
+	}
+	n.transfers.Add(1)
+	n.active++
+	return &transfer{file: f, session: n, began: time.Now()}
+}
+
+// Seek takes the offset of REST, which may be the end of the file but not lie
+// behind it: a client that has more than there is has another file.
+func (t *transfer) Seek(offset int64, _ int) (int64, error) {
+	if offset < 0 || offset > t.file.Size() {
+		t.err = fmt.Errorf("no byte %d in a file of %d", offset, t.file.Size())
+		return 0, t.err
+	}
+	t.offset = offset
+	return offset, nil
+}
+
+// Read and Write are for the library's interface: data.ReadFrom sends the file.
+func (t *transfer) Read(p []byte) (int, error) {
+	n, err := t.file.ReadAt(p, t.offset+t.sent)
+	t.sent += int64(n)
+	return n, err
+}
+
+func (t *transfer) Write([]byte) (int, error) { return 0, errReadOnly{} }
+
+// TransferError is called before Close where the transfer is not whole.
+func (t *transfer) TransferError(err error) { t.err = err }
+
+// Close notes how the transfer ended.
+func (t *transfer) Close() error {
+	defer t.session.transfers.Done()
+	err := t.file.Close()
+	n := t.session
+	n.mu.Lock()
+	n.active--
+	n.last = time.Now()
+	n.mu.Unlock()
+
+	name, size, took := t.file.Name(), t.file.Size(), time.Since(t.began)
+	ev := boot.Event{File: name, Bytes: t.sent, Total: size, Took: took}
+	switch {
+	case t.err != nil:
+		ev.Text = fmt.Sprintf("ftp: %s from byte %d broke off after %d bytes: %v", name, t.offset, t.sent, reason(t.err))
+	case t.offset > 0:
+		ev.Text = fmt.Sprintf("ftp: sent %s, bytes %d-%d/%d in %v", name, t.offset, t.offset+t.sent-1, size, took.Round(time.Millisecond))
+	default:
+		ev.Text = fmt.Sprintf("ftp: sent %s, %d bytes in %v", name, t.sent, took.Round(time.Millisecond))
+	}
+	n.note(ev)
+	return err
+}
+
+// reason is our own error under what the library wraps around it.
+func reason(err error) error {
+	for _, own := range []error{errNoData, errStalled, errBroken, errShort, errEnding} {
+		if errors.Is(err, own) {
+			return own
+		}
+	}
+	return err
+}
+
+func (n *session) note(ev boot.Event) {
+	if n.Note != nil {
+		ev.Kind, ev.Proto = boot.KindServe, "ftp"
+		n.Note(n.peer, ev)
+	}
+}
