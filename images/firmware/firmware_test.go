@@ -198,9 +198,9 @@ func TestReproducible(t *testing.T) {
 	bd := board.Boards[0]
 	clean, littered := clone(t), clone(t)
 	for name, text := range map[string]string{
-		"images/firmware/testdata/init/stray.go": "package main\n\nfunc init() { println(`stray`) }\n",
-		"images/firmware/stray.o":                "\x7fELF",
-		"go.work":                                "go 1.26\n",
+		"cmd/bootlace/stray.go":   "package main\n\nfunc init() { println(`stray`) }\n",
+		"images/firmware/stray.o": "\x7fELF",
+		"go.work":                 "go 1.26\n",
 	} {
 		if err := os.WriteFile(filepath.Join(littered, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -270,7 +270,7 @@ func TestOwnKernel(t *testing.T) {
 
 func buildIn(t *testing.T, source string, bd *board.Board, packages *Packages) string {
 	t.Helper()
-	r, err := Build(t.Context(), bd, Options{Dir: t.TempDir(), Source: source, Agent: testAgent, Packages: packages, Log: slog.New(slog.DiscardHandler)})
+	r, err := Build(t.Context(), bd, Options{Dir: t.TempDir(), Source: source, Packages: packages, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
