@@ -40,9 +40,13 @@ func (nopCloser) Close() error { return nil }
 // at both ends, data, and two holes where there is room.
 func rawImage(seed uint64, n int) []byte {
 	rng := rand.New(rand.NewPCG(seed, 1))
+	pattern := make([]byte, 64<<10)
+	for i := 0; i < len(pattern); i += 16 {
+		pattern[i] = byte(rng.IntN(255)) + 1
+	}
 	raw := make([]byte, n)
-	for i := 0; i < n; i += 16 {
-		raw[i] = byte(rng.IntN(255)) + 1
+	for i := 0; i < n; i += copy(raw[i:], pattern) {
+		pattern[1]++ // no two blocks are the same
 	}
 	if n > 4*mib {
 		clear(raw[mib : 2*mib])
@@ -53,6 +57,7 @@ func rawImage(seed uint64, n int) []byte {
 	return raw
 }
 
+// store compresses a raw image and makes its manifest.
 func store(t testing.TB, format string, raw []byte) (stored []byte, m *images.Manifest) {
 	t.Helper()
 	var b bytes.Buffer
@@ -122,7 +127,7 @@ func (c *counted) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func TestWrite(t *testing.T) {
-	for _, tt := range []struct{ image, disk int64 }{
+	for n, tt := range []struct{ image, disk int64 }{
 		{5*mib + 12345, 8 * mib},
 		{5*mib + 512, 5*mib + 512}, // fills the disk: its end is written late
 		{6 * mib, 6*mib + 512},
@@ -132,6 +137,9 @@ func TestWrite(t *testing.T) {
 	} {
 		raw := rawImage(1, int(tt.image))
 		for format := range compressors {
+			if format != "zstd" && n > 0 {
+				continue // one size of each will do
+			}
 			stored, m := store(t, format, raw)
 			dev, _ := blank(t, tt.disk)
 			stages := map[string]int64{}
@@ -252,7 +260,7 @@ func wantUnbootable(t *testing.T, what string, dev Device) {
 }
 
 func TestWriteBadStream(t *testing.T) {
-	raw := rawImage(1, 4*mib+100)
+	raw := rawImage(1, 2*mib+100)
 	boom := errors.New("connection reset")
 	for format := range compressors {
 		stored, m := store(t, format, raw)
@@ -285,7 +293,7 @@ func TestWriteBadStream(t *testing.T) {
 				return boom
 			}, boom, "fetch image: connection reset"},
 		} {
-			dev, _ := blank(t, 6*mib)
+			dev, _ := blank(t, 4*mib)
 			_, err := Write(t.Context(), dev, m, tt.from, Options{})
 			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("%q %s: %v, want %v %q", format, tt.name, err, tt.want, tt.text)
