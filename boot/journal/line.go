@@ -46,8 +46,11 @@ func printable(s string, n int) string {
 	}, s)
 }
 
-// level says how loud an event is. Progress is for who follows the API, and
-// for logs that show debug messages.
+// LevelProgress is that of progress: below what a log usually shows, above
+// debug messages. The firmware's console shows it.
+const LevelProgress = slog.LevelInfo - 1
+
+// level says how loud an event is.
 func level(k boot.Kind) slog.Level {
 	switch k {
 	case boot.KindFailed:
@@ -55,7 +58,7 @@ func level(k boot.Kind) slog.Level {
 	case boot.KindRetry, boot.KindRefused:
 		return slog.LevelWarn
 	case boot.KindWrite:
-		return slog.LevelDebug
+		return LevelProgress
 	}
 	return slog.LevelInfo
 }

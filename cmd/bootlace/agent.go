@@ -13,6 +13,7 @@ import (
 	"github.com/bootlace/bootlace/boot/agent"
 	"github.com/bootlace/bootlace/boot/config"
 	"github.com/bootlace/bootlace/boot/flash"
+	"github.com/bootlace/bootlace/boot/journal"
 	"github.com/bootlace/bootlace/boot/link"
 )
 
@@ -84,7 +85,7 @@ func serveStore(ctx context.Context, s *agent.Session, _ *boot.Plan) error {
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	log := slog.New(slog.NewJSONHandler(s.Console, nil))
+	log := slog.New(slog.NewJSONHandler(s.Console, &slog.HandlerOptions{Level: journal.LevelProgress}))
 	if err := address(ctx, s, cfg); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
