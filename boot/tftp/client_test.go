@@ -129,6 +129,7 @@ func TestGetGap(t *testing.T) {
 // What is missing at the end of a window is found by time; the ACK then begins
 // a window. And a lost ACK of a window is repeated when the window comes again.
 func TestGetTail(t *testing.T) {
+	t.Parallel()
 	g := ask(t, t.Context(), &Client{Timing: quick}, nil)
 	g.accept("blksize", "8", "windowsize", "3")
 	block := pattern(8)
@@ -230,6 +231,7 @@ func TestGetNotFound(t *testing.T) {
 }
 
 func TestGetNobody(t *testing.T) {
+	t.Parallel()
 	g := ask(t, t.Context(), &Client{Timing: quick}, nil)
 	n := 0
 	for g.recv(500*time.Millisecond) != nil {
@@ -249,6 +251,7 @@ func TestGetNobody(t *testing.T) {
 
 // The server vanishes in the middle.
 func TestGetSilence(t *testing.T) {
+	t.Parallel()
 	g := ask(t, t.Context(), &Client{Timing: quick}, nil)
 	g.accept("blksize", "8")
 	g.send(data(1, pattern(8)))
@@ -334,6 +337,7 @@ func TestGetArguments(t *testing.T) {
 
 // Over IPv6, to a socket for both families, and by IPv4 to the same.
 func TestGetFamilies(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, change func(*Server)) {
 		file := pattern(5000)
 		b := serveOn(t, listen(t, "[::]:0"), map[string][]byte{"f": file}, change)

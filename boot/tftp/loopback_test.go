@@ -9,6 +9,7 @@ import (
 
 // Every way to agree on blocks and windows, and every shape of a file's end.
 func TestGet(t *testing.T) {
+	t.Parallel()
 	sizes := []int{0, 1, 511, 512, 513, 1428, 2856, 64*1428 - 1, 64 * 1428, 64*1428 + 1, 1 << 20}
 	files := map[string][]byte{}
 	for _, n := range sizes {

@@ -103,6 +103,7 @@ func (l *lossy) carry(conn *net.UDPConn, p []byte, to netip.AddrPort) {
 // Through loss, doubled and reordered packets a file comes whole, soon, and
 // without a storm of resends.
 func TestLossyLink(t *testing.T) {
+	t.Parallel()
 	file := pattern(600_000) // 421 blocks of 1428
 	for _, single := range []bool{false, true} {
 		b := serve(t, map[string][]byte{"f": file}, func(s *Server) { s.SinglePort = single })

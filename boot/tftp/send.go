@@ -119,6 +119,14 @@ type sender struct {
 	acked           int64 // bytes
 	resent          int
 	offered, agreed bool // OACK was sent, and answered by ACK 0
+
+	base, high  int64     // last block acknowledged; highest sent
+	last, total int64     // the final block, -1 while it is not known, and the bytes up to its end
+	sent        time.Time // the window
+	resends     int       // timeouts in a row
+	heard       bool      // the client has answered anything
+	clean       bool      // nothing of the window was resent: its round trip can be measured
+	trust       bool      // the last ACK once more may stand for a gap
 }
 
 func (s *sender) run(o Options) error {
@@ -161,79 +169,97 @@ func (s *sender) offer(o Options) error {
 	}
 }
 
-// data sends the blocks. base is the last block that was acknowledged, high
-// the highest that was sent, last the final one once it is known.
+// data sends the blocks, window by window.
 func (s *sender) data() error {
-	blksize := int64(len(s.buf) - headerLen)
-	base, high, last := int64(0), int64(0), int64(-1)
-	total := int64(0) // bytes, with last
-	resends := 0      // timeouts in a row
-	clean := true     // nothing of the window was resent: its round trip can be measured
-	trust := true     // the last ACK once more may be a gap's
-	heard := s.agreed
+	s.last, s.clean, s.trust, s.heard = -1, true, true, s.agreed
 	for {
-		began := time.Now()
-		for n := base + 1; n <= base+int64(s.window) && (last < 0 || n <= last); n++ {
-			if err := s.block(n); err != nil {
-				return err
-			}
-			if int64(s.size) < blksize {
-				last, total = n, (n-1)*blksize+int64(s.size)
-			}
-			if n <= high {
-				s.resent++
-			}
-			high = max(high, n)
+		if err := s.sendWindow(); err != nil {
+			return err
 		}
-		sent := time.Now()
-		until := sent.Add(s.rto.wait())
-	wait:
-		for {
-			block, err := s.ack(until)
-			switch {
-			case errors.Is(err, os.ErrDeadlineExceeded):
-				if resends++; resends > s.timing.Retries || !heard && resends > s.timing.First {
-					return fmt.Errorf("block %d of %d bytes acknowledged: %w", base, s.acked, errSilent)
-				}
-				s.rto.backoff()
-				clean, trust = false, true
-				s.stalled(heard)
-				break wait
-			case err != nil:
-				return err
+		if err := s.awaitACK(); err != nil {
+			return err
+		}
+		if s.base == s.last {
+			return nil
+		}
+	}
+}
+
+// sendWindow sends what follows base.
+func (s *sender) sendWindow() error {
+	for n := s.base + 1; n <= s.base+int64(s.window) && (s.last < 0 || n <= s.last); n++ {
+		if err := s.block(n); err != nil {
+			return err
+		}
+		if blksize := len(s.buf) - headerLen; s.size < blksize {
+			s.last, s.total = n, (n-1)*int64(blksize)+int64(s.size)
+		}
+		if n <= s.high {
+			s.resent++
+		}
+		s.high = max(s.high, n)
+	}
+	s.sent = time.Now()
+	return nil
+}
+
+// awaitACK returns nil when the window that follows base is to be sent: after
+// an ACK, or again after a timeout.
+func (s *sender) awaitACK() error {
+	until := s.sent.Add(s.rto.wait())
+	gap := false // the last ACK came once more
+	for {
+		block, err := s.ack(until)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && gap:
+			s.clean, s.trust = false, false
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if s.resends++; s.resends > s.timing.Retries || !s.heard && s.resends > s.timing.First {
+				return fmt.Errorf("%d bytes acknowledged: %w", s.acked, errSilent)
 			}
-			ahead := int64(block - uint16(base))
-			switch {
-			case ahead > high-base:
-				// Old, or never sent.
-			case ahead > 0:
-				base += ahead
-				s.acked = base * blksize
-				if base == last {
-					s.acked = total
-					return nil
-				}
-				if clean && base == high {
-					s.rto.sample(time.Since(sent))
-				}
-				// Less than the window is an ACK at a gap: what follows it is
-				// sent again, RFC 7440 section 4.
-				// Where blocks went out twice, so may ACKs.
-				trust = clean && base == high
-				clean, heard, resends = base == high, true, 0
-				s.stalled(false)
-				break wait
-			case ahead == 0 && s.window > 1 && trust && time.Since(began) >= s.rto.soonest():
-				// The last ACK once more says that the window's first block is
-				// missing, if the client can have seen the window and nothing was
-				// resent just before; else it is a duplicate. In lockstep it always
-				// is one, and answering it would double every packet from there on:
-				// the Sorcerer's Apprentice, RFC 1123 section 4.2.3.1.
-				clean, trust = false, false
-				break wait
+			s.rto.backoff()
+			s.clean, s.trust = false, true
+			s.stalled(s.heard)
+			return nil
+		case err != nil:
+			return err
+		}
+		switch ahead := int64(block - uint16(s.base)); {
+		case ahead > s.high-s.base:
+			// Old, or never sent.
+		case ahead > 0:
+			s.progress(s.base + ahead)
+			return nil
+		case s.window > 1 && s.trust && !gap:
+			// The window's first block is missing, or the network doubled the
+			// ACK. If the client has the window, its own ACK comes within the
+			// grace. In lockstep it is always a duplicate, and answering one
+			// would double every packet from there on: the Sorcerer's
+			// Apprentice, RFC 1123 section 4.2.3.1.
+			gap = true
+			if soon := time.Now().Add(s.rto.grace()); soon.Before(until) {
+				until = soon
 			}
 		}
 	}
+}
+
+// progress takes an ACK. If it is for less than was sent it stands at a gap,
+// and what follows is sent again, RFC 7440 section 4.
+func (s *sender) progress(base int64) {
+	whole := s.clean && base == s.high
+	if whole {
+		s.rto.sample(time.Since(s.sent))
+	}
+	s.trust = whole // where blocks went out twice, so may ACKs
+	s.clean = base == s.high
+	s.base, s.heard, s.resends = base, true, 0
+	s.acked = base * int64(len(s.buf)-headerLen)
+	if base == s.last {
+		s.acked = s.total
+	}
+	s.stalled(false)
 }
 
 // block sends block n.

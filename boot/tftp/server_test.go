@@ -16,6 +16,7 @@ import (
 func both(t *testing.T, f func(t *testing.T, change func(*Server))) {
 	for _, single := range []bool{false, true} {
 		t.Run(fmt.Sprintf("single=%v", single), func(t *testing.T) {
+			t.Parallel()
 			f(t, func(s *Server) { s.SinglePort, s.Timing = single, quick })
 		})
 	}
@@ -104,6 +105,7 @@ func TestProbe(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, change func(*Server)) {
 		b := serve(t, map[string][]byte{"f": nil, "shrunk": pattern(2000)}, func(s *Server) {
 			change(s)
@@ -191,6 +193,7 @@ func TestStranger(t *testing.T) {
 // A request that comes twice is one transfer; another one from the same port
 // takes its place, and so does the same one once its client fell silent.
 func TestRepeatedRequest(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, change func(*Server)) {
 		file := pattern(1200)
 		b := serve(t, map[string][]byte{"f": file, "g": file[:3]}, func(s *Server) { change(s); s.Timing.Initial = time.Second })
@@ -215,17 +218,24 @@ func TestRepeatedRequest(t *testing.T) {
 		w.send(rrq("g"))
 		w.want(data(1, file[:3]))
 		w.send(ack(1))
-		if r := b.result(t, 1); !errors.Is(r.Err, errReplaced) {
-			t.Errorf("second transfer: %v", r.Err)
+		replaced, whole := 0, 0
+		for i := range 3 {
+			switch r := b.result(t, i); {
+			case r.Name == "f" && errors.Is(r.Err, errReplaced):
+				replaced++
+			case r.Name == "g" && r.Err == nil:
+				whole++
+			}
 		}
-		if r := b.result(t, 2); r.Err != nil || r.Name != "g" {
-			t.Errorf("third transfer: %+v", r)
+		if replaced != 2 || whole != 1 {
+			t.Errorf("%d were replaced, %d whole", replaced, whole)
 		}
 	})
 }
 
 // Who has not answered gets four packets, and no more.
 func TestNoAmplification(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, change func(*Server)) {
 		b := serve(t, map[string][]byte{"f": pattern(1 << 20)}, change)
 		for i, packet := range [][]byte{rrq("f"), rrq("f", "blksize", "1428", "windowsize", "64", "timeout", "1")} {
@@ -248,6 +258,7 @@ func TestNoAmplification(t *testing.T) {
 // Resends wait the measured round trip with a floor, and double; the granted
 // timeout takes its place.
 func TestResend(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, change func(*Server)) {
 		b := serve(t, map[string][]byte{"f": pattern(1000)}, func(s *Server) {
 			change(s)
@@ -261,7 +272,7 @@ func TestResend(t *testing.T) {
 		w.want(data(2, b.files["f"][512:]))
 		for i, want := range []time.Duration{40, 120, 280} {
 			w.want(data(2, b.files["f"][512:]))
-			if got := time.Since(start).Milliseconds(); got < int64(want)-5 || got > int64(want)*2+100 {
+			if got := time.Since(start).Milliseconds(); got < int64(want)-5 || got > int64(want)*2+500 {
 				t.Errorf("resend %d after %d ms, want %d", i, got, want)
 			}
 		}
@@ -307,26 +318,43 @@ func TestWindow(t *testing.T) {
 		wants(11, 14)
 		w.send(ack(14))
 		wants(15, 18)
-		w.send(ack(14)) // 15 was lost
-		wants(15, 18)
-		w.send(ack(14)) // once is enough
 		w.send(ack(3))  // old
 		w.send(ack(19)) // never sent
 		w.silent(50 * time.Millisecond)
 		w.send(ack(18))
 		wants(19, 21)
 		w.send(ack(21))
-		if r := b.result(t, 0); r.Err != nil || r.Bytes != int64(len(file)) || r.Resent != 6 {
+		if r := b.result(t, 0); r.Err != nil || r.Bytes != int64(len(file)) || r.Resent != 2 {
 			t.Errorf("result %+v", r)
 		}
+
+		// The first block of a window is missing: the last ACK comes once more,
+		// and the window again, long before the timeout. But once is enough.
+		b = serve(t, map[string][]byte{"f": file}, func(s *Server) {
+			change(s)
+			s.Timing = Timing{Initial: time.Minute, Min: 3 * time.Second, Max: time.Minute}
+		})
+		w = newWire(t, b.addr)
+		w.send(rrq("f", "windowsize", "4"))
+		w.want(append([]byte{0, 6}, "windowsize\x004\x00"...))
+		w.send(ack(0))
+		wants(1, 4)
+		w.send(ack(4))
+		wants(5, 8)
+		w.send(ack(4))
+		wants(5, 8)
+		w.send(ack(4))
+		w.silent(time.Second)
+		w.send(errp(errCancelled))
 	})
 }
 
 // Block numbers roll over to 0; both ends count on.
 func TestRollover(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, change func(*Server)) {
 		file := pattern(8*65536*2 + 3)
-		b := serve(t, map[string][]byte{"f": file}, change)
+		b := serve(t, map[string][]byte{"f": file}, func(s *Server) { change(s); s.Timing = Timing{} })
 		var got bytes.Buffer
 		c := &Client{Blksize: 8, Windowsize: 60}
 		if tr, err := c.Get(t.Context(), b.addr, "f", &got); err != nil || !bytes.Equal(got.Bytes(), file) {
@@ -336,6 +364,7 @@ func TestRollover(t *testing.T) {
 }
 
 func TestNetascii(t *testing.T) {
+	t.Parallel()
 	file := []byte("a\nb\rc\r\n" + strings.Repeat("\n", 300))
 	want := []byte("a\r\nb\r\x00c\r\x00\r\n" + strings.Repeat("\r\n", 300))
 	b := serve(t, map[string][]byte{"f": file}, func(s *Server) { s.Timing = quick })

@@ -49,8 +49,7 @@ func (t Timing) withDefaults() Timing {
 type rto struct {
 	timing       Timing
 	fixed        time.Duration // a granted timeout; 0: measure
-	srtt, rttvar time.Duration
-	least        time.Duration // shortest round trip seen; 0: none yet
+	srtt, rttvar time.Duration // 0: none measured yet
 	value        time.Duration
 }
 
@@ -68,11 +67,10 @@ func (r *rto) wait() time.Duration {
 func (r *rto) sample(rtt time.Duration) {
 	rtt = max(rtt, 1)
 	if r.srtt == 0 {
-		r.srtt, r.rttvar, r.least = rtt, rtt/2, rtt
+		r.srtt, r.rttvar = rtt, rtt/2
 	} else {
 		r.rttvar += ((r.srtt - rtt).Abs() - r.rttvar) / 4
 		r.srtt += (rtt - r.srtt) / 8
-		r.least = min(r.least, rtt)
 	}
 	r.value = min(max(r.srtt+4*r.rttvar, r.timing.Min), r.timing.Max)
 }
@@ -80,10 +78,12 @@ func (r *rto) sample(rtt time.Duration) {
 // backoff doubles the timeout, RFC 6298 section 5.5.
 func (r *rto) backoff() { r.value = min(2*r.value, r.timing.Max) }
 
-// soonest is the least time in which an answer to a packet can come.
-func (r *rto) soonest() time.Duration {
-	if r.least == 0 {
-		return r.timing.Initial
+// grace is how long a sender in windows waits for a better ACK after one that
+// may stand for a gap or be a duplicate: a round trip at its worst, with a floor
+// of a tenth of the RTO's.
+func (r *rto) grace() time.Duration {
+	if r.srtt == 0 {
+		return r.wait()
 	}
-	return r.least
+	return min(max(r.srtt+4*r.rttvar, r.timing.Min/10), r.wait())
 }

@@ -41,8 +41,8 @@ func TestTimingSums(t *testing.T) {
 // RFC 6298 section 2, with numbers worked out by hand.
 func TestRTO(t *testing.T) {
 	r := newRTO(Timing{}.withDefaults())
-	if r.wait() != time.Second || r.soonest() != time.Second {
-		t.Errorf("before a sample: %v, %v", r.wait(), r.soonest())
+	if r.wait() != time.Second || r.grace() != time.Second {
+		t.Errorf("before a sample: %v, %v", r.wait(), r.grace())
 	}
 	r.sample(100 * time.Millisecond) // SRTT 100, RTTVAR 50
 	if r.wait() != 300*time.Millisecond {
@@ -59,8 +59,8 @@ func TestRTO(t *testing.T) {
 	for range 100 {
 		r.sample(50 * time.Microsecond)
 	}
-	if r.wait() != 50*time.Millisecond || r.soonest() != 50*time.Microsecond {
-		t.Errorf("floor: %v, soonest %v", r.wait(), r.soonest())
+	if r.wait() != 50*time.Millisecond || r.grace() != 5*time.Millisecond {
+		t.Errorf("floor: %v, grace %v", r.wait(), r.grace())
 	}
 	for range 20 {
 		r.backoff()
