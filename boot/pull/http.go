@@ -161,6 +161,7 @@ func (p *Puller) do(req *http.Request) (*http.Response, error) {
 		DisableKeepAlives:      true,
 		DisableCompression:     true, // the digest is that of the stored bytes
 		MaxResponseHeaderBytes: 64 << 10,
+		ExpectContinueTimeout:  time.Second, // for servers that do not know it
 	}
 	c := &http.Client{Transport: t, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects {

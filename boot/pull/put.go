@@ -122,6 +122,8 @@ func putHTTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64
 	if req.ContentLength = size; size == 0 {
 		req.Body = http.NoBody
 	}
+	// A server that refuses and closes while we still send would only be a reset.
+	req.Header.Set("Expect", "100-continue")
 	res, err := p.do(req)
 	if err != nil {
 		return err
