@@ -159,6 +159,9 @@ func filter(line []byte, ip6, sending bool) []byte {
 
 // Write sends a reply of the library, a line at a time.
 func (c *control) Write(p []byte) (int, error) {
+	if code := c.session.takeCode(); code != "" && bytes.HasPrefix(p, []byte("550 ")) {
+		p = append([]byte(code), p[3:]...)
+	}
 	c.Conn.SetWriteDeadline(time.Now().Add(c.session.Timing.Reply))
 	n, err := c.Conn.Write(p)
 	if err != nil {
@@ -184,6 +187,29 @@ func (c *control) Write(p []byte) (int, error) {
 	default:
 	}
 	return n, err
+}
+
+// setCode says with which code the library's next 550 goes out. It knows no
+// other, and a client that reads 550 takes the file for missing.
+func (n *session) setCode(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case errors.Is(err, errRestart):
+		n.code = "554" // RFC 1123 section 4.1.3.4
+	case errors.Is(err, errUnreadable), errors.Is(err, errShort):
+		n.code = "451"
+	case errors.Is(err, errStalled), errors.Is(err, errBroken), errors.Is(err, errEnding):
+		n.code = "426"
+	}
+}
+
+func (n *session) takeCode() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	code := n.code
+	n.code = ""
+	return code
 }
 
 // deadline is until when the client must send its next command, and what it is

@@ -74,6 +74,7 @@ func (d *driver) GetHandle(name string, flags int, _ int64) (ftpserver.FileTrans
 	f, err := d.Tree.Open(name, d.peer)
 	if err != nil {
 		err = plain(err)
+		d.setCode(err)
 		d.note(boot.Event{File: strings.TrimPrefix(name, "/"), Text: fmt.Sprintf("ftp: %s: %v", strings.TrimPrefix(name, "/"), err)})
 		return nil, err
 	}
@@ -133,7 +134,7 @@ func plain(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return errors.New("not a file that is served")
 	}
-	return errors.New("file cannot be read")
+	return errUnreadable
 }
 
 // errReadOnly answers whatever would change something: 553 to STOR and APPE

@@ -3,6 +3,7 @@ package ftp
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -72,8 +73,11 @@ func start(t *testing.T, listen string, change func(*Server)) *fixture {
 		}
 	}
 	tree, err := images.OpenTree(f.root, nil, func(name string, from netip.Addr) ([]byte, error) {
-		if name == "plan/made" {
+		switch name {
+		case "plan/made":
 			return []byte("for " + from.String()), nil
+		case "plan/broken":
+			return nil, errors.New("read /dev/sda: input/output error")
 		}
 		return nil, fs.ErrNotExist
 	})

@@ -15,8 +15,11 @@ import (
 	"github.com/bootlace/bootlace/boot/limit"
 )
 
-// What a client may read of how its data connection fared.
+// What a client may read of how its transfer fared.
 var (
+	errRestart    = errors.New("restart point lies outside the file")
+	errUnreadable = errors.New("file cannot be read now")
+
 	errNoData  = errors.New("no data connection came from your address")
 	errNoPort  = errors.New("no port for data is free, try again")
 	errStalled = errors.New("data was not taken in time")

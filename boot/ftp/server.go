@@ -167,6 +167,7 @@ type session struct {
 	ready   bool      // logged in
 	active  int       // transfers
 	last    time.Time // when something happened
+	code    string    // see setCode
 	passive *passive
 	data    *data
 }

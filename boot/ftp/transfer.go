@@ -35,7 +35,8 @@ func (n *session) newTransfer(f *images.File) *transfer {
 // behind it: a client that has more than there is has another file.
 func (t *transfer) Seek(offset int64, _ int) (int64, error) {
 	if offset < 0 || offset > t.file.Size() {
-		t.err = fmt.Errorf("no byte %d in a file of %d", offset, t.file.Size())
+		t.err = fmt.Errorf("%w: byte %d of %d", errRestart, offset, t.file.Size())
+		t.session.setCode(t.err)
 		return 0, t.err
 	}
 	t.offset = offset
@@ -52,7 +53,10 @@ func (t *transfer) Read(p []byte) (int, error) {
 func (t *transfer) Write([]byte) (int, error) { return 0, errReadOnly{} }
 
 // TransferError is called before Close where the transfer is not whole.
-func (t *transfer) TransferError(err error) { t.err = err }
+func (t *transfer) TransferError(err error) {
+	t.err = err
+	t.session.setCode(err)
+}
 
 // Close notes how the transfer ended.
 func (t *transfer) Close() error {
@@ -80,7 +84,7 @@ func (t *transfer) Close() error {
 
 // reason is our own error under what the library wraps around it.
 func reason(err error) error {
-	for _, own := range []error{errNoData, errStalled, errBroken, errShort, errEnding} {
+	for _, own := range []error{errNoData, errStalled, errBroken, errShort, errEnding, errUnreadable} {
 		if errors.Is(err, own) {
 			return own
 		}

@@ -40,7 +40,7 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		status, why := explain(err)
 		text(w, status, why)
-		s.note(from, boot.Event{File: name, Text: "did not go out: " + why})
+		s.note(from, boot.Event{File: name, Text: "http: " + name + ": " + why})
 		return
 	}
 	defer f.Close()
@@ -69,17 +69,19 @@ func (s *Server) noteSent(from netip.Addr, r *http.Request, f *images.File, a *a
 	if r.Method != http.MethodGet || a.status != http.StatusOK && a.status != http.StatusPartialContent {
 		return
 	}
-	ev := boot.Event{File: f.Name(), Bytes: a.sent, Total: f.Size(), Took: took, Text: "went out"}
+	ev := boot.Event{File: f.Name(), Bytes: a.sent, Total: f.Size(), Took: took}
 	part := a.Header().Get("Content-Range")
 	switch {
 	case a.Header().Get("Content-Length") != fmt.Sprint(a.sent):
 		// The client left or stalled, the file became shorter, or the server ends.
-		ev.Text = "broke off"
-	case a.status == http.StatusPartialContent && part == "":
-		ev.Text = "went out in parts"
-	}
-	if part != "" {
-		ev.Text += ": " + part
+		ev.Text = fmt.Sprintf("http: %s broke off after %d bytes", f.Name(), a.sent)
+		if part != "" {
+			ev.Text += " of " + part
+		}
+	case part != "":
+		ev.Text = fmt.Sprintf("http: sent %s, %s in %v", f.Name(), part, took.Round(time.Millisecond))
+	default:
+		ev.Text = fmt.Sprintf("http: sent %s, %d bytes in %v", f.Name(), a.sent, took.Round(time.Millisecond))
 	}
 	s.note(from, ev)
 }
