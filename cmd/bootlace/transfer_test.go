@@ -82,6 +82,7 @@ func tftpd(t *testing.T, dir string) string {
 		return err
 	})
 	s.SetBackoff(func(int) time.Duration { return 0 })
+	s.SetTimeout(200 * time.Millisecond)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(conn) }()
 	t.Cleanup(func() { s.Shutdown(); <-done; root.Close() })
