@@ -96,7 +96,7 @@ func (b *bench) demo(ctx context.Context, image string, memory int) error {
 		return err
 	}
 	os.Remove(filepath.Join(b.dir, "vars.fd")) // of an earlier demo
-	s := newStory(b.board, demoImage, m.Stored.Size)
+	s := newStory(b.board, demoImage, m)
 	err = b.play(ctx, s, store, disk, memory)
 	fmt.Println()
 	s.table(os.Stdout)
@@ -148,7 +148,7 @@ func (b *bench) play(ctx context.Context, s *story, store lab.Store, disk string
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	m := b.machine(disk)
+	m := b.machine(ctx, disk)
 	m.Memory = memory
 	m.Console = func(l lab.Line) {
 		show.line("machine", l)

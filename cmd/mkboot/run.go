@@ -55,9 +55,11 @@ func (b *bench) appliance(ctx context.Context, store lab.Store, console func(lab
 	})
 }
 
-// machine describes the device: the network first, then its disk.
-func (b *bench) machine(disk string) lab.Machine {
+// machine describes the device: the network first, then its disk. Its link has
+// IPv6 until ctx ends, so that iPXE does not wait for it.
+func (b *bench) machine(ctx context.Context, disk string) lab.Machine {
 	_, end := lab.Link(b.dir)
+	go end.Advertise(ctx)
 	return lab.Machine{
 		Name: "machine", Board: b.board, UEFI: b.uefi,
 		Vars:  filepath.Join(b.dir, "vars.fd"),
@@ -160,7 +162,7 @@ func (b *bench) interact(ctx context.Context, store lab.Store, disk string, memo
 	// The work folder goes only after both have ended.
 	defer func() { cancel(); <-appliance.Ended() }()
 	fmt.Fprintf(os.Stderr, "the appliance's log: %s\nthe machine's console follows; ctrl-a x turns it off\n", log.Name())
-	m := b.machine(disk)
+	m := b.machine(ctx, disk)
 	m.Memory, m.Stdin, m.Stdout = memory, os.Stdin, os.Stdout
 	vm, err := lab.Start(ctx, m)
 	if err != nil {

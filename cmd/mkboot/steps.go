@@ -12,6 +12,7 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/pull"
+	"github.com/bootlace/bootlace/images"
 )
 
 // A step is one of those from power-on to the flashed system, in order.
@@ -41,7 +42,7 @@ type story struct {
 	end     chan struct{}    // closed when there is nothing more to wait for
 }
 
-func newStory(b *board.Board, image string, size int64) *story {
+func newStory(b *board.Board, image string, m *images.Manifest) *story {
 	kind := func(k boot.Kind) func(*story, boot.Event) bool {
 		return func(_ *story, ev boot.Event) bool { return ev.Kind == k }
 	}
@@ -51,7 +52,7 @@ func newStory(b *board.Board, image string, size int64) *story {
 		}
 	}
 	return &story{
-		image: image, size: size, carried: map[string]int64{}, end: make(chan struct{}),
+		image: image, size: m.Stored.Size, carried: map[string]int64{}, end: make(chan struct{}),
 		steps: []*step{
 			{name: "DHCP", event: kind(boot.KindDHCP)},
 			{name: "firmware", event: served("firmware/" + b.Name + "/")},
@@ -60,7 +61,7 @@ func newStory(b *board.Board, image string, size int64) *story {
 			{name: "pull", event: func(s *story, ev boot.Event) bool {
 				return ev.Kind == boot.KindServe && ev.File == s.image && ev.Bytes > 0
 			}},
-			{name: "write", event: kind(boot.KindWrite)},
+			{name: "write", line: "verify [", bytes: m.Raw.Size}, // a bar: the next stage has begun
 			{name: "read-back", event: kind(boot.KindVerify)},
 			{name: "done", event: kind(boot.KindDone)},
 			{name: "reboot", event: kind(boot.KindHandover)},
@@ -73,6 +74,7 @@ func newStory(b *board.Board, image string, size int64) *story {
 func (s *story) heard(at time.Duration, ev boot.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ev.File = strings.TrimLeft(ev.File, "/") // some clients ask for names like a path's
 	if ev.Kind == boot.KindServe && ev.File == s.image {
 		s.carried[ev.Proto] += ev.Bytes
 	}

@@ -9,9 +9,12 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/images"
 )
 
 const stored = 20 << 20
+
+var manifest = images.Manifest{Stored: images.Sum{Size: stored}, Raw: images.Sum{Size: 256 << 20}}
 
 // tale is what a good demo hears, in order.
 func tale() []any {
@@ -25,7 +28,7 @@ func tale() []any {
 		boot.Event{Kind: boot.KindServe, Proto: "tftp", File: "plan/52-54-00-b0-07-02/00", Bytes: 700},
 		boot.Event{Kind: boot.KindServe, Proto: "ftp", File: image, Bytes: stored / 2},
 		boot.Event{Kind: boot.KindServe, Proto: "ftp", File: image, Bytes: stored / 2},
-		boot.Event{Kind: boot.KindWrite, Bytes: 256 << 20},
+		"verify [................]   0%   1.0 MiB",
 		boot.Event{Kind: boot.KindVerify, Bytes: 256 << 20},
 		boot.Event{Kind: boot.KindDone},
 		boot.Event{Kind: boot.KindHandover, Text: "reboot"},
@@ -47,7 +50,7 @@ func tell(s *story, all []any) {
 }
 
 func TestStory(t *testing.T) {
-	s := newStory(board.Boards[0], demoImage, stored)
+	s := newStory(board.Boards[0], demoImage, &manifest)
 	tell(s, tale())
 	if err := s.missing(); err != nil {
 		t.Errorf("missing: %v", err)
@@ -81,13 +84,13 @@ func TestStoryMissing(t *testing.T) {
 	for i, want := range map[int]string{
 		3: "no agent", 5: "no plan", 7: "FTP carried 10485760 bytes", 9: "no read-back", 10: "no done", 13: "no flashed system",
 	} {
-		s := newStory(board.Boards[0], demoImage, stored)
+		s := newStory(board.Boards[0], demoImage, &manifest)
 		tell(s, slices.Delete(tale(), i, i+1))
 		if err := s.missing(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("without event %d: %v, want %q", i, err, want)
 		}
 	}
-	s := newStory(board.Boards[0], demoImage, stored)
+	s := newStory(board.Boards[0], demoImage, &manifest)
 	tell(s, append(tale()[:7], boot.Event{Kind: boot.KindFailed, Text: "disk is too small"}))
 	if err := s.missing(); err == nil || !strings.Contains(err.Error(), "disk is too small") {
 		t.Errorf("a failed job: %v", err)
