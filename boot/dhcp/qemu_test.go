@@ -1,3 +1,5 @@
+//go:build qemu
+
 package dhcp
 
 import (
@@ -6,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,16 +18,11 @@ import (
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 
-var (
-	qemu   = flag.Bool("qemu", false, "boot real firmware in QEMU against the server, about a minute and a half")
-	record = flag.Bool("record", false, "with -qemu: write what the firmware sent to testdata")
-)
+var record = flag.Bool("record", false, "write what the firmware sent to testdata")
 
 // Real firmware gets as far as asking for its boot file by TFTP, in both modes.
-func TestFirmware(t *testing.T) {
-	if !*qemu {
-		t.Skip("boots firmware in QEMU; run with -qemu")
-	}
+// It takes about a minute and a half: go test -tags qemu -run TestQEMU.
+func TestQEMUFirmware(t *testing.T) {
 	nettest.NeedRoot(t)
 	const ovmf = "/usr/share/ovmf/OVMF.fd"
 	for _, c := range []struct {
@@ -83,8 +79,6 @@ func TestFirmware(t *testing.T) {
 		}
 	}
 }
-
-var machine = [6]byte{0x52, 0x54, 0, 0x12, 0x34, 0x56}
 
 // boots starts a machine with its card on a namespace's link.
 func boots(t *testing.T, ns *nettest.NS, pcap string, args ...string) (stop func()) {
@@ -148,32 +142,4 @@ func keep(t *testing.T, pcap, name, about string) {
 			}
 		}
 	}
-}
-
-// unkeep reads what keep wrote.
-func unkeep(t testing.TB, path string) (raw []byte, from netip.AddrPort, port uint16) {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range strings.Split(string(text), "\n") {
-		if origin, ok := strings.CutPrefix(line, "# from "); ok {
-			var addr string
-			if _, err := fmt.Sscanf(origin, "%s to port %d", &addr, &port); err != nil {
-				t.Fatalf("%s: %v", path, err)
-			}
-			from = netip.MustParseAddrPort(addr)
-		}
-		if len(line) < 10 || line[0] == '#' {
-			continue
-		}
-		bytes, _, _ := strings.Cut(line[10:], "|")
-		b, err := hex.DecodeString(strings.Join(strings.Fields(bytes), ""))
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		raw = append(raw, b...)
-	}
-	return raw, from, port
 }
