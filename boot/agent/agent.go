@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
@@ -62,11 +63,12 @@ type Session struct {
 	timing  Timing
 	screen  *screen
 	uuid    *boot.UUID
-	turn    int    // of links, see static
-	begun   bool   // what the machine is was reported
-	settled string // job after which the machine stays as it is until a person asks for another
-	waiting string // job that was told to wait, and has been reported
-	left    bool   // Leave was called
+	turn    int         // of links, see static
+	begun   bool        // what the machine is was reported
+	settled string      // job after which the machine stays as it is until a person asks for another
+	waiting string      // job that was told to wait, and has been reported
+	noStore bool        // no disk was labelled as a store when we looked
+	left    atomic.Bool // Leave was called
 }
 
 // Run is the agent. With Init it returns only when ctx ends, and the machine
@@ -97,7 +99,7 @@ func (s *Session) run(ctx context.Context) error {
 		}
 		return s.device(ctx)
 	})
-	if s.left {
+	if s.left.Load() {
 		return nil
 	}
 	return err
@@ -139,7 +141,7 @@ func (s *Session) forever(ctx context.Context, what string, f func() error) erro
 	wait := backoff{first: s.timing.Retry, most: s.timing.RetryMax}
 	for {
 		err := guard(f)
-		if ctx.Err() != nil || s.left {
+		if ctx.Err() != nil || s.left.Load() {
 			return ctx.Err()
 		}
 		if err != nil {
@@ -162,8 +164,8 @@ func guard(f func() error) (err error) {
 
 // device is the machine's life as a device. It ends when the appliance is lost.
 func (s *Session) device(ctx context.Context) error {
-	l, err := s.lease(ctx)
-	if err != nil {
+	l, err := s.leaseOrStore(ctx)
+	if l == nil {
 		return err
 	}
 	s.Link, s.Server = l.link, l.appliance
@@ -191,7 +193,7 @@ func (s *Session) device(ctx context.Context) error {
 		} else {
 			wait.reset()
 		}
-		if s.left || ctx.Err() != nil {
+		if s.left.Load() || ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}

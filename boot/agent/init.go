@@ -96,11 +96,37 @@ func (s *Session) mountStore(ctx context.Context, label string) (bool, error) {
 		case !errors.Is(err, fs.ErrNotExist):
 			return false, err
 		case !named:
+			s.noStore = true
 			return false, nil
 		}
 		s.say("waiting for the disk labelled %s", label)
 	}
 }
+
+// leaseOrStore is lease, but ends with neither lease nor error when a store
+// shows up meanwhile: a USB disk may take longer than all others to settle.
+func (s *Session) leaseOrStore(ctx context.Context) (*lease, error) {
+	if !s.noStore {
+		return s.lease(ctx)
+	}
+	both, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go s.forever(both, "store", func() error {
+		v, err := link.FindVolume(both, storeLabel, 0)
+		if err == nil {
+			s.say("%s is labelled %s", v.Path, storeLabel)
+			cancel(errStore)
+		}
+		return err
+	})
+	l, err := s.lease(both)
+	if errors.Is(context.Cause(both), errStore) {
+		return nil, nil
+	}
+	return l, err
+}
+
+var errStore = errors.New("a store has shown up")
 
 func (s *Session) useStore(v link.Volume, named bool) (bool, error) {
 	if err := v.Mount(storeDir); err != nil {

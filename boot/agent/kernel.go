@@ -44,7 +44,7 @@ func Boot(ctx context.Context, s *Session, p *boot.Plan) error {
 	}
 	s.say("done: %s", text)
 	if !s.cfg.Init {
-		s.left = true
+		s.left.Store(true)
 		return nil
 	}
 	return kexec.Exec()

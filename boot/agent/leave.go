@@ -53,7 +53,7 @@ func (s *Session) Leave(ctx context.Context, how string) error {
 }
 
 func (s *Session) leave(how string) error {
-	s.left = true
+	s.left.Store(true)
 	if !s.cfg.Init {
 		s.say("would %s now", how)
 		return nil
@@ -64,7 +64,7 @@ func (s *Session) leave(how string) error {
 	} else {
 		err = link.Reboot()
 	}
-	s.left = false // still here
+	s.left.Store(false) // still here
 	return err
 }
 

@@ -51,17 +51,20 @@ func Volumes() []Volume {
 // FindVolume waits for a volume with this label: disks show up seconds after
 // their driver. It gives up when ctx ends, or, where settle is not 0, when no
 // new block device has come for that long; the error is then fs.ErrNotExist.
+// Devices are read only while there is a new one, so it may wait for hours.
 func FindVolume(ctx context.Context, label string, settle time.Duration) (Volume, error) {
-	seen, since := -1, time.Now()
+	seen, since := "", time.Now()
 	for {
-		for _, v := range Volumes() {
-			if v.Label == label {
-				return v, nil
-			}
+		names, _ := filepath.Glob("/sys/class/block/*")
+		if now := strings.Join(names, " ") + "."; now != seen {
+			seen, since = now, time.Now()
 		}
-		names, _ := os.ReadDir("/sys/class/block")
-		if len(names) != seen {
-			seen, since = len(names), time.Now()
+		if time.Since(since) < fresh {
+			for _, v := range Volumes() {
+				if v.Label == label {
+					return v, nil
+				}
+			}
 		}
 		if settle > 0 && time.Since(since) >= settle {
 			return Volume{}, fmt.Errorf("find volume %s: %w", label, fs.ErrNotExist)
@@ -73,6 +76,9 @@ func FindVolume(ctx context.Context, label string, settle time.Duration) (Volume
 		}
 	}
 }
+
+// fresh: a device is named in sysfs a moment before it can be opened.
+const fresh = 5 * time.Second
 
 // Mount mounts the volume at dir, which it makes, writable.
 func (v Volume) Mount(dir string) error {

@@ -69,7 +69,10 @@ func LoadModules(log *slog.Logger, file string) {
 		if path = strings.TrimSpace(path); path == "" {
 			continue
 		}
-		if err := loadModule(path); err != nil {
+		switch err := loadModule(path); {
+		case errors.Is(err, unix.ENODEV): // as efivarfs says on a BIOS machine
+			log.Info("module without its hardware", "module", path)
+		case err != nil:
 			log.Warn("module not loaded", "module", path, "err", err)
 		}
 	}
