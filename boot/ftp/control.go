@@ -107,7 +107,7 @@ func (c *control) wait() bool {
 func (c *control) line() ([]byte, error) {
 	c.part = c.part[:0]
 	for {
-		deadline, reason := c.session.deadline()
+		deadline, _ := c.session.deadline()
 		c.Conn.SetReadDeadline(deadline)
 		frag, err := c.in.ReadSlice('\n')
 		c.part = append(c.part, frag...)
@@ -122,7 +122,7 @@ func (c *control) line() ([]byte, error) {
 			return nil, io.EOF
 		}
 		// A transfer may have moved the deadline meanwhile.
-		if later, _ := c.session.deadline(); !later.After(time.Now()) {
+		if later, reason := c.session.deadline(); !later.After(time.Now()) {
 			c.say(reason)
 			return nil, io.EOF
 		}
