@@ -19,6 +19,7 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/board/lab"
+	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/journal"
 	"github.com/bootlace/bootlace/images"
 )
@@ -180,14 +181,14 @@ func isServing(line string) bool {
 // A show prints the lines of both consoles as they come and keeps them, as
 // they are, in a file each.
 type show struct {
-	mu   sync.Mutex
-	out  io.Writer
-	logs map[string]*os.File
-	bar  time.Time
+	mu    sync.Mutex
+	out   io.Writer
+	logs  map[string]*os.File
+	shown map[string]time.Time // progress of whom, when
 }
 
 func newShow(out io.Writer, dir string) (*show, error) {
-	s := &show{out: out, logs: map[string]*os.File{}}
+	s := &show{out: out, logs: map[string]*os.File{}, shown: map[string]time.Time{}}
 	for _, who := range []string{"appliance", "machine"} {
 		f, err := os.Create(filepath.Join(dir, who+".log"))
 		if err != nil {
@@ -210,7 +211,8 @@ var (
 	barLine    = regexp.MustCompile(`\[#*\.*\] +(\d+)%`)
 )
 
-// barEvery thins out a progress bar, which a console draws over itself.
+// barEvery thins out progress: a bar that a console draws over itself, and the
+// device's reports of it.
 const barEvery = 2 * time.Second
 
 func (s *show) line(who string, l lab.Line) {
@@ -220,13 +222,21 @@ func (s *show) line(who string, l lab.Line) {
 	if kernelLine.MatchString(l.Text) {
 		return
 	}
-	if bar := barLine.FindStringSubmatch(l.Text); bar != nil && bar[1] != "100" {
-		if time.Since(s.bar) < barEvery {
+	if progress(l.Text) {
+		if time.Since(s.shown[who]) < barEvery {
 			return
 		}
-		s.bar = time.Now()
+		s.shown[who] = time.Now()
 	}
 	fmt.Fprintf(s.out, "%-11s %6.1f  %s\n", "["+who+"]", l.At.Seconds(), readable(l.Text))
+}
+
+func progress(line string) bool {
+	if bar := barLine.FindStringSubmatch(line); bar != nil {
+		return bar[1] != "100"
+	}
+	ev, ok := journal.ParseLine([]byte(line))
+	return ok && ev.Kind == boot.KindWrite
 }
 
 // readable turns a line of a JSON log into one for a person; others stay.
