@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"time"
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/board/lab"
@@ -37,14 +39,18 @@ type bench struct {
 	dir   string
 }
 
-// appliance makes its store disk and turns it on.
+// serveTime bounds an appliance's start, of which 10 s are usual.
+const serveTime = time.Minute
+
+// appliance makes its store disk, turns it on and waits until it serves: a
+// machine that asks too early may go on to its disk.
 func (b *bench) appliance(ctx context.Context, store lab.Store, console func(lab.Line)) (*lab.VM, error) {
 	disk := filepath.Join(b.dir, "store.raw")
 	if err := store.Make(ctx, disk); err != nil {
 		return nil, err
 	}
 	end, _ := lab.Link(b.dir)
-	return lab.Start(ctx, lab.Machine{
+	vm, err := lab.Start(ctx, lab.Machine{
 		Name: "appliance", Board: b.board,
 		Kernel:  filepath.Join(b.root, b.board.File(board.Kernel)),
 		Initrd:  filepath.Join(b.root, b.board.File(board.Initramfs)),
@@ -53,7 +59,20 @@ func (b *bench) appliance(ctx context.Context, store lab.Store, console func(lab
 		Disks:   []lab.Disk{{Path: disk, Serial: "STORE"}},
 		Console: console,
 	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, serveTime, fmt.Errorf("it does not serve after %v", serveTime))
+	defer cancel()
+	if _, err := vm.WaitFor(ctx, servingLine); err != nil {
+		vm.Stop()
+		return nil, err
+	}
+	return vm, nil
 }
+
+// servingLine is what an appliance logs when its ports are open.
+var servingLine = regexp.MustCompile(`"msg":"serving"`)
 
 // machine describes the device: the network first, then its disk. Its link has
 // IPv6 until ctx ends, so that iPXE does not wait for it.
@@ -154,6 +173,7 @@ func (b *bench) interact(ctx context.Context, store lab.Store, disk string, memo
 		return err
 	}
 	defer log.Close()
+	fmt.Fprintf(os.Stderr, "starting the appliance; its log: %s\n", log.Name())
 	appliance, err := b.appliance(ctx, store, func(l lab.Line) { fmt.Fprintln(log, l.Text) })
 	if err != nil {
 		cancel()
@@ -161,7 +181,7 @@ func (b *bench) interact(ctx context.Context, store lab.Store, disk string, memo
 	}
 	// The work folder goes only after both have ended.
 	defer func() { cancel(); <-appliance.Ended() }()
-	fmt.Fprintf(os.Stderr, "the appliance's log: %s\nthe machine's console follows; ctrl-a x turns it off\n", log.Name())
+	fmt.Fprintln(os.Stderr, "the machine's console follows; ctrl-a x turns it off")
 	m := b.machine(ctx, disk)
 	m.Memory, m.Stdin, m.Stdout = memory, os.Stdin, os.Stdout
 	vm, err := lab.Start(ctx, m)
