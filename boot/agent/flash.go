@@ -2,11 +2,9 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
@@ -99,30 +97,21 @@ func (s *Session) manifest(ctx context.Context, p *boot.Plan) (*images.Manifest,
 	return m, nil
 }
 
-// flash writes the image to the first disk that the plan's rule allows and
-// that is free, or holds this image already.
+// flash writes the image to the disk that the plan's rule selects.
 func (s *Session) flash(ctx context.Context, p *boot.Plan, m *images.Manifest) (flash.Disk, flash.Result, error) {
 	disks, err := s.disks()
 	if err != nil {
 		return flash.Disk{}, flash.Result{}, err
 	}
-	used := map[string]string{} // by name of the disk: why it was not taken
-	skip := func(d flash.Disk) string { return used[d.Name] }
-	for {
-		disk, err := flash.Choose(disks, p.Disk, m.Raw.Size, skip)
-		if err != nil {
-			return flash.Disk{}, flash.Result{}, err
-		}
-		res, err := s.write(ctx, p, m, disk)
-		if errors.Is(err, flash.ErrDiskInUse) {
-			used[disk.Name] = strings.TrimPrefix(err.Error(), "flash: ")
-			continue
-		}
-		if err != nil {
-			err = fmt.Errorf("%s for %s: %w", p.Image.Name, disk.Name, err)
-		}
-		return disk, res, err
+	disk, err := flash.Select(disks, p.Disk, m)
+	if err != nil {
+		return flash.Disk{}, flash.Result{}, err
 	}
+	res, err := s.write(ctx, p, m, disk)
+	if err != nil {
+		err = fmt.Errorf("%s for %s: %w", p.Image.Name, disk.Name, err)
+	}
+	return disk, res, err
 }
 
 func (s *Session) write(ctx context.Context, p *boot.Plan, m *images.Manifest, disk flash.Disk) (flash.Result, error) {
