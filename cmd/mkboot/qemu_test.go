@@ -71,21 +71,21 @@ func withImage(t *testing.T, b *bench, profile string) lab.Store {
 	}
 }
 
-// serve turns the appliance on and waits until it serves.
+// serve turns the appliance on; it serves when this returns.
 func serve(t *testing.T, b *bench, store lab.Store) *lab.VM {
 	t.Helper()
 	vm, err := b.appliance(t.Context(), store, nil)
-	return started(t, vm, err, `"msg":"serving"`)
+	return started(t, vm, err)
 }
 
 // machine turns the machine on.
 func machine(t *testing.T, b *bench, disk string) *lab.VM {
 	t.Helper()
 	vm, err := lab.Start(t.Context(), b.machine(t.Context(), disk))
-	return started(t, vm, err, "")
+	return started(t, vm, err)
 }
 
-func started(t *testing.T, vm *lab.VM, err error, line string) *lab.VM {
+func started(t *testing.T, vm *lab.VM, err error) *lab.VM {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -100,9 +100,6 @@ func started(t *testing.T, vm *lab.VM, err error, line string) *lab.VM {
 			t.Logf("%s %6.1f %s", vm.Name, l.At.Seconds(), l.Text)
 		}
 	})
-	if line != "" {
-		wait(t, vm, line)
-	}
 	return vm
 }
 
