@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 )
 
@@ -38,4 +39,23 @@ func TestGet(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A bench of devices is switched on at once, behind one address.
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	const devices = 500
+	file := pattern(20_000)
+	b := serve(t, map[string][]byte{"f": file}, nil)
+	var all sync.WaitGroup
+	for range devices {
+		all.Go(func() {
+			var got bytes.Buffer
+			if tr, err := (&Client{}).Get(t.Context(), b.addr, "f", &got); err != nil || !bytes.Equal(got.Bytes(), file) {
+				t.Errorf("%+v, %v", tr, err)
+			}
+		})
+	}
+	all.Wait()
+	b.result(t, devices-1)
 }

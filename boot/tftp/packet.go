@@ -118,8 +118,8 @@ func parseError(p []byte) *Error {
 }
 
 // parseRequest reads an RRQ or WRQ: the name as it was sent, the mode in lower
-// case, and those options that are known and well formed. The rest are left
-// out, which is how a server declines them (RFC 2347).
+// case if it is known, and those options that are known and well formed. The
+// rest are left out, which is how a server declines them (RFC 2347).
 func parseRequest(p []byte) (Request, error) {
 	var r Request
 	op := opcode(p)
@@ -139,7 +139,12 @@ func parseRequest(p []byte) (Request, error) {
 	}
 	r.Write = op == opWRQ
 	r.Name = string(name)
-	r.Mode = strings.ToLower(string(mode))
+	r.Mode = string(mode)
+	for _, known := range []string{"octet", "netascii"} {
+		if strings.EqualFold(r.Mode, known) {
+			r.Mode = known
+		}
+	}
 	eachOption(rest, func(name, value string) error {
 		r.Options.set(name, value)
 		return nil

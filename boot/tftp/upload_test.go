@@ -95,6 +95,13 @@ func TestPut(t *testing.T) {
 				i++
 			}
 		}
+		b6 := serveOn(t, listen(t, "[::1]:0"), nil, func(s *Server) { change(s); s.Create = d.create })
+		if _, err := (&Client{}).Put(t.Context(), b6.addr, "six", strings.NewReader("x"), -1); err != nil {
+			t.Errorf("IPv6: %v", err)
+		}
+		if got, closed, _ := d.get("six"); !closed || string(got) != "x" {
+			t.Errorf("IPv6: %q, closed %v", got, closed)
+		}
 		_, err := (&Client{}).Put(t.Context(), b.addr, "0/1", strings.NewReader("x"), 1)
 		var told *Error
 		if !errors.Is(err, fs.ErrExist) || !errors.As(err, &told) || told.Text != "file already exists" {
