@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/config"
@@ -51,6 +50,7 @@ type Appliance struct {
 	registry     *registry.Registry
 	journal      *journal.Journal
 	manifests    manifests
+	described    described
 	digests      digests
 	key          []byte
 	controlToken string
@@ -87,8 +87,9 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, listen bool
 	a := &Appliance{
 		cfg: cfg, log: log,
 		self:      netip.IPv6Loopback(),
-		manifests: manifests{filepath.Join(cfg.State, "manifests")},
-		digests:   digests{of: map[string]boot.File{}, at: map[string]time.Time{}},
+		manifests: manifests{dir: filepath.Join(cfg.State, "manifests"), raw: map[string]version[[]byte]{}},
+		described: described{of: map[string]version[boot.Image]{}},
+		digests:   digests{of: map[string]version[boot.File]{}},
 		heard:     newRecent[boot.MAC, boot.Facts](machinesHeard),
 		who:       newRecent[netip.Addr, boot.MAC](machinesHeard),
 		journal:   journal.New(log, journalKeep),

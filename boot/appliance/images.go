@@ -21,22 +21,46 @@ import (
 
 // manifests are those of images that have none beside them in the root. They
 // are computed when the appliance starts and kept in the state folder.
-type manifests struct{ dir string }
+type manifests struct {
+	dir string
+
+	mu  sync.Mutex
+	raw map[string]version[[]byte] // by image: one copy, however many devices read it
+}
+
+// A version is what was made of a file, which holds until the file changes.
+type version[T any] struct {
+	size int64
+	mod  time.Time
+	of   T
+}
+
+func (v version[T]) is(size int64, mod time.Time) bool { return v.size == size && v.mod.Equal(mod) }
 
 // path flattens an image's name, so that the folder needs no folders in it.
-func (m manifests) path(image string) string {
+func (m *manifests) path(image string) string {
 	return filepath.Join(m.dir, images.Digest([]byte(image))[:32]+images.ManifestSuffix)
 }
 
-func (m manifests) read(image string) ([]byte, error) {
+func (m *manifests) read(image string) ([]byte, error) {
+	info, err := os.Stat(m.path(image))
+	if err != nil {
+		return nil, fs.ErrNotExist
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if v, ok := m.raw[image]; ok && v.is(info.Size(), info.ModTime()) {
+		return v.of, nil
+	}
 	raw, err := os.ReadFile(m.path(image))
 	if err != nil {
 		return nil, fs.ErrNotExist
 	}
+	m.raw[image] = version[[]byte]{info.Size(), info.ModTime(), raw}
 	return raw, nil
 }
 
-func (m manifests) write(image string, raw []byte) error {
+func (m *manifests) write(image string, raw []byte) error {
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return err
 	}
@@ -68,23 +92,50 @@ func (a *Appliance) image(d decision) (*boot.Image, error) {
 		return nil, fmt.Errorf("image %s: %w", im.File, images.Cause(err))
 	}
 	defer f.Close()
-	raw, m, err := a.manifest(im.File)
+	mf, err := a.tree.Open(im.File+images.ManifestSuffix, a.self)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("manifest of %s: %w", im.File, images.Cause(err))
 	}
-	if m.Stored.Size != f.Size() {
-		return nil, fmt.Errorf("image %s has %d bytes, its manifest says %d; `bootlace image add` it again", im.File, f.Size(), m.Stored.Size)
+	defer mf.Close()
+	// Every DHCP packet and every report asks, and a manifest has a row for each
+	// MiB: it is read once a version.
+	a.described.mu.Lock()
+	defer a.described.mu.Unlock()
+	v, ok := a.described.of[im.File]
+	if !ok || !v.is(mf.Size(), mf.ModTime()) {
+		raw, m, err := readManifest(im.File, mf)
+		if err != nil {
+			return nil, err
+		}
+		v = version[boot.Image]{mf.Size(), mf.ModTime(), boot.Image{
+			Name: im.File, Size: m.Stored.Size, ManifestSize: int64(len(raw)), ManifestSHA256: images.Digest(raw),
+		}}
+		a.described.of[im.File] = v
 	}
-	return &boot.Image{Name: im.File, Size: f.Size(), ManifestSize: int64(len(raw)), ManifestSHA256: images.Digest(raw)}, nil
+	if v.of.Size != f.Size() {
+		return nil, fmt.Errorf("image %s has %d bytes, its manifest says %d; `bootlace image add` it again", im.File, f.Size(), v.of.Size)
+	}
+	return &v.of, nil
+}
+
+// described remembers what image says, by name.
+type described struct {
+	mu sync.Mutex
+	of map[string]version[boot.Image]
 }
 
 // manifest reads the manifest that devices would get.
-func (a *Appliance) manifest(image string) ([]byte, *images.Manifest, error) {
+func (a *Appliance) manifest(image string) (*images.Manifest, error) {
 	f, err := a.tree.Open(image+images.ManifestSuffix, a.self)
 	if err != nil {
-		return nil, nil, fmt.Errorf("manifest of %s: %w", image, err)
+		return nil, fmt.Errorf("manifest of %s: %w", image, err)
 	}
 	defer f.Close()
+	_, m, err := readManifest(image, f)
+	return m, err
+}
+
+func readManifest(image string, f *images.File) ([]byte, *images.Manifest, error) {
 	if f.Size() > images.MaxManifest {
 		return nil, nil, fmt.Errorf("manifest of %s: larger than %d bytes", image, images.MaxManifest)
 	}
@@ -132,7 +183,7 @@ func (a *Appliance) prepareImage(ctx context.Context, im config.Image) error {
 		return err
 	}
 	defer f.Close()
-	_, m, err := a.manifest(im.File)
+	m, err := a.manifest(im.File)
 	// One in the root is the user's; one of ours is made anew when the image
 	// has changed since.
 	ours := false
@@ -150,7 +201,7 @@ func (a *Appliance) prepareImage(ctx context.Context, im config.Image) error {
 		}
 		a.log.Info("manifest made", "image", im.File, "raw_bytes", m.Raw.Size, "took", time.Since(begin).Round(time.Millisecond))
 		// Read it as a device will: a stale one in the root still hides it.
-		if _, m, err = a.manifest(im.File); err == nil && m.Stored.Size != f.Size() {
+		if m, err = a.manifest(im.File); err == nil && m.Stored.Size != f.Size() {
 			err = fmt.Errorf("the manifest beside it is of another file of %d bytes; `bootlace image add` makes it anew", m.Stored.Size)
 		}
 	}
@@ -166,8 +217,7 @@ func (a *Appliance) prepareImage(ctx context.Context, im config.Image) error {
 // digests remembers the SHA-256 of kernels and initrds, by name, size and time.
 type digests struct {
 	mu sync.Mutex
-	of map[string]boot.File
-	at map[string]time.Time
+	of map[string]version[boot.File]
 }
 
 // file describes a file of the root with its digest, computed once a version.
@@ -179,15 +229,15 @@ func (a *Appliance) file(ctx context.Context, name string) (*boot.File, error) {
 	defer f.Close()
 	a.digests.mu.Lock()
 	defer a.digests.mu.Unlock()
-	if known, ok := a.digests.of[name]; ok && known.Size == f.Size() && a.digests.at[name].Equal(f.ModTime()) {
-		return &known, nil
+	if v, ok := a.digests.of[name]; ok && v.is(f.Size(), f.ModTime()) {
+		return &v.of, nil
 	}
 	h := sha256.New()
 	if _, err := io.Copy(h, io.LimitReader(f, f.Size())); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	out := boot.File{Name: name, Size: f.Size(), SHA256: hex.EncodeToString(h.Sum(nil))}
-	a.digests.of[name], a.digests.at[name] = out, f.ModTime()
+	a.digests.of[name] = version[boot.File]{f.Size(), f.ModTime(), out}
 	return &out, nil
 }
 
