@@ -27,6 +27,10 @@ func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 // Hyphens writes it as iPXE's ${mac:hexhyp} and our plan names do: 52-54-00-12-34-56.
 func (m MAC) Hyphens() string { return strings.ReplaceAll(m.String(), ":", "-") }
 
+// Station reports whether it can be one machine's address: neither that of a
+// group nor all zeros.
+func (m MAC) Station() bool { return m[0]&1 == 0 && m != MAC{} }
+
 // MarshalText and UnmarshalText make a MAC a string in JSON and YAML.
 func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 

@@ -134,6 +134,9 @@ func facts(m boot.Machine) boot.Facts {
 // byMAC decides for a machine that asks by name, not by DHCP: what was last
 // heard of it says on which interface it is.
 func (a *Appliance) byMAC(ctx context.Context, mac boot.MAC) (decision, error) {
+	if !mac.Station() {
+		return decision{}, fs.ErrNotExist
+	}
 	m, err := a.registry.Identify(ctx, registry.Traits{MAC: mac})
 	if err != nil {
 		return decision{}, err
@@ -160,6 +163,9 @@ func (a *Appliance) reported(ctx context.Context, id string, ev boot.Event) erro
 	if ev.Kind != boot.KindDone || ev.Digest == "" {
 		return nil
 	}
+	if ok, err := a.planned(ctx, id, ev); err != nil || !ok {
+		return err
+	}
 	_, err := a.registry.Update(ctx, id, func(m *boot.Machine) error {
 		m.Flashed = &boot.Flashed{Job: ev.Job, Image: ev.Image, ManifestSHA256: ev.Digest, Disk: ev.Disk, Time: ev.Time}
 		if m.Wanted != nil && m.Wanted.Job == ev.Job {
@@ -168,6 +174,33 @@ func (a *Appliance) reported(ctx context.Context, id string, ev boot.Event) erro
 		return nil
 	})
 	return err
+}
+
+// planned reports whether an event can be of a flash that was planned here.
+// Anyone can fetch a plan, and so a token, in a machine's name; what he says
+// then must not be remembered unless it is what that plan was for. The job says
+// so, though the image was replaced meanwhile; the image does, though the
+// appliance was restarted and gave the machine another id.
+func (a *Appliance) planned(ctx context.Context, id string, ev boot.Event) (bool, error) {
+	m, err := a.registry.Find(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	if ev.Job == jobID(id, ev.Digest, string(boot.ActionFlash)) || m.Wanted != nil && m.Wanted.Action == boot.ActionFlash && m.Wanted.Job == ev.Job {
+		return true, nil
+	}
+	if m.Flashed != nil && m.Flashed.Job == ev.Job {
+		return false, nil // once more
+	}
+	d, err := a.byMAC(ctx, ev.MAC)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if d.machine.ID == id && ev.Digest == a.imageDigest(d) {
+		return true, nil
+	}
+	a.log.Warn("a device says that it was flashed, but no plan was for that", "machine", id, "mac", ev.MAC, "job", ev.Job, "digest", ev.Digest)
+	return false, nil
 }
 
 // control is web.Server.Control: a person asks for something.

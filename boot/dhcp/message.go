@@ -62,7 +62,7 @@ func parse(raw []byte) (*dhcpv4.DHCPv4, error) {
 		return nil, fmt.Errorf("op %d is not a request", p.OpCode)
 	case p.HWType != iana.HWTypeEthernet || len(p.ClientHWAddr) != 6:
 		return nil, fmt.Errorf("hardware type %d with an address of %d bytes is not Ethernet", p.HWType, len(p.ClientHWAddr))
-	case p.ClientHWAddr[0]&1 != 0 || boot.MAC(p.ClientHWAddr) == boot.MAC{}:
+	case !boot.MAC(p.ClientHWAddr).Station():
 		return nil, fmt.Errorf("%s is nobody's address", p.ClientHWAddr)
 	case p.MessageType() == dhcpv4.MessageTypeNone:
 		return nil, errBOOTP

@@ -60,7 +60,7 @@ func New(log *slog.Logger, keep int) *Journal {
 func (j *Journal) Add(ev boot.Event) boot.Event {
 	j.add.Lock()
 	defer j.add.Unlock()
-	ev = clean(ev)
+	ev = Clean(ev)
 	ev.Time = time.Now().Round(0)
 	j.record(&ev)
 	write(j.log, ev)

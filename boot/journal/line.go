@@ -17,9 +17,9 @@ const (
 	maxWord = 128 // identifiers and digests: a SHA-256 is 64
 )
 
-// clean makes strings that a device may have chosen fit for one line of a log
+// Clean makes strings that a device may have chosen fit for one line of a log
 // or a terminal.
-func clean(ev boot.Event) boot.Event {
+func Clean(ev boot.Event) boot.Event {
 	ev.Text = printable(ev.Text, maxText)
 	ev.File = printable(ev.File, maxText)
 	for _, s := range []*string{&ev.Machine, &ev.Boot, &ev.Job, &ev.Proto, &ev.Disk, &ev.Image, &ev.Digest, &ev.Session} {

@@ -110,6 +110,7 @@ func (s *Server) take(r *http.Request, id string, mac boot.MAC, rep *Report) err
 		}
 		// What a device says of who it is and what time it is does not count.
 		ev.Machine, ev.MAC, ev.Boot, ev.Job, ev.Seq, ev.Time = id, mac, rep.Boot, rep.Job, 0, time.Now()
+		ev = journal.Clean(ev) // what it says may be kept for good
 		if s.Reported != nil {
 			if err := s.Reported(ctx, id, ev); err != nil {
 				return fmt.Errorf("take report of machine %s: %w", id, err)

@@ -90,7 +90,7 @@ func TestReport(t *testing.T) {
 	if want := []string{"all?well", "2", "3", "1"}; !reflect.DeepEqual(f.texts(), want) {
 		t.Errorf("journal has %q, want %q", f.texts(), want)
 	}
-	if want := []string{"all\nwell", "2", "3", "1"}; !reflect.DeepEqual(reported, want) {
+	if want := []string{"all?well", "2", "3", "1"}; !reflect.DeepEqual(reported, want) {
 		t.Errorf("reported %q, want %q", reported, want)
 	}
 }

@@ -1,0 +1,187 @@
+package appliance
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/config"
+	"github.com/bootlace/bootlace/images"
+)
+
+var (
+	stranger = netip.MustParseAddr("127.0.0.9")
+	bench    = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
+	other    = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}
+)
+
+// newAppliance has an image that bench is flashed with; all others wait.
+func newAppliance(t *testing.T) *Appliance {
+	t.Helper()
+	cfg := &config.Config{
+		Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off},
+		TFTP: "127.0.0.1:0", HTTP: "127.0.0.1:0", Unknown: boot.ActionWait,
+		Profiles: []*boot.Profile{{
+			Name: "bench", Match: boot.Match{MAC: []string{bench.String()}}, Action: boot.ActionFlash,
+			Images: map[string]string{"": "lab.raw"}, Transfer: boot.DefaultTransfer, Then: boot.Reboot, OnFailure: boot.Retry,
+		}},
+	}
+	write(t, filepath.Join(cfg.Root, "lab.raw"), bytes.Repeat([]byte("lab"), 1<<20))
+	a, err := New(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close() })
+	return a
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// planFor fetches a plan as anyone can.
+func planFor(t *testing.T, a *Appliance, mac boot.MAC) boot.Plan {
+	t.Helper()
+	f, err := a.tree.Open(boot.PlanName(mac, boot.NewBoot()), stranger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p boot.Plan
+	if err := json.Unmarshal(raw, &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// done reports as the device of p does, or who took its plan, and returns what
+// is then remembered.
+func done(t *testing.T, a *Appliance, p boot.Plan, digest string) *boot.Flashed {
+	t.Helper()
+	id, err := a.verify(p.MAC, p.Boot, p.Job, p.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev := boot.Event{Kind: boot.KindDone, MAC: p.MAC, Boot: p.Boot, Job: p.Job, Digest: digest, Disk: "QM1", Time: time.Now()}
+	if err := a.reported(t.Context(), id, ev); err != nil {
+		t.Fatal(err)
+	}
+	m, err := a.registry.Find(t.Context(), p.MAC.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Flashed
+}
+
+func TestDoneOfNoPlan(t *testing.T) {
+	a := newAppliance(t)
+	if f := done(t, a, planFor(t, a, other), strings.Repeat("0", 64)); f != nil {
+		t.Errorf("a machine that was to wait counts as flashed: %+v", f)
+	}
+	p := planFor(t, a, bench)
+	if f := done(t, a, p, strings.Repeat("0", 64)); f != nil {
+		t.Errorf("flashed with an image that was not planned: %+v", f)
+	}
+	if err := a.control(t.Context(), p.Machine, boot.ActionLocal, false); err != nil {
+		t.Fatal(err)
+	}
+	if f := done(t, a, planFor(t, a, bench), strings.Repeat("0", 64)); f != nil {
+		t.Errorf("a machine that was to boot from its disk counts as flashed: %+v", f)
+	}
+	if list, err := a.store.List(t.Context(), "machine/"); err != nil || len(list) != 1 {
+		t.Errorf("store has %d machines, %v; want the one that was asked for", len(list), err)
+	}
+}
+
+func TestDoneOfAPlan(t *testing.T) {
+	a := newAppliance(t)
+	p := planFor(t, a, bench)
+	// The image is replaced while the machine writes the old one.
+	write(t, filepath.Join(a.cfg.Root, "lab.raw"), []byte("new"))
+	for range 2 { // its first report may have been answered in vain
+		f := done(t, a, p, p.Image.ManifestSHA256)
+		if f == nil || f.Job != p.Job {
+			t.Fatalf("remembered %+v, want job %s", f, p.Job)
+		}
+	}
+	if p = planFor(t, a, bench); p.Action != boot.ActionLocal || p.Flashed == nil {
+		t.Errorf("then: %s", p.Action)
+	}
+}
+
+func TestDoneAfterRestart(t *testing.T) {
+	a := newAppliance(t)
+	p := planFor(t, a, bench)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(t.Context(), a.cfg, a.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if f := done(t, a, p, p.Image.ManifestSHA256); f == nil {
+		t.Error("a machine that finished after a restart of the appliance does not count as flashed")
+	}
+}
+
+func TestDoneThatWasAskedFor(t *testing.T) {
+	a := newAppliance(t)
+	p := planFor(t, a, bench)
+	for range 2 {
+		if f := done(t, a, p, p.Image.ManifestSHA256); f == nil || f.Job != p.Job {
+			t.Fatalf("remembered %+v, want job %s", f, p.Job)
+		}
+		if err := a.control(t.Context(), p.Machine, boot.ActionFlash, true); err != nil {
+			t.Fatal(err)
+		}
+		if p = planFor(t, a, bench); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
+			t.Fatalf("asked to be flashed, told %s, overwrite %v", p.Action, p.Disk.Overwrite)
+		}
+	}
+}
+
+func TestNobodysMAC(t *testing.T) {
+	a := newAppliance(t)
+	for _, mac := range []boot.MAC{{}, {1, 0, 0x5e, 0, 0, 1}, {255, 255, 255, 255, 255, 255}} {
+		for _, name := range []string{boot.PlanName(mac, boot.NewBoot()), "boot.ipxe/" + mac.Hyphens()} {
+			if _, err := a.tree.Open(name, stranger); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: %v, want not found", name, err)
+			}
+		}
+	}
+	if all, err := a.registry.List(t.Context()); err != nil || len(all) > 0 {
+		t.Errorf("remembers %v, %v", all, err)
+	}
+}
+
+// A manifest that was made at start is in memory once, however many read it.
+func TestManifestsAreShared(t *testing.T) {
+	a := newAppliance(t)
+	name := "lab.raw" + images.ManifestSuffix
+	first, err := a.last(name, stranger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := a.last(name, stranger)
+	if err != nil || &first[0] != &again[0] {
+		t.Errorf("read again for a second client, %v", err)
+	}
+}
