@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -175,6 +176,7 @@ func TestStatus(t *testing.T) {
 		{ev(boot.KindDHCP, boot.KindStart, boot.KindWaiting), "waiting"},
 		{ev(boot.KindStart, boot.KindPull), "pulling lab.raw.zst"},
 		{ev(boot.KindStart, boot.KindWrite, boot.KindServe), "flashing 37 %"},
+		{[]boot.Event{{Kind: boot.KindWrite, Bytes: math.MaxInt64, Total: 1}}, "flashing 100 %"},
 		{ev(boot.KindWrite, boot.KindDone), "done"},
 		{ev(boot.KindWrite, boot.KindDone, boot.KindHandover), "done"},
 		{ev(boot.KindWrite, boot.KindFailed, boot.KindHandover), "failed: why"},

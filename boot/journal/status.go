@@ -3,6 +3,7 @@ package journal
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/bootlace/bootlace/boot"
@@ -82,5 +83,5 @@ func percent(ev boot.Event) string {
 	if ev.Total <= 0 {
 		return ""
 	}
-	return fmt.Sprintf(" %d %%", min(100, int(100*float64(ev.Bytes)/float64(ev.Total))))
+	return fmt.Sprintf(" %.0f %%", math.Floor(min(100, 100*float64(ev.Bytes)/float64(ev.Total))))
 }
