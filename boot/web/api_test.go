@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -124,7 +125,7 @@ func TestEvents(t *testing.T) {
 func TestEventStreamLivesAndIsBounded(t *testing.T) {
 	f := start(t, func(s *Server) {
 		s.Timing = DefaultTiming
-		s.Timing.Beat, s.Timing.Stall = 50*time.Millisecond, 300*time.Millisecond
+		s.Timing.Beat, s.Timing.Stall = 100*time.Millisecond, time.Second
 	})
 	s := f.follow("", "")
 	for began, beats := time.Now(), 0; beats < 15; beats++ { // longer than Stall
@@ -134,7 +135,7 @@ func TestEventStreamLivesAndIsBounded(t *testing.T) {
 			t.Fatalf("after %v: %v", time.Since(began), s.Err())
 		}
 	}
-	for range maxStreams - 1 {
+	for range maxHostStreams - 1 {
 		f.follow("", "")
 	}
 	if res, _ := f.do("GET", "/api/events"); res.StatusCode != 503 {
@@ -142,7 +143,8 @@ func TestEventStreamLivesAndIsBounded(t *testing.T) {
 	}
 	s.Close()
 	for range 100 {
-		if len(f.streams) < maxStreams {
+		if host := netip.MustParseAddr("127.0.0.1"); f.streams.Take(host) {
+			f.streams.Release(host)
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -231,6 +233,31 @@ func TestNoTokenMeansNoControlOverTCP(t *testing.T) {
 	for _, auth := range []string{"Bearer ", "Bearer", "Bearer x"} {
 		if res, _ := f.do("POST", "/api/machines/x/flash", "Authorization", auth); res.StatusCode != 401 {
 			t.Errorf("%q: %s", auth, res.Status)
+		}
+	}
+}
+
+// The past of a long journal and the list of many machines go out whole, though
+// neither is held whole.
+func TestLongAnswers(t *testing.T) {
+	const machines = 300
+	f := start(t, nil)
+	for i := range machines {
+		m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: boot.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Journal.Add(boot.Event{Kind: boot.KindDHCP, Machine: m.ID, Text: "one"})
+		f.Journal.Add(boot.Event{Kind: boot.KindDHCP, Machine: m.ID, Text: "two"})
+	}
+	var rows []Row
+	if _, body := f.do("GET", "/api/machines"); json.Unmarshal([]byte(body), &rows) != nil || len(rows) != machines || rows[0].Last == nil || rows[0].Last.Text != "two" {
+		t.Errorf("%d of %d machines: %.300s", len(rows), machines, body)
+	}
+	s := f.follow("?since=0", "")
+	for i := range f.Journal.Last() {
+		if ev := s.next(t); ev.Seq != i+1 {
+			t.Fatalf("event %d came where %d was due", ev.Seq, i+1)
 		}
 	}
 }

@@ -206,6 +206,7 @@ func (f *fixture) do(method, path string, header ...string) (*http.Response, str
 }
 
 var noRedirect = &http.Client{
+	Timeout:       30 * time.Second,
 	Transport:     &http.Transport{DisableKeepAlives: true},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
