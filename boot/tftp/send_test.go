@@ -60,7 +60,7 @@ func TestWindow(t *testing.T) {
 		w.send(ack(4))
 		wants(5, 8)
 		w.send(ack(4))
-		w.silent(time.Second)
+		w.silent(600 * time.Millisecond)
 		w.send(errp(errCancelled))
 	})
 }
