@@ -3,9 +3,11 @@
 package journal
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +16,8 @@ import (
 
 // What a journal holds at most, besides the events it keeps overall. An event
 // is some 300 bytes and its strings, so the stories stay below 30 MB even when
-// every one of them is full.
+// every one of them is full; 120 MB where strangers fill them, with strings as
+// long as Clean lets them be.
 const (
 	maxStories = 256 // machines
 	maxStory   = 200 // events of one machine
@@ -35,11 +38,20 @@ type Journal struct {
 	subs    map[chan boot.Event]struct{}
 }
 
-// A story is the latest of what happened to one machine.
+// A story is the latest of what happened to one machine: what the appliance saw
+// of it apart from what it said and a person asked, since anyone can knock in a
+// machine's name until nothing else is left.
 type story struct {
-	machine string
-	events  ring
-	in      *list.List // heard or told
+	machine    string
+	saw, heard ring
+	in         *list.List // heard or told
+}
+
+// list has both, in order.
+func (s *story) list() []boot.Event {
+	all := append(s.saw.list(), s.heard.list()...)
+	slices.SortFunc(all, func(a, b boot.Event) int { return cmp.Compare(a.Seq, b.Seq) })
+	return all
 }
 
 // New returns an empty journal that keeps the last keep events overall, and
@@ -101,11 +113,14 @@ func offer(c chan boot.Event, ev boot.Event) {
 func (j *Journal) tell(ev boot.Event) {
 	e, ok := j.stories[ev.Machine]
 	if !ok {
-		e = j.heard.PushBack(&story{machine: ev.Machine, events: ring{max: maxStory}, in: j.heard})
+		e = j.heard.PushBack(&story{machine: ev.Machine, saw: ring{max: maxStory / 2}, heard: ring{max: maxStory / 2}, in: j.heard})
 		j.stories[ev.Machine] = e
 	}
-	s := e.Value.(*story)
-	if s.in == j.heard && (FromDevice(ev.Kind) || ev.Kind == boot.KindAsked) {
+	s, into := e.Value.(*story), &e.Value.(*story).saw
+	if FromDevice(ev.Kind) || ev.Kind == boot.KindAsked {
+		into = &s.heard
+	}
+	if s.in == j.heard && into == &s.heard {
 		s.in.Remove(e)
 		s.in = j.told
 		e = s.in.PushBack(s)
@@ -114,10 +129,10 @@ func (j *Journal) tell(ev boot.Event) {
 	s.in.MoveToBack(e)
 	// Progress comes once a second: a story needs the latest, or a long flash
 	// would push out its own beginning.
-	if last := s.events.last(); last != nil && last.Kind == boot.KindWrite && ev.Kind == boot.KindWrite && last.Boot == ev.Boot {
+	if last := into.back(0); last != nil && last.Kind == boot.KindWrite && ev.Kind == boot.KindWrite && last.Boot == ev.Boot {
 		*last = ev
 	} else {
-		s.events.add(ev)
+		into.add(ev)
 	}
 	if len(j.stories) > maxStories {
 		j.forget()
@@ -145,20 +160,32 @@ func (j *Journal) Machine(id string) []boot.Event {
 	if !ok {
 		return nil
 	}
-	return e.Value.(*story).events.list()
+	return e.Value.(*story).list()
 }
 
-// Since returns the events after seq that are still kept, oldest first.
-func (j *Journal) Since(seq uint64) []boot.Event {
+// Since returns the events after seq that are still kept, oldest first, and of
+// those at most n: whoever hands them on slowly need not hold them all.
+func (j *Journal) Since(seq uint64, n int) (evs []boot.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	all := j.all.list()
-	for i, ev := range all {
-		if ev.Seq > seq {
-			return all[i:]
-		}
+	if seq >= j.seq {
+		return nil
 	}
-	return nil
+	// Every number is given once, and in order.
+	if kept := uint64(len(j.all.buf)); seq+kept < j.seq {
+		seq = j.seq - kept
+	}
+	for ; seq < j.seq && len(evs) < n; seq++ {
+		evs = append(evs, *j.all.back(int(j.seq - seq - 1)))
+	}
+	return evs
+}
+
+// Last returns the Seq of the latest event, 0 before the first.
+func (j *Journal) Last() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.seq
 }
 
 // Subscribe returns a channel of the events that are added from now on. It is
@@ -193,11 +220,12 @@ func (r *ring) add(ev boot.Event) {
 	r.next = (r.next + 1) % r.max
 }
 
-func (r *ring) last() *boot.Event {
-	if len(r.buf) == 0 {
+// back returns the event that n others followed, nil where there is none.
+func (r *ring) back(n int) *boot.Event {
+	if n >= len(r.buf) {
 		return nil
 	}
-	return &r.buf[(r.next+len(r.buf)-1)%len(r.buf)]
+	return &r.buf[(r.next+len(r.buf)-1-n)%len(r.buf)]
 }
 
 func (r *ring) list() []boot.Event {

@@ -19,8 +19,9 @@ type Conns struct {
 	hosts map[netip.Addr]int
 }
 
-// take counts one connection of host, and reports false where there are enough.
-func (c *Conns) take(host netip.Addr) bool {
+// Take counts one connection of host until Release, and reports false where
+// there are enough.
+func (c *Conns) Take(host netip.Addr) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.n >= c.Total || c.hosts[host] >= c.PerHost {
@@ -34,7 +35,8 @@ func (c *Conns) take(host netip.Addr) bool {
 	return true
 }
 
-func (c *Conns) release(host netip.Addr) {
+// Release gives back what Take took.
+func (c *Conns) Release(host netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n--
@@ -64,8 +66,8 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		host := Host(c.RemoteAddr())
 		tcp, ok := c.(*net.TCPConn)
-		if ok && l.conns.take(host) {
-			return &conn{TCPConn: tcp, release: sync.OnceFunc(func() { l.conns.release(host) })}, nil
+		if ok && l.conns.Take(host) {
+			return &conn{TCPConn: tcp, release: sync.OnceFunc(func() { l.conns.Release(host) })}, nil
 		}
 		if l.refuse != nil {
 			l.refuse(c)

@@ -29,7 +29,8 @@ func (s *Server) row(m boot.Machine) Row {
 	row := Row{Machine: m, Events: s.Journal.Machine(m.ID)}
 	row.Status = journal.Status(row.Events)
 	if n := len(row.Events); n > 0 {
-		row.Last = &row.Events[n-1]
+		last := row.Events[n-1] // a copy, that does not hold on to all of them
+		row.Last = &last
 	}
 	return row
 }
@@ -40,13 +41,38 @@ func (s *Server) machines(w http.ResponseWriter, r *http.Request) {
 		s.broken(w, r, err)
 		return
 	}
-	rows := make([]Row, 0, len(all))
-	for _, m := range all {
+	// Row by row, so that a client who reads slowly holds no more than the ids.
+	ids := make([]string, len(all))
+	for i, m := range all {
+		ids[i] = m.ID
+	}
+	all = nil
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	out := &answer{ResponseWriter: w, stall: s.Timing.Stall}
+	before := "["
+	for _, id := range ids {
+		m, err := s.Registry.Find(r.Context(), id)
+		if err != nil {
+			continue // forgotten meanwhile
+		}
 		row := s.row(m)
 		row.Events = nil
-		rows = append(rows, row)
+		raw, err := json.MarshalIndent(row, "  ", "  ")
+		if err != nil {
+			s.Log.Error("answer HTTP request", "path", r.URL.Path, "error", err)
+			continue
+		}
+		if _, err := fmt.Fprintf(out, "%s\n  %s", before, raw); err != nil {
+			return // the client has left
+		}
+		before = ","
 	}
-	s.json(w, rows)
+	if before == "[" {
+		io.WriteString(out, "[]\n")
+	} else {
+		io.WriteString(out, "\n]\n")
+	}
 }
 
 func (s *Server) machine(w http.ResponseWriter, r *http.Request) {
@@ -81,6 +107,9 @@ func (s *Server) json(w http.ResponseWriter, v any) {
 	e.Encode(v) // an error is the client's, who has left
 }
 
+// atOnce is how many past events a stream holds while it sends them.
+const atOnce = 64
+
 // events streams the journal as server-sent events (WHATWG HTML section 9.2):
 // id is the event's seq, data its JSON. A client that was away names the last
 // seq it has in Last-Event-ID or ?since= and gets what is still kept of the
@@ -95,33 +124,37 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusBadRequest, "since: want the seq of an event")
 		return
 	}
-	select {
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
-	default:
-		w.Header().Set("Retry-After", "10")
-		text(w, http.StatusServiceUnavailable, "too many clients follow the events")
-		return
+	if from := client(r); from.IsValid() { // who is at the unix socket is no stranger
+		if !s.streams.Take(from) {
+			w.Header().Set("Retry-After", "10")
+			text(w, http.StatusServiceUnavailable, "too many clients follow the events")
+			return
+		}
+		defer s.streams.Release(from)
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	coming := s.Journal.Subscribe(ctx) // before looking back, so that none is missed
-	var past []boot.Event
-	if since != "" {
-		if all := s.Journal.Since(0); len(all) > 0 && all[len(all)-1].Seq < last {
-			last = 0 // counted by an appliance that was restarted meanwhile
-		}
-		past = s.Journal.Since(last)
-	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	out := &answer{ResponseWriter: w, stall: s.Timing.Stall}
-	for _, ev := range past {
-		if send(out, ev) != nil {
-			return
+	if since != "" {
+		if s.Journal.Last() < last {
+			last = 0 // counted by an appliance that was restarted meanwhile
 		}
-		last = ev.Seq
+		for {
+			past := s.Journal.Since(last, atOnce)
+			for _, ev := range past {
+				if send(out, ev) != nil {
+					return
+				}
+				last = ev.Seq
+			}
+			if len(past) == 0 {
+				break
+			}
+		}
 	}
 	beat := time.NewTicker(s.Timing.Beat)
 	defer beat.Stop()
@@ -139,8 +172,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			if !ok {
 				return
 			}
-			if len(past) > 0 && ev.Seq <= last {
-				continue
+			if since != "" && ev.Seq <= last {
+				continue // looked back at already
 			}
 			err = send(out, ev)
 		}

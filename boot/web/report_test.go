@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"reflect"
 	"strings"
@@ -47,7 +48,7 @@ func events(first, n int, kind boot.Kind) (evs []boot.Event) {
 }
 
 func (f *fixture) texts() (all []string) {
-	for _, ev := range f.Journal.Since(0) {
+	for _, ev := range f.Journal.Since(0, math.MaxInt) {
 		all = append(all, ev.Text)
 	}
 	return all
@@ -137,7 +138,7 @@ func TestReportRefused(t *testing.T) {
 			}
 		}
 	}
-	all := f.Journal.Since(0)
+	all := f.Journal.Since(0, math.MaxInt)
 	if len(all) != 1 || all[0].Kind != boot.KindRefused || all[0].MAC != mac || all[0].Machine != m.ID || !strings.Contains(all[0].Text, "127.0.0.1") {
 		t.Errorf("journal has %+v, want one note", all)
 	}
@@ -150,7 +151,7 @@ func TestReportRefused(t *testing.T) {
 		}
 		res.Body.Close()
 	}
-	if n := len(f.Journal.Since(0)); n != 2 {
+	if n := len(f.Journal.Since(0, math.MaxInt)); n != 2 {
 		t.Errorf("%d notes, want 2", n)
 	}
 	if all, _ := f.Registry.List(t.Context()); len(all) != 1 {
@@ -184,7 +185,7 @@ func TestReportBad(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", name, got, tt.want)
 		}
 	}
-	if all := f.Journal.Since(0); len(all) != 0 {
+	if all := f.Journal.Since(0, math.MaxInt); len(all) != 0 {
 		t.Errorf("journal has %+v", all)
 	}
 	if res, _ := f.do("POST", "/api/machines/nonsense/events"); res.StatusCode != 400 {
@@ -203,7 +204,7 @@ func TestConcurrentReportsAreOne(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := len(f.Journal.Since(0)); n != 20 {
+	if n := len(f.Journal.Since(0, math.MaxInt)); n != 20 {
 		t.Errorf("%d events, want 20", n)
 	}
 }

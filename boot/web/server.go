@@ -59,8 +59,9 @@ const chunk = 1 << 20
 
 // What strangers may take at most.
 const (
-	maxHeader  = 16 << 10 // bytes
-	maxStreams = 64       // clients of /api/events
+	maxHeader      = 16 << 10 // bytes
+	maxStreams     = 64       // clients of /api/events, not counting the unix socket's
+	maxHostStreams = 16       // of one address
 )
 
 // DefaultLimits bounds the connections: a bench of 400 devices with one each,
@@ -92,7 +93,7 @@ type Server struct {
 
 	once    sync.Once
 	reports *reports
-	streams chan struct{} // one element for each client of /api/events
+	streams limit.Conns // clients of /api/events
 }
 
 // init fills in what was left out.
@@ -108,7 +109,7 @@ func (s *Server) init() {
 			s.Limits = &limit.Conns{Total: DefaultLimits.Total, PerHost: DefaultLimits.PerHost}
 		}
 		s.reports = newReports()
-		s.streams = make(chan struct{}, maxStreams)
+		s.streams.Total, s.streams.PerHost = maxStreams, maxHostStreams
 	})
 }
 
