@@ -1,3 +1,5 @@
+//go:build qemu
+
 package firmware
 
 import (
@@ -18,10 +20,7 @@ import (
 
 // Firmware of every board that QEMU can be boots, loads its modules in the
 // order given, and finds its network card and disk.
-func TestBoot(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots a machine")
-	}
+func TestQEMUBoot(t *testing.T) {
 	for _, b := range board.Boards {
 		if b.QEMU == nil {
 			continue
