@@ -12,7 +12,7 @@ import (
 // goroutines.
 type Conns struct {
 	Total   int // in all
-	PerHost int // from one address, so that one cannot take them all
+	PerHost int // from one address, and no more than are left: the last ones go to those who have the fewest
 
 	mu    sync.Mutex
 	n     int
@@ -24,7 +24,7 @@ type Conns struct {
 func (c *Conns) Take(host netip.Addr) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.n >= c.Total || c.hosts[host] >= c.PerHost {
+	if c.hosts[host] >= min(c.PerHost, c.Total-c.n) {
 		return false
 	}
 	if c.hosts == nil {

@@ -3,6 +3,7 @@ package limit
 import (
 	"io"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -55,6 +56,25 @@ func TestConns(t *testing.T) {
 	}
 	if conns.n != 0 || len(conns.hosts) != 0 {
 		t.Errorf("%d connections of %v are still counted", conns.n, conns.hosts)
+	}
+}
+
+// Two addresses of 512 cannot take all 1024: others come in after them.
+func TestTheLastAreForThoseWhoHaveFew(t *testing.T) {
+	c := Conns{Total: 1024, PerHost: 512}
+	host := netip.MustParseAddr("10.0.0.0")
+	for _, want := range []int{512, 256, 128, 64, 32} {
+		host = host.Next()
+		n := 0
+		for c.Take(host) {
+			n++
+		}
+		if n != want {
+			t.Errorf("%s got %d, want %d", host, n, want)
+		}
+	}
+	if !c.Take(host.Next()) {
+		t.Error("one who has none got none")
 	}
 }
 

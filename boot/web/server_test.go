@@ -212,7 +212,7 @@ var noRedirect = &http.Client{
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	f := start(t, func(s *Server) { s.Limits = &limit.Conns{Total: 2, PerHost: 2} })
+	f := start(t, func(s *Server) { s.Limits = &limit.Conns{Total: 4, PerHost: 2} })
 	var held []net.Conn
 	for range 2 {
 		c, err := net.Dial("tcp", f.addr)
