@@ -33,6 +33,9 @@ const (
 	keyFile     = "event.key"     // event tokens are computed with it
 )
 
+// maxSockPath is what sun_path holds (unix(7)), less the zero at its end.
+const maxSockPath = 107
+
 // journalKeep is how many events are held in memory, about 300 bytes each.
 const journalKeep = 16384
 
@@ -99,7 +102,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, listen bool
 		err = a.sockets.open(ctx, cfg)
 	}
 	if err == nil {
-		err = a.fill(ctx, cfg)
+		err = a.fill(ctx, cfg, listen)
 	}
 	if err != nil {
 		a.Close()
@@ -109,9 +112,15 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, listen bool
 }
 
 // fill opens the rest. Close undoes it, however far it came.
-func (a *Appliance) fill(ctx context.Context, cfg *config.Config) (err error) {
+func (a *Appliance) fill(ctx context.Context, cfg *config.Config, listen bool) (err error) {
 	if a.links, err = links(cfg); err != nil {
 		return Mistake{err}
+	}
+	if cfg.DHCP.Mode != config.Off && cfg.Advertise.IsValid() && !cfg.Advertise.Is4() {
+		return Mistake{fmt.Errorf("advertise: %s is no IPv4 address, and DHCP can tell machines of no other; --dhcp off goes without", cfg.Advertise)}
+	}
+	if sock := filepath.Join(cfg.State, ControlSock); len(sock) > maxSockPath {
+		return Mistake{fmt.Errorf("state: %s: its name may have %d bytes at most, for the socket in it", cfg.State, maxSockPath-len(ControlSock)-1)}
 	}
 	if cfg.DHCP.Mode == config.Full {
 		if cfg.DHCP.Subnets, err = subnets(cfg, a.links); err != nil {
@@ -125,6 +134,12 @@ func (a *Appliance) fill(ctx context.Context, cfg *config.Config) (err error) {
 		return Mistake{fmt.Errorf("state: %w", err)}
 	}
 	db, err := store.Open(filepath.Join(cfg.State, StoreFile))
+	if errors.Is(err, store.ErrBusy) {
+		if listen {
+			return Mistake{err}
+		}
+		db, err = scratch() // a config is checked while the appliance runs that is to get it
+	}
 	if err != nil {
 		return err
 	}
@@ -156,6 +171,16 @@ func (a *Appliance) fill(ctx context.Context, cfg *config.Config) (err error) {
 	}
 	a.web = a.webServer()
 	return nil
+}
+
+// scratch is an empty store that goes when it is closed.
+func scratch() (store.Store, error) {
+	dir, err := os.MkdirTemp("", "bootlace")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir) // the file stays as long as it is open
+	return store.Open(filepath.Join(dir, StoreFile))
 }
 
 // Close gives back what New opened.

@@ -35,14 +35,14 @@ const sweepMax = 256
 var entries = []byte("entries")
 
 // Open opens or makes the file of an embedded store, and the only one who has
-// it open. A file that another instance holds is an error within a second.
+// it open. A file that another instance holds is ErrBusy within a second.
 func Open(path string) (Store, error) { return open(path, DefaultTiming) }
 
 func open(path string, timing Timing) (*boltStore, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: timing.Lock})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("open store %s: another instance of bootlace has it open; stop that one, or choose another state folder", path)
+		return nil, fmt.Errorf("open store %s: %w", path, ErrBusy)
 	case err != nil:
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}

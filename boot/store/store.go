@@ -30,6 +30,7 @@ const (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("changed by someone else meanwhile")
+	ErrBusy     = errors.New("another instance of bootlace has it open; stop that one, or choose another state folder")
 )
 
 // A Store holds entries. All methods may be called at once from anywhere; an
