@@ -12,7 +12,7 @@ const module = "github.com/bootlace/bootlace/"
 // The two halves, by the packages under boot/ that belong to them. What is in
 // neither list belongs to both, and imports neither.
 var (
-	serving = []string{"appliance", "config", "dhcp", "ftp", "journal", "lease", "registry", "store", "web"}
+	serving = []string{"appliance", "config", "dhcp", "ftp", "journal", "lease", "limit", "registry", "store", "web"}
 	device  = []string{"agent", "efi", "flash", "kexec", "pull"}
 )
 
