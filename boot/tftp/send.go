@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/pin/tftp/v3/netascii"
@@ -39,7 +40,8 @@ func (e *engine) download(ctx context.Context, t *transfer, res *Result) {
 	defer p.close()
 
 	o := e.grant(t)
-	s := &sender{peer: p, timing: e.timing, rto: newRTO(e.timing), in: make([]byte, 1024), window: 1, stalled: t.stalled.Store}
+	s := &sender{peer: p, timing: e.timing, rto: newRTO(e.timing), in: make([]byte, 1024), window: 1, stalled: t.stalled.Store,
+		answered: sync.OnceFunc(func() { e.answered(t) })}
 	blksize := defaultBlksize
 	if o.Blksize > 0 {
 		blksize = o.Blksize
@@ -111,6 +113,8 @@ type sender struct {
 	window  int
 	stalled func(bool)
 
+	answered func() // called when the client answers
+
 	buf  []byte // DATA
 	held int64  // block in buf
 	size int    // its bytes
@@ -157,6 +161,7 @@ func (s *sender) offer(o Options) error {
 				s.rto.sample(time.Since(sent))
 			}
 			s.agreed = true
+			s.answered()
 			s.rto.fixed = o.Timeout // holds from here: before, the client had not agreed
 			return nil
 		case !errors.Is(err, os.ErrDeadlineExceeded):
@@ -260,6 +265,7 @@ func (s *sender) progress(base int64) {
 		s.acked = s.total
 	}
 	s.stalled(false)
+	s.answered()
 }
 
 // block sends block n.

@@ -2,6 +2,7 @@ package tftp
 
 import (
 	"bytes"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,9 @@ type Result struct {
 
 // Limits bound what strangers can make a server do. The zero value of a field
 // takes the default that its comment names. A request beyond them is not
-// answered: clients ask again, and a storm of boots drains.
+// answered: clients ask again, and a storm of boots drains. Of all transfers the
+// one that has waited longest for a first answer gives way before that: a client
+// that is there has answered within a round trip, one that is made up never will.
 type Limits struct {
 	Transfers  int // at once: 8192
 	PerClient  int // at once to one address: 4096, so that hundreds of devices fit behind one NAT
@@ -136,6 +139,8 @@ type engine struct {
 	mu      sync.Mutex
 	active  map[netip.AddrPort]*transfer
 	clients map[netip.Addr]int // transfers of each
+	unheard *list.List         // of *transfer, whose clients have not answered yet, oldest first
+	leaving int                // that gave way, and have not ended yet
 	dropped time.Time          // when a request beyond the limits was last logged
 }
 
@@ -150,16 +155,27 @@ type transfer struct {
 	// Whether a client that was heard is silent: then a repeated request means
 	// that it started afresh, and not that the network doubled a packet.
 	stalled atomic.Bool
+
+	// Guarded by the engine's mu.
+	elem    *list.Element // in unheard; nil once its client answered
+	gaveWay bool
 }
 
-// errReplaced ends a transfer without a word: its client's port has a new one.
-var errReplaced = errors.New("the client sent a new request from the same port")
+// These end a transfer without a word: its client's port has a new one, or
+// there may be no client.
+var (
+	errReplaced = errors.New("the client sent a new request from the same port")
+	errGaveWay  = errors.New("no answer yet, and too many transfers")
+)
+
+// maxLeaving bounds the transfers that gave way and still hold a file or socket.
+const maxLeaving = 64
 
 func newEngine(s *Server, conn *net.UDPConn) *engine {
 	e := &engine{
 		Server: s, conn: conn, log: s.Log,
 		timing: s.Timing.withDefaults(), limits: s.Limits.withDefaults(),
-		active: map[netip.AddrPort]*transfer{}, clients: map[netip.Addr]int{},
+		active: map[netip.AddrPort]*transfer{}, clients: map[netip.Addr]int{}, unheard: list.New(),
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -242,6 +258,9 @@ func (e *engine) admit(t *transfer) bool {
 		old.cancel(errReplaced)
 		e.remove(old)
 	}
+	if len(e.active) >= e.limits.Transfers {
+		e.giveWay()
+	}
 	if len(e.active) >= e.limits.Transfers || e.clients[from.Addr()] >= e.limits.PerClient {
 		if now := time.Now(); now.Sub(e.dropped) > time.Second {
 			e.dropped = now
@@ -252,16 +271,47 @@ func (e *engine) admit(t *transfer) bool {
 	}
 	e.active[from] = t
 	e.clients[from.Addr()]++
+	t.elem = e.unheard.PushBack(t)
 	return true
+}
+
+// giveWay ends the transfer that has waited longest for its client's first word.
+func (e *engine) giveWay() {
+	oldest := e.unheard.Front()
+	if oldest == nil || e.leaving >= maxLeaving {
+		return
+	}
+	t := oldest.Value.(*transfer)
+	t.cancel(errGaveWay)
+	e.remove(t)
+	t.gaveWay = true
+	e.leaving++
+}
+
+// answered notes that a transfer's client is there.
+func (e *engine) answered(t *transfer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t.elem != nil {
+		e.unheard.Remove(t.elem)
+		t.elem = nil
+	}
 }
 
 func (e *engine) forget(t *transfer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.remove(t)
+	if t.gaveWay {
+		e.leaving--
+	}
 }
 
 func (e *engine) remove(t *transfer) {
+	if t.elem != nil {
+		e.unheard.Remove(t.elem)
+		t.elem = nil
+	}
 	from := t.req.Remote
 	if e.active[from] != t {
 		return // replaced before
@@ -331,7 +381,7 @@ func (e *engine) grant(t *transfer) Options {
 func sendError(ctx context.Context, p peer, err error) {
 	var told peerError
 	switch {
-	case errors.Is(context.Cause(ctx), errReplaced), errors.As(err, &told), errors.Is(err, errSilent):
+	case errors.Is(context.Cause(ctx), errReplaced), errors.Is(context.Cause(ctx), errGaveWay), errors.As(err, &told), errors.Is(err, errSilent):
 	case ctx.Err() != nil:
 		p.send(appendError(nil, errStopping))
 	default:

@@ -56,17 +56,18 @@ func (e *engine) upload(ctx context.Context, t *transfer, res *Result) (after fu
 // next, and no other before it has answered. Resends are made here, and its
 // ERRORs are replaced by ours.
 type upload struct {
-	ctx     context.Context
-	peer    peer
-	req     *Request
-	granted Options
-	timing  Timing
-	rto     *rto
-	w       io.WriteCloser
-	srv     *pin.Server
-	turn    chan struct{} // holds a token when pin can be handed a packet
-	over    chan struct{} // closed: it will be handed none any more
-	done    chan struct{} // closed: the outcome is known
+	ctx      context.Context
+	peer     peer
+	req      *Request
+	granted  Options
+	timing   Timing
+	rto      *rto
+	w        io.WriteCloser
+	srv      *pin.Server
+	answered func()        // called when the first DATA came
+	turn     chan struct{} // holds a token when pin can be handed a packet
+	over     chan struct{} // closed: it will be handed none any more
+	done     chan struct{} // closed: the outcome is known
 
 	// Of the side that hands packets to pin.
 	first  []byte // the request, for pin; then nil
@@ -86,7 +87,7 @@ type upload struct {
 
 func newUpload(ctx context.Context, e *engine, t *transfer, p peer, w io.WriteCloser) *upload {
 	u := &upload{
-		ctx: ctx, peer: p, req: &t.req, timing: e.timing, rto: newRTO(e.timing), w: w, granted: e.grant(t),
+		ctx: ctx, peer: p, req: &t.req, timing: e.timing, rto: newRTO(e.timing), w: w, granted: e.grant(t), answered: func() { e.answered(t) },
 		turn: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{}),
 	}
 	u.turn <- struct{}{}
@@ -221,7 +222,10 @@ func (u *upload) next() (int, error) {
 			if clean {
 				u.rto.sample(time.Since(u.sent))
 			}
-			u.heard = true
+			if !u.heard {
+				u.heard = true
+				u.answered()
+			}
 			u.rto.fixed = u.granted.Timeout
 			return n, nil
 		case block == u.acked && u.heard && time.Since(u.sent) >= u.timing.Min/2:
