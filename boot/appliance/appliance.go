@@ -63,6 +63,7 @@ type Appliance struct {
 	uploads      *uploads      // nil where none are taken
 	web          *web.Server
 	sockets      sockets
+	bounds       bounds
 }
 
 // A Mistake is something that the user can mend in the config, the flags or
@@ -96,6 +97,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, listen bool
 		heard:     newRecent[boot.MAC, boot.Facts](machinesHeard),
 		who:       newRecent[netip.Addr, boot.MAC](machinesHeard),
 		journal:   journal.New(log, journalKeep),
+		bounds:    openFiles(log),
 	}
 	var err error
 	if listen {

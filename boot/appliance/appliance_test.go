@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/bootlace/bootlace/boot/config"
+	"github.com/bootlace/bootlace/boot/web"
 )
 
 func TestCheckWhileItRuns(t *testing.T) {
@@ -42,5 +43,18 @@ func TestFoundBeforeItServes(t *testing.T) {
 		if m := (Mistake{}); !errors.As(err, &m) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
+	}
+}
+
+// All that strangers may have open leaves files for the appliance itself.
+func TestShare(t *testing.T) {
+	for _, n := range []int{256, 1024, 4096, wantFiles, 1 << 20} {
+		b := share(n)
+		if sum := 2*b.tftp.Transfers + 4*b.ftp.Total + 2*b.http.Total; sum > n*15/16 {
+			t.Errorf("of %d files strangers take %d", n, sum)
+		}
+	}
+	if b := share(1 << 20); b.http.Total != web.DefaultLimits.Total || b.tftp.Transfers != 8192 {
+		t.Errorf("with files enough: %+v", b)
 	}
 }

@@ -120,7 +120,7 @@ func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 
 func (a *Appliance) tftpServer() *tftp.Server {
 	s := &tftp.Server{
-		Log: a.log, SinglePort: a.cfg.TFTPSinglePort,
+		Log: a.log, SinglePort: a.cfg.TFTPSinglePort, Limits: a.bounds.tftp,
 		Open: func(_ context.Context, r *tftp.Request) (*tftp.Source, error) {
 			f, err := a.tree.Open(r.Name, r.Remote.Addr().Unmap())
 			if err != nil {
@@ -160,7 +160,7 @@ func tftpText(r tftp.Result) string {
 
 func (a *Appliance) ftpServer() *ftp.Server {
 	return &ftp.Server{
-		Tree: a.tree, Log: a.log, Note: a.served,
+		Tree: a.tree, Log: a.log, Note: a.served, Limits: a.bounds.ftp,
 		PassiveFrom: a.cfg.FTPPassive.From, PassiveTo: a.cfg.FTPPassive.To,
 	}
 }
@@ -169,6 +169,6 @@ func (a *Appliance) webServer() *web.Server {
 	return &web.Server{
 		Tree: a.tree, Journal: a.journal, Registry: a.registry,
 		Verify: a.verify, Reported: a.reported, Control: a.control, Note: a.served,
-		Token: a.controlToken, Log: a.log,
+		Token: a.controlToken, Log: a.log, Limits: a.bounds.http,
 	}
 }

@@ -1,0 +1,48 @@
+package appliance
+
+import (
+	"log/slog"
+
+	"github.com/bootlace/bootlace/boot/ftp"
+	"github.com/bootlace/bootlace/boot/limit"
+	"github.com/bootlace/bootlace/boot/tftp"
+	"github.com/bootlace/bootlace/boot/web"
+	"golang.org/x/sys/unix"
+)
+
+// bounds are how much strangers may have open at once, so that those of one
+// protocol do not take the last file descriptor from another. A TFTP transfer
+// has a socket and a file, an HTTP client likewise; an FTP client has two
+// sockets, a listener and a file.
+type bounds struct {
+	tftp      tftp.Limits
+	ftp, http *limit.Conns
+}
+
+// wantFiles is enough for the defaults, 16384 + 4096 + 2048, and our own.
+const wantFiles = 24 << 10
+
+// openFiles raises the limit on open files to what the servers want. Without
+// root it may not go so far, and our firmware starts with 4096, the kernel's
+// own (INR_OPEN_MAX).
+func openFiles(log *slog.Logger) bounds {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Cur >= wantFiles {
+		return share(wantFiles)
+	}
+	if unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: wantFiles, Max: max(l.Max, wantFiles)}) == nil {
+		return share(wantFiles)
+	}
+	log.Warn("few files may be open at once: fewer clients are served at a time", "limit", l.Cur, "wanted", wantFiles)
+	return share(int(l.Cur))
+}
+
+// share divides n files up as wantFiles is.
+func share(n int) bounds {
+	of := func(most int) int { return max(most*min(n, wantFiles)/wantFiles, 1) }
+	return bounds{
+		tftp: tftp.Limits{Transfers: of(8192), PerClient: of(4096)},
+		ftp:  &limit.Conns{Total: of(ftp.DefaultLimits.Total), PerHost: of(ftp.DefaultLimits.PerHost)},
+		http: &limit.Conns{Total: of(web.DefaultLimits.Total), PerHost: of(web.DefaultLimits.PerHost)},
+	}
+}
