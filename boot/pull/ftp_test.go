@@ -108,6 +108,8 @@ func TestOddFTP(t *testing.T) {
 		{name: "a reply without end", server: &oddFTP{replies: map[string]string{"SIZE": strings.Repeat("2", 1<<20)}}, want: "malformed"},
 		{name: "replies without end", server: &oddFTP{replies: map[string]string{"SIZE": strings.Repeat("213-x\r\n", 20_000)}}, want: "more than 65536 bytes"},
 		{name: "a size that is none", server: &oddFTP{replies: map[string]string{"SIZE": "213 -5"}}, dropped: 50_000},
+		{name: "a PASV reply over which the library trips", want: "cannot be understood",
+			server: &oddFTP{replies: map[string]string{"EPSV": "500 what", "PASV": "227 )("}}},
 		{name: "no user", server: &oddFTP{replies: map[string]string{"USER": "530 go \x1baway"}}, want: `log in: "go \x1baway"`},
 		{name: "no login", server: &oddFTP{replies: map[string]string{"USER": "331 and?", "PASS": "530 go away"}}, want: `530 "go away": permission denied`},
 	} {

@@ -52,7 +52,8 @@ func (p *Puller) List(ctx context.Context, folder string) ([]Entry, error) {
 	}
 	ctx, stall := watch(ctx, p.timing().Stall)
 	defer stall.end()
-	entries, err := list(ctx, p, u)
+	var entries []Entry
+	err = guard(func() (err error) { entries, err = list(ctx, p, u); return err })
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

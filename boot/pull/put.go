@@ -44,7 +44,7 @@ func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64
 			p.Progress(u.Scheme, done, size)
 		}
 	}}
-	if err = put(ctx, p, u, src, size); err != nil && ctx.Err() != nil {
+	if err = guard(func() error { return put(ctx, p, u, src, size) }); err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	done := src.end()

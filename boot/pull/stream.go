@@ -60,7 +60,7 @@ func (s *stream) run(ctx context.Context) error {
 	}
 	ctx, s.stall = watch(ctx, s.timing.Stall)
 	defer s.stall.end()
-	err = get(ctx, u, s)
+	err = guard(func() error { return get(ctx, u, s) })
 	switch {
 	case s.broken != nil:
 		return s.broken
@@ -70,6 +70,17 @@ func (s *stream) run(ctx context.Context) error {
 		return err
 	}
 	return s.end()
+}
+
+// guard makes an error of a panic: a library that trips over what a server says
+// (jlaffaye/ftp 0.2.4 over "227 )(") must not take PID 1 of a device with it.
+func guard(get func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("server's answer cannot be understood: %v", p)
+		}
+	}()
+	return get()
 }
 
 // fileURL puts a name behind a base URL, which ends in a slash.
