@@ -45,6 +45,8 @@ type Reporter struct {
 	inFlight int // of queue: being sent
 	last     int // number of the newest event in this boot
 	acked    int // every event up to this number was acknowledged, or given up
+	lost     int // newest of those that the appliance could not read
+	alone    int // up to this number events go one by one, to find the one that it cannot
 	wrote    time.Time
 	changed  chan struct{} // closed and made anew when acked, target or refused change
 	refused  error         // the target's answer, until there is another target
@@ -143,15 +145,18 @@ func (r *Reporter) notify() {
 
 // Deliver queues an event and waits until it was acknowledged, with everything
 // before it. It gives up when ctx ends, or with errRefused when the appliance
-// will have nothing of this plan any more. Where the plan names nowhere to
-// report to there is no one to wait for.
+// will have nothing of this plan any more, or not this event. Where the plan
+// names nowhere to report to there is no one to wait for.
 func (r *Reporter) Deliver(ctx context.Context, ev boot.Event) error {
 	n := r.Report(ev)
 	for {
 		r.mu.Lock()
 		acked, refused, changed, nowhere := r.acked >= n, r.refused, r.changed, r.target == nil
+		lost := r.lost == n
 		r.mu.Unlock()
 		switch {
+		case lost:
+			return fmt.Errorf("%w: it cannot read it", errRefused)
 		case acked || nowhere:
 			return nil
 		case refused != nil:
@@ -179,7 +184,7 @@ func (r *Reporter) run(ctx context.Context) {
 		}
 		err := r.post(ctx, t, batch)
 		r.settle(t, batch, err)
-		if err == nil || errors.Is(err, errRefused) {
+		if bad := new(badEvents); err == nil || errors.Is(err, errRefused) || errors.As(err, &bad) {
 			wait.reset()
 			continue
 		}
@@ -196,6 +201,9 @@ func (r *Reporter) take() (*target, []boot.Event) {
 		return nil, nil
 	}
 	r.inFlight = min(len(r.queue), maxBatch)
+	if r.inFlight > 1 && number(r.queue[0]) <= r.alone {
+		r.inFlight = 1
+	}
 	return r.target, slices.Clone(r.queue[:r.inFlight])
 }
 
@@ -205,19 +213,29 @@ func (r *Reporter) settle(t *target, batch []boot.Event, err error) {
 	defer r.mu.Unlock()
 	r.inFlight = 0
 	var bad *badEvents
+	newest := number(batch[len(batch)-1])
 	switch {
-	case err == nil, errors.As(err, &bad):
-		// Events that nobody understands would block those behind them.
-		r.acked, _ = strconv.Atoi(batch[len(batch)-1].Session)
+	case errors.As(err, &bad) && len(batch) > 1:
+		r.alone = newest
+	case err == nil, bad != nil:
+		// An event that nobody understands would block those behind it.
+		r.acked = newest
 		r.queue = slices.Delete(r.queue, 0, len(batch))
 		if bad != nil {
-			r.log.Warn("events are lost", "events", len(batch), "err", err)
+			r.lost = newest
+			r.log.Warn("event is lost", "kind", batch[0].Kind, "err", err)
 		}
 	case errors.Is(err, errRefused) && r.target == t:
 		r.refused = err
 		r.log.Warn("report", "err", err)
 	}
 	r.notify()
+}
+
+// number is an event's within this boot.
+func number(ev boot.Event) int {
+	n, _ := strconv.Atoi(ev.Session)
+	return n
 }
 
 // badEvents: the appliance says the request itself is wrong.

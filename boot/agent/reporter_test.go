@@ -25,6 +25,7 @@ type sink struct {
 	got    []boot.Event
 	tokens []string
 	held   chan struct{} // a POST waits here where it is not nil
+	bad    string        // a POST with an event of this text is answered 400
 }
 
 func newSink(t *testing.T) *sink {
@@ -46,6 +47,10 @@ func newSink(t *testing.T) *sink {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.bad != "" && slices.ContainsFunc(rep.Events, func(ev boot.Event) bool { return ev.Text == s.bad }) {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
 		if s.status/100 == 2 {
 			s.got = append(s.got, rep.Events...)
 			s.tokens = append(s.tokens, r.Header.Get("Authorization"))
@@ -165,21 +170,30 @@ func TestReporterRefused(t *testing.T) {
 	}
 }
 
-// Events that the appliance cannot read do not block those behind them.
+// An event that the appliance cannot read is lost alone, blocks nothing, and
+// is not taken for acknowledged.
 func TestReporterBadEvents(t *testing.T) {
 	s := newSink(t)
 	r := newTestReporter(t)
-	s.answer(400)
-	r.use(s.plan())
-	if err := r.Deliver(t.Context(), boot.Event{Kind: "nonsense", Text: "bad"}); err != nil {
-		t.Fatal(err)
+	s.bad = "bad"
+	var want []string
+	for i := range 5 {
+		r.Report(boot.Event{Kind: boot.KindPull, Text: fmt.Sprint("before ", i)})
+		want = append(want, fmt.Sprint("before ", i))
 	}
-	s.answer(204)
+	r.Report(boot.Event{Kind: "nonsense", Text: "bad"})
+	r.use(s.plan())
 	if err := r.Deliver(t.Context(), boot.Event{Kind: boot.KindDone, Text: "good"}); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.texts(); !slices.Equal(got, []string{"good"}) {
+	if got := s.texts(); !slices.Equal(got, append(want, "good")) {
 		t.Errorf("got %q", got)
+	}
+	if err := r.Deliver(t.Context(), boot.Event{Kind: boot.KindDone, Text: "bad"}); !errors.Is(err, errRefused) {
+		t.Errorf("an event that the appliance could not read: %v", err)
+	}
+	if err := r.Deliver(t.Context(), boot.Event{Kind: boot.KindDone, Text: "good again"}); err != nil {
+		t.Error(err)
 	}
 }
 
