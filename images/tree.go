@@ -149,7 +149,7 @@ func (t *Tree) stored(clean string) (*File, error) {
 		return nil, err
 	}
 	return &File{name: clean, mod: info.ModTime(), os: f,
-		SectionReader: io.NewSectionReader(whole{f, info.Size()}, 0, info.Size())}, nil
+		SectionReader: io.NewSectionReader(whole{f, clean, info.Size()}, 0, info.Size())}, nil
 }
 
 func regular(info fs.FileInfo) error {
@@ -267,6 +267,7 @@ func (f *File) Close() error {
 // is served must not look like a shorter one.
 type whole struct {
 	f    *os.File
+	name string
 	size int64
 }
 
@@ -274,6 +275,8 @@ func (w whole) ReadAt(p []byte, off int64) (int, error) {
 	n, err := w.f.ReadAt(p, off)
 	if err == io.EOF && off+int64(n) < w.size {
 		err = io.ErrUnexpectedEOF
+	} else if err != nil && err != io.EOF {
+		err = confine(w.name, err) // it has the path on the host
 	}
 	return n, err
 }

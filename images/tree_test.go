@@ -275,3 +275,25 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// An error of reading has the path on the host, as that of opening has.
+func TestFileReadErrorIsConfined(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := OpenTree(dir, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	f, err := tree.Open("x", nobody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.OS().Close()
+	_, err = f.ReadAt(make([]byte, 1), 0)
+	if err == nil || strings.Contains(err.Error(), dir) || !strings.Contains(Cause(err).Error(), dir) {
+		t.Errorf("error %q, cause %q; want the path %s in the cause alone", err, Cause(err), dir)
+	}
+}

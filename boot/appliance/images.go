@@ -89,12 +89,12 @@ func (a *Appliance) image(d decision) (*boot.Image, error) {
 	im := imageFile(a.cfg, name)
 	f, err := a.tree.Open(im.File, a.self)
 	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", im.File, images.Cause(err))
+		return nil, fmt.Errorf("image %s: %w", im.File, err)
 	}
 	defer f.Close()
 	mf, err := a.tree.Open(im.File+images.ManifestSuffix, a.self)
 	if err != nil {
-		return nil, fmt.Errorf("manifest of %s: %w", im.File, images.Cause(err))
+		return nil, fmt.Errorf("manifest of %s: %w", im.File, err)
 	}
 	defer mf.Close()
 	// Every DHCP packet and every report asks, and a manifest has a row for each

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/images"
 )
 
 // plan makes the plan of one machine for one boot, to be fetched from `from`.
@@ -52,6 +53,7 @@ func (a *Appliance) plan(ctx context.Context, mac boot.MAC, bootID string, from 
 		// The machine waits, and says why on its console: whoever stands
 		// before it does not see our log.
 		text = "no plan: " + err.Error()
+		a.log.Warn("no plan", "mac", mac, "error", err, "cause", images.Cause(err))
 		p.Action, p.Text, p.Job = boot.ActionWait, text, jobID(d.machine.ID, text)
 		p.Image, p.Kernel, p.Initrd = nil, nil, nil
 		ev.Kind, ev.Text = boot.KindFailed, text

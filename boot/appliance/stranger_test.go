@@ -158,6 +158,17 @@ func TestDoneThatWasAskedFor(t *testing.T) {
 	}
 }
 
+// Why there is no plan can be read by anyone.
+func TestPlanTellsNothingOfTheHost(t *testing.T) {
+	a := newAppliance(t)
+	if err := os.Remove(filepath.Join(a.cfg.Root, "lab.raw")); err != nil {
+		t.Fatal(err)
+	}
+	if p := planFor(t, a, bench); p.Action != boot.ActionWait || p.Text != "no plan: image lab.raw: open lab.raw: file does not exist" {
+		t.Errorf("%s: %s", p.Action, p.Text)
+	}
+}
+
 func TestNobodysMAC(t *testing.T) {
 	a := newAppliance(t)
 	for _, mac := range []boot.MAC{{}, {1, 0, 0x5e, 0, 0, 1}, {255, 255, 255, 255, 255, 255}} {
