@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/config"
 	"github.com/bootlace/bootlace/boot/web"
 )
@@ -26,6 +27,7 @@ func TestCheckWhileItRuns(t *testing.T) {
 }
 
 func TestFoundBeforeItServes(t *testing.T) {
+	flash := &boot.Profile{Name: "p", Action: boot.ActionFlash, Transfer: boot.Transfer{Order: []string{"ftp"}}}
 	for name, tt := range map[string]struct {
 		change func(*config.Config)
 		want   string
@@ -33,6 +35,15 @@ func TestFoundBeforeItServes(t *testing.T) {
 		"IPv6 for DHCP": {func(c *config.Config) {
 			c.DHCP.Mode, c.Advertise = config.Proxy, netip.MustParseAddr("fe80::1")
 		}, "advertise: fe80::1 is no IPv4 address"},
+		"a plan that nobody can fetch": {func(c *config.Config) {
+			c.Profiles, c.HTTP = []*boot.Profile{flash}, ":80"
+		}, "profile p: tftp is off"},
+		"an end that nobody hears of": {func(c *config.Config) {
+			c.Profiles, c.TFTP = []*boot.Profile{flash}, ":69"
+		}, "profile p: http is off"},
+		"an image that nobody can fetch": {func(c *config.Config) {
+			c.Profiles, c.TFTP, c.HTTP = []*boot.Profile{flash}, ":69", ":80"
+		}, "profile p: transfer.order: ftp: each of it is off"},
 		"no room for the socket's name": {func(c *config.Config) {
 			c.State = filepath.Join(c.State, strings.Repeat("d", 100))
 		}, "may have 94 bytes at most"},

@@ -26,12 +26,19 @@ type decision struct {
 
 // decide is the one place where a machine's action is chosen: by what a person
 // asked for, by what was flashed already, by the first profile that matches.
-func (a *Appliance) decide(m boot.Machine, f boot.Facts) decision {
+// mac is that of the link it is heard on now.
+func (a *Appliance) decide(m boot.Machine, f boot.Facts, mac boot.MAC) decision {
 	d := decision{machine: m, profile: boot.Choose(a.cfg.Profiles, f)}
 	d.board, _ = board.ByName(f.Board)
 	switch {
 	case d.profile != nil:
 		d.action, d.disk = d.profile.Action, d.profile.Disk
+		// A machine keeps the MACs it was ever heard with: those of a dock that
+		// others use as well, or that somebody made up. They may choose its
+		// profile, but not that what its disk holds is lost.
+		now := f
+		now.MACs = []boot.MAC{mac}
+		d.disk.Overwrite = d.disk.Overwrite && d.profile.Match.Matches(now)
 	case len(a.cfg.Profiles) == 0:
 		d.action = boot.ActionWait
 	default:
@@ -88,7 +95,7 @@ func (a *Appliance) hear(ctx context.Context, h dhcp.Hearing) (dhcp.Reply, error
 	f := facts(m)
 	f.Interface, f.Circuit = h.Interface, h.Circuit
 	a.heard.put(h.MAC, f)
-	d := a.decide(m, f)
+	d := a.decide(m, f, h.MAC)
 	reply := dhcp.Reply{Machine: m.ID}
 	if d.profile != nil {
 		reply.Profile = d.profile.Name
@@ -151,7 +158,7 @@ func (a *Appliance) byMAC(ctx context.Context, mac boot.MAC) (decision, error) {
 	if !slices.Contains(f.MACs, mac) {
 		f.MACs = append(slices.Clone(f.MACs), mac)
 	}
-	d := a.decide(m, f)
+	d := a.decide(m, f, mac)
 	if d.action == boot.ActionIgnore {
 		return d, fs.ErrNotExist
 	}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -155,6 +156,9 @@ func readManifest(image string, f *images.File) ([]byte, *images.Manifest, error
 func (a *Appliance) prepare(ctx context.Context) error {
 	done := map[string]bool{}
 	for _, p := range a.cfg.Profiles {
+		if err := a.reachable(p); err != nil {
+			return fmt.Errorf("profile %s: %w", p.Name, err)
+		}
 		for _, name := range p.Images {
 			im := imageFile(a.cfg, name)
 			if done[im.File] {
@@ -173,6 +177,21 @@ func (a *Appliance) prepare(ctx context.Context) error {
 				return fmt.Errorf("profile %s: %w", p.Name, err)
 			}
 		}
+	}
+	return nil
+}
+
+// reachable reports what a profile needs that is off: its machines would try
+// for ever.
+func (a *Appliance) reachable(p *boot.Profile) error {
+	switch {
+	case p.Action != boot.ActionFlash && p.Action != boot.ActionBoot:
+	case a.cfg.TFTP == "":
+		return errors.New("tftp is off, and machines fetch their plan there")
+	case a.cfg.HTTP == "" && p.Action == boot.ActionFlash:
+		return errors.New("http is off, and machines report there that they are done")
+	case len(a.sources(a.self, p.Transfer.Order)) == 0:
+		return fmt.Errorf("transfer.order: %s: each of it is off", strings.Join(p.Transfer.Order, ", "))
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/config"
+	"github.com/bootlace/bootlace/boot/registry"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -194,5 +195,24 @@ func TestManifestsAreShared(t *testing.T) {
 	again, err := a.last(name, stranger)
 	if err != nil || &first[0] != &again[0] {
 		t.Errorf("read again for a second client, %v", err)
+	}
+}
+
+// The MAC of a dock stays with the machine that used it; a profile that wipes
+// the disk of who has that MAC must not follow it home.
+func TestOverwriteIsForTheMACOfNow(t *testing.T) {
+	a := newAppliance(t)
+	a.cfg.Profiles[0].Disk.Overwrite = true
+	uuid := boot.UUID{1}
+	for _, mac := range []boot.MAC{other, bench} { // at home, and at the dock
+		if _, err := a.registry.Identify(t.Context(), registry.Traits{MAC: mac, UUID: &uuid}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p := planFor(t, a, bench); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
+		t.Errorf("at the dock: %s, overwrite %v", p.Action, p.Disk.Overwrite)
+	}
+	if p := planFor(t, a, other); p.Disk.Overwrite {
+		t.Error("at home it may lose what its disk holds")
 	}
 }
