@@ -23,6 +23,7 @@ profiles:
 
 // The main job, on one machine without QEMU: serve, agent, a file as disk.
 func TestFlash(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	raw := r.image("lab.raw.zst", 24)
 	r.config(flashProfile + "    transfer: {tftp_max: 1MiB}\n")
@@ -67,6 +68,7 @@ func TestFlash(t *testing.T) {
 
 // TFTP is blocked in mid-transfer: FTP goes on from the last good byte.
 func TestTFTPBlocked(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	raw := r.image("lab.raw.zst", 48)
 	r.config(flashProfile + "    transfer: {tftp_max: 1GiB}\n")
@@ -84,6 +86,7 @@ func TestTFTPBlocked(t *testing.T) {
 
 // Everything is blocked: the machine waits, retries, and finishes.
 func TestEverythingBlocked(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	raw := r.image("lab.raw.zst", 48)
 	r.config(flashProfile)
@@ -105,6 +108,7 @@ func TestEverythingBlocked(t *testing.T) {
 // The appliance dies in mid-transfer and comes back: the plan's token still
 // holds, and the machine finishes.
 func TestServerComesBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	raw := r.image("lab.raw.zst", 48)
 	r.config(flashProfile)
@@ -123,6 +127,7 @@ func TestServerComesBack(t *testing.T) {
 
 // The machine is switched off in mid-flash and finishes after its next power-on.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	raw := r.image("lab.raw.zst", 48)
 	r.config(flashProfile)
@@ -141,6 +146,7 @@ func TestPowerCut(t *testing.T) {
 // Bad input: a clear message on the device and on the appliance, and nothing
 // is reported done.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	edit := func(t *testing.T, path string, f func([]byte) []byte) {
 		t.Helper()
 		b, err := os.ReadFile(path)
@@ -175,6 +181,7 @@ func TestRefused(t *testing.T) {
 		}, `lab\.raw\.zst`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t)
 			r.image("lab.raw.zst", 24)
 			r.config(flashProfile)
@@ -201,6 +208,7 @@ func TestRefused(t *testing.T) {
 
 // An event with a wrong token changes nothing, and the appliance says so.
 func TestWrongToken(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.image("lab.raw.zst", 4)
 	r.config(flashProfile)
@@ -241,6 +249,7 @@ func TestWrongToken(t *testing.T) {
 
 // A malformed config, a busy port, several links: exit status 2, and what to do.
 func TestMistakes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.image("lab.raw.zst", 4)
 	serve := func(args ...string) (int, string) {
@@ -284,6 +293,7 @@ func TestMistakes(t *testing.T) {
 
 // A second DHCP server: full mode finds the first and refuses.
 func TestOtherDHCPServer(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.config("")
 	r.start()
