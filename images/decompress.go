@@ -23,20 +23,21 @@ const (
 type format struct {
 	name  string
 	magic string
-	open  func(*bufio.Reader) (io.Reader, func(), error) // nil: known by name only
+	most  int64                                                         // bytes of its window or dictionary
+	open  func(br *bufio.Reader, most int64) (io.Reader, func(), error) // nil: known by name only
 }
 
 // formats is tried in order; what matches none is a raw image. Those that
 // cannot be read are listed so that they are never flashed as they are.
 var formats = []format{
-	{"zstd", "\x28\xb5\x2f\xfd", openZstd},
-	{"gzip", "\x1f\x8b", openGzip},
-	{"xz", "\xfd7zXZ\x00", openXZ},
-	{"bzip2", "BZh", nil},
-	{"lz4", "\x04\x22\x4d\x18", nil},
-	{"lzip", "LZIP", nil},
-	{"zip", "PK\x03\x04", nil},
-	{"7z", "7z\xbc\xaf\x27\x1c", nil},
+	{"zstd", "\x28\xb5\x2f\xfd", maxZstdWindow, openZstd},
+	{"gzip", "\x1f\x8b", 32 << 10, openGzip},
+	{"xz", "\xfd7zXZ\x00", maxXZDict, openXZ},
+	{"bzip2", "BZh", 0, nil},
+	{"lz4", "\x04\x22\x4d\x18", 0, nil},
+	{"lzip", "LZIP", 0, nil},
+	{"zip", "PK\x03\x04", 0, nil},
+	{"7z", "7z\xbc\xaf\x27\x1c", 0, nil},
 }
 
 // skippable starts a zstd frame that carries no image bytes (RFC 8878
@@ -52,11 +53,19 @@ const skippable = "\x2a\x4d\x18"
 // a manifest carries the sizes. Errors of r are returned as they are. EOF is
 // returned only after r said so.
 func Decompress(r io.Reader) (io.ReadCloser, error) {
-	return decompress(r)
+	return decompress(r, maxZstdWindow)
+}
+
+// DecompressWithin is Decompress where memory bytes are left for the window or
+// dictionary of the format. An image that needs more is an error, not the end
+// of a machine that has no more.
+func DecompressWithin(r io.Reader, memory int64) (io.ReadCloser, error) {
+	return decompress(r, max(memory, 64<<10))
 }
 
 type stream struct {
 	name  string // of the format, "" for a raw image
+	most  int64  // bytes that its window or dictionary may have
 	src   *source
 	br    *bufio.Reader
 	dec   io.Reader
@@ -64,7 +73,7 @@ type stream struct {
 	err   error // sticky
 }
 
-func decompress(r io.Reader) (*stream, error) {
+func decompress(r io.Reader, memory int64) (*stream, error) {
 	src := &source{r: r}
 	s := &stream{src: src, br: bufio.NewReaderSize(src, 128<<10), close: func() {}}
 	s.dec = s.br
@@ -79,11 +88,11 @@ func decompress(r io.Reader) (*stream, error) {
 	if f == nil {
 		return s, nil
 	}
-	s.name = f.name
+	s.name, s.most = f.name, min(f.most, memory)
 	if f.open == nil {
 		return nil, fmt.Errorf("decompress: the image is compressed with %s; zstd, gzip and xz can be read", f.name)
 	}
-	dec, closer, err := f.open(s.br)
+	dec, closer, err := f.open(s.br, s.most)
 	if err != nil {
 		return nil, s.explain(err)
 	}
@@ -146,12 +155,21 @@ func (s *stream) explain(err error) error {
 		return io.EOF
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, xz.ErrBuf) && s.src.err == io.EOF:
 		err = io.ErrUnexpectedEOF
-	case errors.Is(err, zstd.ErrWindowSizeExceeded):
-		err = fmt.Errorf("its window is larger than %d MiB", maxZstdWindow>>20)
+	// A frame that is one segment says how long it is, not how large a window.
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		err = fmt.Errorf("its window is larger than %s", mib(s.most, maxZstdWindow))
 	case errors.Is(err, xz.ErrMemlimit):
-		err = fmt.Errorf("its dictionary is larger than %d MiB", maxXZDict>>20)
+		err = fmt.Errorf("its dictionary is larger than %s", mib(s.most, maxXZDict))
 	}
 	return fmt.Errorf("decompress %s: %w", s.name, err)
+}
+
+// mib says a bound, and whether it is this machine's or that of all machines.
+func mib(most, all int64) string {
+	if most < all {
+		return fmt.Sprintf("the %.1f MiB of memory that this machine has left for it", float64(most)/(1<<20))
+	}
+	return fmt.Sprintf("%d MiB", all>>20)
 }
 
 // A source remembers how its reader ended.
@@ -171,25 +189,25 @@ func (s *source) Read(p []byte) (int, error) {
 
 func (s *source) failed() bool { return s.err != nil && s.err != io.EOF }
 
-func openZstd(br *bufio.Reader) (io.Reader, func(), error) {
+func openZstd(br *bufio.Reader, most int64) (io.Reader, func(), error) {
 	d, err := zstd.NewReader(br,
 		zstd.WithDecoderConcurrency(1), // its read-ahead would hold windows, not blocks
 		zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxWindow(maxZstdWindow))
+		zstd.WithDecoderMaxWindow(uint64(most)))
 	if err != nil {
 		return nil, nil, err
 	}
 	return d, d.Close, nil
 }
 
-func openXZ(br *bufio.Reader) (io.Reader, func(), error) {
-	d, err := xz.NewReader(br, maxXZDict)
+func openXZ(br *bufio.Reader, most int64) (io.Reader, func(), error) {
+	d, err := xz.NewReader(br, uint32(most))
 	return d, func() {}, err
 }
 
 // openGzip walks the members itself: the decoder takes a file that ends
 // inside a later member's header for one that ends before it.
-func openGzip(br *bufio.Reader) (io.Reader, func(), error) {
+func openGzip(br *bufio.Reader, _ int64) (io.Reader, func(), error) {
 	z, err := gzip.NewReader(br)
 	if err != nil {
 		return nil, nil, noEOF(err)

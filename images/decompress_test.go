@@ -214,6 +214,50 @@ func TestDecompressRefuses(t *testing.T) {
 	}
 }
 
+// What does not fit the memory that is left is refused before it is taken.
+func TestDecompressWithin(t *testing.T) {
+	raw := image(1, 3<<20)
+	for name, comp := range compressors {
+		d, err := DecompressWithin(bytes.NewReader(comp(t, raw)), 1<<20)
+		if err == nil {
+			_, err = io.Copy(io.Discard, d)
+			d.Close()
+		}
+		// The zstd encoder's window is 4 MiB or, of so short an image, the whole.
+		if want := "window is larger than the 1.0 MiB of memory"; name == "zstd" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		} else if name != "zstd" && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		d, err = DecompressWithin(bytes.NewReader(comp(t, raw)), 16<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(d); err != nil || !bytes.Equal(got, raw) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		d.Close()
+	}
+	// One segment of 4 GiB, RFC 8878 section 3.1.1.1: it has no window of its own.
+	long := "\x28\xb5\x2f\xfd\xa0\xff\xff\xff\xff\x09\x00\x00x"
+	if _, err := readAll(strings.NewReader(long)); err == nil || !strings.Contains(err.Error(), "window is larger than 128 MiB") {
+		t.Errorf("one long segment: %v", err)
+	}
+}
+
+// A decoder that panics is a bad image, not the end of the process.
+func TestCutSurvivesItsReader(t *testing.T) {
+	var none []byte
+	err := Cut(t.Context(), readerFunc(func([]byte) (int, error) { return int(none[3]), nil }), func(int, []byte) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "index out of range") {
+		t.Errorf("error %v", err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 func FuzzDecompress(f *testing.F) {
 	for _, comp := range compressors {
 		f.Add(comp(f, image(1, 2000)))

@@ -23,7 +23,7 @@ func Make(ctx context.Context, r io.Reader) (*Manifest, error) {
 // walk describes a stored image; each is called with every block as it comes.
 func walk(ctx context.Context, r io.Reader, each func(i int, b Block) error) (*Manifest, error) {
 	stored := NewSummer()
-	d, err := decompress(io.TeeReader(r, stored))
+	d, err := decompress(io.TeeReader(r, stored), maxZstdWindow)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) err
 			case <-ctx.Done():
 				return
 			case buf := <-free:
-				n, err := fill(r, buf)
+				n, err := guarded(r, buf)
 				full <- piece{buf[:n], err}
 				if err != nil {
 					return
@@ -115,6 +115,17 @@ func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) err
 		}
 		free <- p.data[:BlockSize]
 	}
+}
+
+// guarded is fill, with a panic of r as its error: r may be a decoder, its bytes
+// a stranger's, and nobody else recovers on this goroutine.
+func guarded(r io.Reader, buf []byte) (n int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			n, err = 0, fmt.Errorf("the decoder failed: %v", p)
+		}
+	}()
+	return fill(r, buf)
 }
 
 // fill is io.ReadFull, except that it tells the end of r (io.EOF, with n
