@@ -126,7 +126,7 @@ func (s *Session) write(ctx context.Context, p *boot.Plan, m *images.Manifest, d
 	stored := func(ctx context.Context, w io.Writer) error { return get.Fetch(ctx, file, w) }
 	var meter pull.Meter
 	stage := ""
-	opt := flash.Options{Overwrite: p.Disk.Overwrite, Progress: func(now string, done, total int64) {
+	opt := flash.Options{Overwrite: p.Disk.Overwrite, Memory: available(), Progress: func(now string, done, total int64) {
 		if now != stage {
 			meter, stage = pull.Meter{}, now
 		}
@@ -143,6 +143,15 @@ func (s *Session) write(ctx context.Context, p *boot.Plan, m *images.Manifest, d
 		})
 	}}
 	return flash.Write(ctx, dev, m, stored, opt)
+}
+
+// available is the memory that could be had now, in bytes; 0 where nobody knows.
+func available() int64 {
+	free, err := memory("MemAvailable")
+	if err != nil {
+		return 0
+	}
+	return free
 }
 
 func (s *Session) disks() ([]flash.Disk, error) {

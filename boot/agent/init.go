@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -47,6 +48,11 @@ func (s *Session) power() link.Options {
 		s.Log.Warn("start", "err", err)
 	}
 	s.uuid = productUUID() // which took /sys
+	if free := available(); free > 0 {
+		// So that garbage is collected before it fills the machine: by default
+		// there may be as much of it as there is in use, and nothing swaps.
+		debug.SetMemoryLimit(free / 4 * 3)
+	}
 	return opt
 }
 

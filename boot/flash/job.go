@@ -23,6 +23,10 @@ type Options struct {
 	// Overwrite allows a disk that looks used.
 	Overwrite bool
 
+	// Memory is how many bytes the decoder's window may take; 0 is what every
+	// image may ask for (see images.Decompress).
+	Memory int64
+
 	// Progress is called with raw bytes of the image after each block of a
 	// stage; it may be nil. It is not called by two goroutines at once unless
 	// WriteBlock is.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/bootlace/bootlace/images"
 )
@@ -138,7 +139,7 @@ func TestWriteCancel(t *testing.T) {
 		if runtime.NumGoroutine() <= before {
 			return
 		}
-		runtime.Gosched()
+		time.Sleep(10 * time.Millisecond)
 	}
 	if n := runtime.NumGoroutine(); n > before {
 		t.Errorf("%d goroutines, %d before", n, before)
@@ -209,4 +210,16 @@ func TestStreamAgain(t *testing.T) {
 	if half != 1 || c.writes != 5 {
 		t.Errorf("%d writes at first, %d in all; want 1 and 5", half, c.writes)
 	}
+}
+
+// An image whose window does not fit the machine's memory ends in an error,
+// where the machine would have ended.
+func TestWriteWithinMemory(t *testing.T) {
+	stored, m := store(t, "zstd", rawImage(1, 3*mib))
+	dev, _ := blank(t, 8*mib)
+	_, err := Write(t.Context(), dev, m, from(stored), Options{Memory: 1 << 20})
+	if err == nil || !strings.Contains(err.Error(), "memory that this machine has left") {
+		t.Errorf("error %v", err)
+	}
+	wantUnbootable(t, "no memory", dev)
 }

@@ -71,7 +71,11 @@ func (j *Job) Stream(ctx context.Context, stored func(ctx context.Context, w io.
 }
 
 func (j *Job) consume(ctx context.Context, r io.Reader) error {
-	d, err := images.Decompress(r)
+	open := images.Decompress
+	if j.opt.Memory > 0 {
+		open = func(r io.Reader) (io.ReadCloser, error) { return images.DecompressWithin(r, j.opt.Memory) }
+	}
+	d, err := open(r)
 	if err != nil {
 		return err
 	}
