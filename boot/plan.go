@@ -130,6 +130,8 @@ func (p *Plan) check() error {
 		return errors.New("read plan: boot without a kernel and its digest")
 	case p.Action == ActionBoot && p.Initrd != nil && !isSHA256(p.Initrd.SHA256):
 		return errors.New("read plan: initrd without its digest")
+	case p.Action == ActionBoot && (p.Kernel.Size <= 0 || p.Initrd != nil && p.Initrd.Size <= 0):
+		return errors.New("read plan: kernel or initrd without its size")
 	case (p.Action == ActionFlash || p.Action == ActionBoot) && len(p.Sources) == 0:
 		return errors.New("read plan: no sources")
 	}

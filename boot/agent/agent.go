@@ -12,8 +12,10 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/flash"
@@ -132,7 +134,20 @@ func (s *Session) first() { fmt.Fprintf(s.Console, "bootlace agent %s %s\n", s.V
 
 // say writes a line for a person to the console.
 func (s *Session) say(format string, args ...any) {
-	fmt.Fprintf(s.Console, "bootlace: "+format+"\n", args...)
+	fmt.Fprintf(s.Console, "bootlace: %s\n", plain(fmt.Sprintf(format, args...)))
+}
+
+// plain makes text harmless that may hold a server's words: a terminal gets no
+// codes, and what follows a line's end is set in, so that it does not look like
+// something that we said.
+func plain(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) && r != '\t' {
+			return '?'
+		}
+		return r
+	}, text)
+	return strings.ReplaceAll(text, "\n", "\n  ")
 }
 
 // forever runs f again and again until ctx ends or the machine is left: it

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 
 	"github.com/bootlace/bootlace/boot/link"
@@ -133,7 +134,7 @@ func (s *Session) keep(ctx context.Context, l *lease) {
 			return // RFC 2131 section 3.3: for ever
 		}
 		expires := l.dhcp.CreationTime.Add(term)
-		if sleep(ctx, l.dhcp.ACK.IPAddressRenewalTime(term/2)); ctx.Err() != nil {
+		if sleep(ctx, renewal(l.dhcp.ACK, term)); ctx.Err() != nil {
 			return
 		}
 		err := s.renew(ctx, l, expires)
@@ -158,6 +159,16 @@ func (s *Session) keep(ctx context.Context, l *lease) {
 			}
 		}
 	}
+}
+
+// renewal is when to ask for more time: what the server says (T1), or half of
+// the term where that makes no sense.
+func renewal(ack *dhcpv4.DHCPv4, term time.Duration) time.Duration {
+	t1 := ack.IPAddressRenewalTime(term / 2)
+	if t1 <= 0 || t1 >= term {
+		t1 = term / 2
+	}
+	return t1
 }
 
 // renew asks for more time until it is granted, refused, or up.

@@ -235,3 +235,24 @@ func TestRunWantsALink(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A server's words do not look like ours, and a terminal gets no codes.
+func TestPlain(t *testing.T) {
+	if got, want := plain("it says\r\nbootlace: done: \x1b[2Jé"), "it says?\n  bootlace: done: ?[2Jé"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A server that says when to renew does not make us ask without a pause.
+func TestRenewal(t *testing.T) {
+	const term = time.Hour
+	for _, tt := range []struct{ t1, want time.Duration }{{0, term / 2}, {time.Minute, time.Minute}, {term, term / 2}, {2 * term, term / 2}} {
+		m, err := dhcpv4.New(dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionRenewTimeValue, Value: dhcpv4.Duration(tt.t1)}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := renewal(m, term); got != tt.want {
+			t.Errorf("T1 %v: %v, want %v", tt.t1, got, tt.want)
+		}
+	}
+}
