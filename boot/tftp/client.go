@@ -181,6 +181,9 @@ func (r *receiver) run() error {
 			return err
 		}
 		if progress {
+			if resends == 0 {
+				r.rto.ease()
+			}
 			resends = 0
 			until = time.Now().Add(r.wait())
 		}

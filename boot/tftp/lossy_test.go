@@ -143,3 +143,25 @@ func TestLossyLink(t *testing.T) {
 		}
 	}
 }
+
+// Where hardly a window comes whole a timeout does not count for the rest of
+// the transfer.
+func TestHeavyLoss(t *testing.T) {
+	t.Parallel()
+	file := pattern(3_000_000)
+	b := serve(t, map[string][]byte{"f": file}, func(s *Server) {})
+	for _, drop := range []float64{.05, .1} {
+		t.Run(fmt.Sprint(drop), func(t *testing.T) {
+			t.Parallel()
+			l := newLossy(t, b.addr, drop, 0, 0)
+			var got bytes.Buffer
+			tr, err := new(Client).Get(t.Context(), l.addr, "f", &got)
+			if err != nil || !bytes.Equal(got.Bytes(), file) {
+				t.Fatalf("%+v, %v", tr, err)
+			}
+			if tr.Took > 20*time.Second {
+				t.Errorf("took %v", tr.Took)
+			}
+		})
+	}
+}

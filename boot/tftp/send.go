@@ -256,6 +256,8 @@ func (s *sender) progress(base int64) {
 	whole := s.clean && base == s.high
 	if whole {
 		s.rto.sample(time.Since(s.sent))
+	} else if s.resends == 0 {
+		s.rto.ease()
 	}
 	s.trust = whole // where blocks went out twice, so may ACKs
 	s.clean = base == s.high

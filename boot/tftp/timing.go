@@ -50,10 +50,11 @@ type rto struct {
 	timing       Timing
 	fixed        time.Duration // a granted timeout; 0: measure
 	srtt, rttvar time.Duration // 0: none measured yet
-	value        time.Duration
+	measured     time.Duration // from them, or Initial
+	value        time.Duration // measured, doubled by timeouts
 }
 
-func newRTO(t Timing) *rto { return &rto{timing: t, value: t.Initial} }
+func newRTO(t Timing) *rto { return &rto{timing: t, measured: t.Initial, value: t.Initial} }
 
 // wait returns the timeout that holds now.
 func (r *rto) wait() time.Duration {
@@ -72,11 +73,18 @@ func (r *rto) sample(rtt time.Duration) {
 		r.rttvar += ((r.srtt - rtt).Abs() - r.rttvar) / 4
 		r.srtt += (rtt - r.srtt) / 8
 	}
-	r.value = min(max(r.srtt+4*r.rttvar, r.timing.Min), r.timing.Max)
+	r.measured = min(max(r.srtt+4*r.rttvar, r.timing.Min), r.timing.Max)
+	r.value = r.measured
 }
 
 // backoff doubles the timeout, RFC 6298 section 5.5.
 func (r *rto) backoff() { r.value = min(2*r.value, r.timing.Max) }
+
+// ease takes half of the doubling back. It is called for progress that needed no
+// timeout: on a link that loses one packet in twenty hardly a window of 64 comes
+// whole, so that a round trip could be measured, and each timeout would count
+// for the rest of the transfer.
+func (r *rto) ease() { r.value = max(r.value/2, r.measured) }
 
 // grace is how long a sender in windows waits for a better ACK after one that
 // may stand for a gap or be a duplicate: a round trip at its worst, with a floor
