@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/config"
 	"github.com/bootlace/bootlace/images"
@@ -154,6 +155,7 @@ func readManifest(image string, f *images.File) ([]byte, *images.Manifest, error
 // prepare makes the manifests that are missing and holds the config's digests
 // against them. What it returns the user can mend.
 func (a *Appliance) prepare(ctx context.Context) error {
+	a.firmware()
 	done := map[string]bool{}
 	for _, p := range a.cfg.Profiles {
 		if err := a.reachable(p); err != nil {
@@ -231,6 +233,23 @@ func (a *Appliance) prepareImage(ctx context.Context, im config.Image) error {
 		return fmt.Errorf("sha256 of the file is %s, the config says %s", m.Stored.SHA256, im.SHA256)
 	}
 	return nil
+}
+
+// firmware says for which boards there is none in the root: their machines
+// would get a script and then nothing.
+func (a *Appliance) firmware() {
+	var missing []string
+	for _, b := range board.Boards {
+		f, err := a.tree.Open(b.File(board.Initramfs), a.self)
+		if err != nil {
+			missing = append(missing, b.Name)
+			continue
+		}
+		f.Close()
+	}
+	if len(missing) == len(board.Boards) && a.cfg.DHCP.Mode != config.Off {
+		a.log.Warn("no firmware in the root: `mkboot build BOARD -o ROOT` makes it", "boards", missing)
+	}
 }
 
 // digests remembers the SHA-256 of kernels and initrds, by name, size and time.
