@@ -244,13 +244,28 @@ profiles:
 	said(t, appliance, `"kind":"handover"`)
 }
 
-// A machine that no profile names is booted, says what it is and waits; its
-// disk stays blank.
+// An appliance without profiles, and what comes to it: an appliance whose
+// config has no address, which asks for one, and a machine, which is booted,
+// says what it is and waits; its disk stays blank.
 func TestQEMUNoProfile(t *testing.T) {
 	b := aBench(t, false)
 	appliance := serve(t, b, lab.Store{Config: benchConfig, Root: made.root})
-	m := machine(t, b, blank(t, b))
-	wait(t, m, `bootlace: waiting: .*`+machineSerial)
+
+	m := b.machine(t.Context(), filepath.Join(b.dir, "store2.raw"))
+	if err := (lab.Store{Config: "log: json\n"}).Make(t.Context(), m.Disks[0].Path); err != nil {
+		t.Fatal(err)
+	}
+	m.Kernel, m.Initrd = filepath.Join(made.root, b.board.File(board.Kernel)), filepath.Join(made.root, b.board.File(board.Initramfs))
+	m.Cmdline = b.board.CommandLine()
+	second, err := lab.Start(t.Context(), m)
+	started(t, second, err)
+	wait(t, second, `bootlace: eth0 has 10\.77\.0\.1\d\d/24 from 10\.77\.0\.1 `)
+	wait(t, second, `"msg":"serving".*"dhcp":"proxy".*"address":"10\.77\.0\.1\d\d"`)
+	second.Kill()
+	<-second.Ended()
+
+	waiting := machine(t, b, blank(t, b))
+	wait(t, waiting, `bootlace: waiting: .*`+machineSerial)
 	wait(t, appliance, `"kind":"waiting"`)
 }
 
