@@ -88,18 +88,6 @@ func TestWriteNamesBlock(t *testing.T) {
 	}
 }
 
-// A manifest whose blocks do not make up its raw digest is never done.
-func TestWriteContradiction(t *testing.T) {
-	stored, m := store(t, "zstd", rawImage(1, 3*mib))
-	m.Raw.SHA256 = strings.Repeat("0", 64)
-	dev, _ := blank(t, 4*mib)
-	_, err := Write(t.Context(), dev, m, from(stored), Options{})
-	if err == nil || !strings.Contains(err.Error(), "its blocks make up") {
-		t.Error(err)
-	}
-	wantUnbootable(t, "contradiction", dev)
-}
-
 func TestWriteCancel(t *testing.T) {
 	stored, m := store(t, "", rawImage(1, 8*mib))
 	before := runtime.NumGoroutine()
