@@ -129,7 +129,8 @@ type sender struct {
 	sent        time.Time // the window
 	resends     int       // timeouts in a row
 	heard       bool      // the client has answered anything
-	clean       bool      // nothing of the window was resent: its round trip can be measured
+	clean       bool      // nothing of the window was resent
+	doubt       int64     // up to this block, see measure
 	trust       bool      // the last ACK once more may stand for a gap
 }
 
@@ -217,14 +218,14 @@ func (s *sender) awaitACK() error {
 		block, err := s.ack(until)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && gap:
-			s.clean, s.trust = false, false
+			s.clean, s.trust, s.doubt = false, false, s.high
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if s.resends++; s.resends > s.timing.Retries || !s.heard && s.resends > s.timing.First {
 				return fmt.Errorf("%d bytes acknowledged: %w", s.acked, errSilent)
 			}
 			s.rto.backoff()
-			s.clean, s.trust = false, true
+			s.clean, s.trust, s.doubt = false, true, s.high
 			s.stalled(s.heard)
 			return nil
 		case err != nil:
@@ -254,11 +255,7 @@ func (s *sender) awaitACK() error {
 // and what follows is sent again, RFC 7440 section 4.
 func (s *sender) progress(base int64) {
 	whole := s.clean && base == s.high
-	if whole {
-		s.rto.sample(time.Since(s.sent))
-	} else if s.resends == 0 {
-		s.rto.ease()
-	}
+	s.measure(base)
 	s.trust = whole // where blocks went out twice, so may ACKs
 	s.clean = base == s.high
 	s.base, s.heard, s.resends = base, true, 0
@@ -268,6 +265,23 @@ func (s *sender) progress(base int64) {
 	}
 	s.stalled(false)
 	s.answered()
+}
+
+// measure takes a round trip from an ACK that needed no timeout. One that stands
+// at a gap came for part of the window, and a slow link would have taken so much
+// longer for all of it. Up to doubt blocks were sent again while they may have
+// been on their way, so an ACK may be for either (Karn): of a timeout's doubling
+// it takes back half at most, for where hardly a window of 64 comes whole,
+// nothing else would.
+func (s *sender) measure(base int64) {
+	took := time.Since(s.sent) * time.Duration(s.high-s.base) / time.Duration(base-s.base)
+	switch {
+	case s.resends > 0:
+	case base > s.doubt:
+		s.rto.sample(took)
+	case took < s.rto.value/2:
+		s.rto.ease()
+	}
 }
 
 // block sends block n.
