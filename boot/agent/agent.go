@@ -203,7 +203,12 @@ func (s *Session) device(ctx context.Context) error {
 			sleep(ctx, s.timing.Poll)
 			continue
 		}
-		if err := s.carryOut(ctx, p); err != nil {
+		err = s.carryOut(ctx, p)
+		if errors.Is(err, errLost) {
+			s.say("%v", err)
+			return nil // what was done is found done under the plan to come
+		}
+		if err != nil {
 			s.failed(ctx, p, err, wait.wait())
 		} else {
 			wait.reset()

@@ -357,3 +357,27 @@ func TestDoneWaitsForTheAppliance(t *testing.T) {
 		t.Errorf("first event is %+v, want start", evs[0])
 	}
 }
+
+// An appliance that is gone while done waits to be heard may come back at
+// another address: it is looked for, and the disk is found as it should be.
+func TestDoneLooksForTheApplianceAnew(t *testing.T) {
+	l := newLab(t)
+	l.dnsmasq(byBootlace)
+	l.answer(503)
+	p := l.plan(boot.ActionFlash)
+	p.OnFailure = boot.Wait // nothing has failed
+	l.image(p, 2<<20)
+	l.putPlan(p)
+	a := l.agent(child{})
+	a.says("bootlace: waiting for " + l.addr.String() + " to acknowledge")
+	run(t, l.srv, "tc", "qdisc", "add", "dev", "eth0", "root", "pfifo", "limit", "0") // nothing gets out
+	a.says("does not answer any more", "waiting for a DHCP answer")
+	l.answer(204)
+	run(t, l.srv, "tc", "qdisc", "del", "dev", "eth0", "root")
+	l.event(boot.KindDone)
+	a.says("bootlace: done:", "nothing was written")
+	a.end()
+	if l.has(boot.KindFailed) {
+		t.Error("failure was reported")
+	}
+}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/link"
@@ -9,27 +10,28 @@ import (
 
 // acknowledged reports that the job is whole and waits until the appliance has
 // taken note, however long that takes: a machine whose success nobody heard of
-// would be flashed again. Its error is that the appliance will not have it, or
-// the end of ctx.
+// would be flashed again. Its error is that the appliance will not have it,
+// that it is lost (errLost: it may have come back elsewhere), or the end of ctx.
 func (s *Session) acknowledged(ctx context.Context, ev boot.Event) error {
-	stop := make(chan struct{})
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	go func() {
-		for {
-			wait, cancel := context.WithTimeout(ctx, s.timing.Say)
-			select {
-			case <-stop:
-				cancel()
+		for began := time.Now(); ; {
+			if sleep(ctx, s.timing.Say); ctx.Err() != nil {
 				return
-			case <-wait.Done():
 			}
-			if cancel(); ctx.Err() != nil {
+			if s.Reporter.silence(began) > s.timing.Lost {
+				cancel(errLost)
 				return
 			}
 			s.say("waiting for %s to acknowledge that the job is done", s.Server)
 		}
 	}()
-	defer close(stop)
-	return s.Reporter.Deliver(ctx, ev)
+	err := s.Reporter.Deliver(ctx, ev)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // deliver reports something that the machine can leave without having heard an answer.

@@ -48,6 +48,7 @@ type Reporter struct {
 	lost     int // newest of those that the appliance could not read
 	alone    int // up to this number events go one by one, to find the one that it cannot
 	wrote    time.Time
+	heard    time.Time     // when the appliance answered last, whatever it said
 	changed  chan struct{} // closed and made anew when acked, target or refused change
 	refused  error         // the target's answer, until there is another target
 	wake     chan struct{}
@@ -170,6 +171,16 @@ func (r *Reporter) Deliver(ctx context.Context, ev boot.Event) error {
 	}
 }
 
+// silence is how long the appliance has not answered, but not more than since then.
+func (r *Reporter) silence(then time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.heard.After(then) {
+		then = r.heard
+	}
+	return time.Since(then)
+}
+
 // run sends until ctx ends.
 func (r *Reporter) run(ctx context.Context) {
 	wait := backoff{first: r.timing.Report, most: r.timing.ReportMax}
@@ -266,6 +277,9 @@ func (r *Reporter) post(ctx context.Context, t *target, events []boot.Event) err
 		return err
 	}
 	defer resp.Body.Close()
+	r.mu.Lock()
+	r.heard = time.Now()
+	r.mu.Unlock()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 	status := fmt.Sprintf("%s %.100q", resp.Status, bytes.TrimSpace(text))
 	switch c := resp.StatusCode; {
