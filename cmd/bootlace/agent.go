@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -123,9 +124,14 @@ func address(ctx context.Context, s *agent.Session, cfg *config.Config) error {
 
 // one describes a file or block device as the machine's only disk.
 func one(path string) ([]flash.Disk, error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	return []flash.Disk{{Name: filepath.Base(path), Path: path, Size: info.Size()}}, nil
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd) // of a device, Stat says 0
+	if err != nil {
+		return nil, err
+	}
+	return []flash.Disk{{Name: filepath.Base(path), Path: path, Size: size}}, nil
 }
