@@ -267,19 +267,20 @@ func (s *sender) progress(base int64) {
 	s.answered()
 }
 
-// measure takes a round trip from an ACK that needed no timeout. One that stands
-// at a gap came for part of the window, and a slow link would have taken so much
-// longer for all of it. Up to doubt blocks were sent again while they may have
-// been on their way, so an ACK may be for either (Karn): of a timeout's doubling
-// it takes back half at most, for where hardly a window of 64 comes whole,
-// nothing else would.
+// measure takes a round trip from an ACK of a window that needed no timeout. Up
+// to doubt blocks were sent again while they may have been on their way, so an
+// ACK may be for either (Karn). One of that kind, or one at a gap, only takes
+// back half of what timeouts doubled, if it came soon: where hardly a window of
+// 64 comes whole nothing else would. A slow link takes longer for the whole of
+// a window than for the part before a gap, by up to their ratio.
 func (s *sender) measure(base int64) {
-	took := time.Since(s.sent) * time.Duration(s.high-s.base) / time.Duration(base-s.base)
-	switch {
+	const most = 8 // of that ratio: more would make a delay on the machine look like a slow link
+	took, part := time.Since(s.sent), base-s.base
+	switch whole := s.high - s.base; {
 	case s.resends > 0:
-	case base > s.doubt:
+	case part == whole && base > s.doubt:
 		s.rto.sample(took)
-	case took < s.rto.value/2:
+	case took*time.Duration(min(whole, most*part))/time.Duration(part) < s.rto.value/2:
 		s.rto.ease()
 	}
 }
