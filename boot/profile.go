@@ -78,14 +78,28 @@ type Facts struct {
 }
 
 // Names reports whether the match picks out machines by something of their
-// own, so that a mistake in it cannot reach every disk on the LAN.
+// own, so that a mistake in it cannot reach every disk on the LAN: a UUID, a
+// serial, or MACs of which at least the vendor's half is written out.
 func (m Match) Names() bool {
-	return len(m.UUID) > 0 || specific(m.Serial) || specific(m.MAC)
+	return len(m.UUID) > 0 || specific(m.Serial, 1) || specific(m.MAC, 6)
 }
 
-func specific(globs []string) bool {
+// specific reports whether each glob has so many letters and digits that stand
+// for themselves.
+func specific(globs []string, least int) bool {
 	return len(globs) > 0 && !slices.ContainsFunc(globs, func(g string) bool {
-		return strings.Trim(g, "*?:[]^-") == ""
+		plain := 0
+		for class := false; g != ""; g = g[1:] {
+			switch c := g[0]; {
+			case c == '[':
+				class = true
+			case c == ']':
+				class = false
+			case !class && !strings.ContainsRune("*?:-.", rune(c)):
+				plain++
+			}
+		}
+		return plain < least
 	})
 }
 

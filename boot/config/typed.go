@@ -233,7 +233,7 @@ func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 func (d *decoder) match(key string, m rawMatch) boot.Match {
 	out := boot.Match{Serial: m.Serial, Board: m.Board, Arch: m.Arch, Interface: m.Interface, Circuit: m.Circuit}
 	for _, mac := range m.MAC {
-		out.MAC = append(out.MAC, strings.ToLower(strings.ReplaceAll(mac, "-", ":")))
+		out.MAC = append(out.MAC, d.macGlob(key+".mac", mac))
 	}
 	for _, u := range m.UUID {
 		out.UUID = append(out.UUID, value(d, key+".uuid", u, boot.ParseUUID, "a UUID, as dmidecode prints it"))
@@ -251,6 +251,18 @@ func (d *decoder) match(key string, m rawMatch) boot.Match {
 		}
 	}
 	return out
+}
+
+// macGlob reads an address, or a pattern over the form aa:bb:cc:dd:ee:ff.
+func (d *decoder) macGlob(key, text string) string {
+	text = strings.ToLower(text)
+	if !strings.ContainsAny(text, "*?[") {
+		return value(d, key, text, boot.ParseMAC, "a MAC address, like 52:54:00:12:34:56").String()
+	}
+	if strings.Trim(text, "0123456789abcdef:*?[]-^") != "" {
+		d.fail(key, fmt.Errorf("%q is not a pattern of MAC addresses, like 52:54:00:*", text))
+	}
+	return text
 }
 
 // size reads bytes with an optional unit: 512, 16MiB, 1GiB, 2GB.
