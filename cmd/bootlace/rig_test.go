@@ -96,8 +96,8 @@ func (r *rig) machine(disk string) *process {
 	return launch(r.t, "machine", r.wire.Command(r.t, binary, "agent", "--interface", "eth0", "--board", "qemu-x86_64", "--disk", disk))
 }
 
-// image makes an image of n MiB with a boot sector, data and holes, stores it
-// zstd-compressed in the root with its manifest and returns its raw bytes.
+// image stores an image of n MiB with a boot sector, data and holes, and returns
+// its raw bytes.
 func (r *rig) image(name string, n int) []byte {
 	r.t.Helper()
 	raw := make([]byte, n<<20)
@@ -108,6 +108,13 @@ func (r *rig) image(name string, n int) []byte {
 		}
 	}
 	raw[510], raw[511] = 0x55, 0xaa
+	r.store(name, raw)
+	return raw
+}
+
+// store puts raw bytes in the root, zstd-compressed and with their manifest.
+func (r *rig) store(name string, raw []byte) {
+	r.t.Helper()
 	var z bytes.Buffer
 	w, err := zstd.NewWriter(&z, zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
@@ -126,7 +133,6 @@ func (r *rig) image(name string, n int) []byte {
 	if out, err := exec.Command(binary, "image", "add", path).CombinedOutput(); err != nil {
 		r.t.Fatalf("image add: %v: %s", err, out)
 	}
-	return raw
 }
 
 // disk makes a blank disk of n MiB.
