@@ -68,79 +68,47 @@ func TestFlash(t *testing.T) {
 
 // TFTP is blocked in mid-transfer: FTP goes on from the last good byte.
 func TestTFTPBlocked(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	raw := r.image("lab.raw.zst", 48)
-	r.config(flashProfile + "    transfer: {tftp_max: 1GiB}\n")
-	r.start()
-	r.slow(80)
-	disk := r.disk(64)
-	m := r.machine(disk)
-	m.wait(`tftp +\[#`, 30*time.Second)
+	r := midFlash(t, "    transfer: {tftp_max: 1GiB}\n", "tftp")
 	r.nft(blockTFTP)
-	m.wait("bootlace: done", 2*time.Minute)
-	r.holds(disk, raw)
+	r.device.wait("bootlace: done", 2*time.Minute)
+	r.holds(r.target, r.raw)
 	r.told(boot.KindPull, "tftp")
 	r.told(boot.KindPull, "ftp")
 }
 
 // Everything is blocked: the machine waits, retries, and finishes.
 func TestEverythingBlocked(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	raw := r.image("lab.raw.zst", 48)
-	r.config(flashProfile)
-	r.start()
-	r.slow(80)
-	disk := r.disk(64)
-	m := r.machine(disk)
-	m.wait(`ftp +\[#`, 30*time.Second)
+	r := midFlash(t, "", "ftp")
 	r.nft(blockAll)
 	time.Sleep(25 * time.Second)
-	r.unbootable(disk)
-	r.notDone(m)
+	r.unbootable(r.target)
+	r.notDone(r.device)
 	r.nft(unblock)
-	m.wait("bootlace: done", 2*time.Minute)
-	r.holds(disk, raw)
+	r.device.wait("bootlace: done", 2*time.Minute)
+	r.holds(r.target, r.raw)
 	r.told(boot.KindDone, "")
 }
 
 // The appliance dies in mid-transfer and comes back: the plan's token still
 // holds, and the machine finishes.
 func TestServerComesBack(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	raw := r.image("lab.raw.zst", 48)
-	r.config(flashProfile)
-	r.start()
-	r.slow(80)
-	disk := r.disk(64)
-	m := r.machine(disk)
-	m.wait(`ftp +\[#`, 30*time.Second)
+	r := midFlash(t, "", "ftp")
 	r.serve.kill()
 	time.Sleep(3 * time.Second)
 	r.start()
-	m.wait("bootlace: done", 2*time.Minute)
-	r.holds(disk, raw)
+	r.device.wait("bootlace: done", 2*time.Minute)
+	r.holds(r.target, r.raw)
 	r.told(boot.KindDone, "")
 }
 
 // The machine is switched off in mid-flash and finishes after its next power-on.
 func TestPowerCut(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	raw := r.image("lab.raw.zst", 48)
-	r.config(flashProfile)
-	r.start()
-	r.slow(80)
-	disk := r.disk(64)
-	m := r.machine(disk)
-	m.wait(`ftp +\[##`, 30*time.Second)
-	m.kill()
-	r.unbootable(disk)
-	r.notDone(m)
-	r.machine(disk).wait("bootlace: done", time.Minute)
-	r.holds(disk, raw)
+	r := midFlash(t, "", "ftp")
+	r.device.kill()
+	r.unbootable(r.target)
+	r.notDone(r.device)
+	r.machine(r.target).wait("bootlace: done", time.Minute)
+	r.holds(r.target, r.raw)
 }
 
 // Bad input: a clear message on the device and on the appliance, and nothing

@@ -83,6 +83,30 @@ func (r *rig) config(text string) {
 	}
 }
 
+// A flashing is a rig whose machine is in the middle of being flashed.
+type flashing struct {
+	*rig
+	device *process
+	target string // its disk
+	raw    []byte // what is to be on it
+}
+
+// midFlash starts a flash over a slow cable and returns when the protocol has
+// carried some of the image. more goes to the end of the profile. The test
+// runs beside others: it mostly waits.
+func midFlash(t *testing.T, more, proto string) *flashing {
+	t.Helper()
+	t.Parallel()
+	r := newRig(t)
+	f := &flashing{rig: r, raw: r.image("lab.raw.zst", 48), target: r.disk(64)}
+	r.config(flashProfile + more)
+	r.start()
+	r.slow(80)
+	f.device = r.machine(f.target)
+	f.device.wait(proto+` +\[##`, 30*time.Second)
+	return f
+}
+
 // start runs the appliance and waits until it serves.
 func (r *rig) start() {
 	r.t.Helper()
