@@ -2,25 +2,26 @@ module github.com/bootlace/bootlace
 
 go 1.26.0
 
+// What each adds to the static binary for amd64, by `go tool nm -size`.
 require (
-	github.com/fclairamb/ftpserverlib v0.32.3
-	github.com/insomniacslk/dhcp v0.0.0-20260901064844-234b97448fae
-	github.com/jlaffaye/ftp v0.2.4
-	github.com/klauspost/compress v1.20.3
-	github.com/pin/tftp/v3 v3.2.0
-	github.com/spf13/afero v1.15.0
-	github.com/therootcompany/xz v1.0.1
-	github.com/u-root/mkuimage v0.0.0-20250905073043-9a40452f5d3b
-	github.com/u-root/u-root v0.16.0
-	github.com/u-root/uio v0.0.0-20240224005618-d2acac8f3701
-	github.com/ulikunitz/xz v0.5.17
-	github.com/vishvananda/netlink v1.3.1
-	github.com/vishvananda/netns v0.0.5
-	go.etcd.io/bbolt v1.5.0
-	go.yaml.in/yaml/v3 v3.0.6
-	golang.org/x/net v0.55.0
-	golang.org/x/sync v0.24.0
-	golang.org/x/sys v0.49.0
+	github.com/fclairamb/ftpserverlib v0.32.3 // 103 KiB: FTP server
+	github.com/insomniacslk/dhcp v0.0.0-20260901064844-234b97448fae // 75 KiB, and 26 of mdlayher/packet: DHCP codec and client
+	github.com/jlaffaye/ftp v0.2.4 // 24 KiB: FTP client
+	github.com/klauspost/compress v1.20.3 // 191 KiB: zstd and gzip
+	github.com/pin/tftp/v3 v3.2.0 // 37 KiB: TFTP uploads
+	github.com/spf13/afero v1.15.0 // nearly nothing: what ftpserverlib takes a tree as
+	github.com/therootcompany/xz v1.0.1 // 23 KiB: xz with a bounded dictionary
+	github.com/u-root/mkuimage v0.0.0-20250905073043-9a40452f5d3b // mkboot only: packs the initramfs
+	github.com/u-root/u-root v0.16.0 // 3 KiB, and 45 of ulikunitz/xz: kexec, modules
+	github.com/u-root/uio v0.0.0-20240224005618-d2acac8f3701 // mkboot only: the log that mkuimage takes
+	github.com/ulikunitz/xz v0.5.17 // tests: it compresses
+	github.com/vishvananda/netlink v1.3.1 // 90 KiB: links and addresses
+	github.com/vishvananda/netns v0.0.5 // tests: network namespaces
+	go.etcd.io/bbolt v1.5.0 // 104 KiB: the state
+	go.yaml.in/yaml/v3 v3.0.6 // 139 KiB: the config; goccy/go-yaml would add 300 more
+	golang.org/x/net v0.55.0 // 119 KiB, nearly all of it what net/http brings anyway: sockets and filters of DHCP
+	golang.org/x/sync v0.24.0 // nearly nothing: errgroup
+	golang.org/x/sys v0.49.0 // 30 KiB: system calls
 )
 
 require (
