@@ -28,10 +28,12 @@ func TestApplianceForgets(t *testing.T) {
 // Nothing of the mixture is called done; then the new image is flashed.
 func TestImageOverwritten(t *testing.T) {
 	r := midFlash(t, "", "ftp")
+	r.slow(4) // while the other image is made
 	for i := range r.raw {
 		r.raw[i] ^= 0x5a
 	}
 	r.store("lab.raw.zst", r.raw)
+	r.slow(80)
 	r.device.wait("bootlace: failed", time.Minute)
 	r.unbootable(r.target)
 	r.notDone(r.device)
