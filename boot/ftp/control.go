@@ -18,7 +18,7 @@ import (
 const maxLine = 2048
 
 // commands are those that reach the library: what is needed to read files, and
-// what is refused with more than "not implemented". PORT and EPRT are not among
+// what is refused with more than a bare 502. PORT and EPRT are not among
 // them, so that nobody can have data sent elsewhere (RFC 2577 section 3); nor
 // is STAT without a name, which the library runs beside a transfer.
 var commands = map[string]bool{

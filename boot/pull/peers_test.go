@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -20,8 +19,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	pin "github.com/pin/tftp/v3"
 
 	"github.com/bootlace/bootlace/boot/nettest"
 )
@@ -84,39 +81,8 @@ func put(t *testing.T, dir, name string, content []byte) {
 }
 
 func tftpPeer(t *testing.T, dir string) peer {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := pin.NewServer(func(name string, rf io.ReaderFrom) error {
-		f, err := root.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = rf.ReadFrom(f)
-		return err
-	}, func(name string, wt io.WriterTo) error {
-		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = wt.WriteTo(f)
-		return err
-	})
-	s.SetBackoff(func(int) time.Duration { return 0 })
-	s.SetTimeout(100 * time.Millisecond)
-	s.SetRetries(3)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(conn) }()
-	t.Cleanup(func() { s.Shutdown(); <-done; root.Close() })
 	l := newLink()
-	return peer{"tftp://" + udpProxy(t, conn.LocalAddr().String(), l) + "/", l}
+	return peer{"tftp://" + udpProxy(t, nettest.TFTP(t, dir, 100*time.Millisecond), l) + "/", l}
 }
 
 func httpPeer(t *testing.T, dir string) peer {

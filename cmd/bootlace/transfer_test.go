@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,8 +17,7 @@ import (
 	"testing"
 	"time"
 
-	pin "github.com/pin/tftp/v3"
-
+	"github.com/bootlace/bootlace/boot/nettest"
 	"github.com/bootlace/bootlace/boot/pull"
 	"github.com/bootlace/bootlace/images"
 )
@@ -56,37 +54,7 @@ func web(t *testing.T, h http.Handler) string {
 
 // tftpd serves dir, and takes what is new.
 func tftpd(t *testing.T, dir string) string {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := pin.NewServer(func(name string, rf io.ReaderFrom) error {
-		f, err := root.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = rf.ReadFrom(f)
-		return err
-	}, func(name string, wt io.WriterTo) error {
-		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = wt.WriteTo(f)
-		return err
-	})
-	s.SetBackoff(func(int) time.Duration { return 0 })
-	s.SetTimeout(200 * time.Millisecond)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(conn) }()
-	t.Cleanup(func() { s.Shutdown(); <-done; root.Close() })
-	return fmt.Sprintf("tftp://%s/", conn.LocalAddr())
+	return "tftp://" + nettest.TFTP(t, dir, 200*time.Millisecond) + "/"
 }
 
 func equal(t *testing.T, path string, want []byte) {
