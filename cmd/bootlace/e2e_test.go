@@ -66,6 +66,60 @@ func TestFlash(t *testing.T) {
 	}
 }
 
+// In proxy mode the appliance gives no address, and is found all the same.
+func TestFlashBesideAnotherDHCPServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	raw := r.image("lab.raw.zst", 8)
+	r.dhcp = "{mode: proxy}"
+	r.config(flashProfile)
+	r.start()
+	disk := r.disk(16)
+	m := r.machine(disk, "--addr", "10.9.0.50/24")
+	m.wait("appliance is 10.9.0.1", 30*time.Second)
+	m.wait("bootlace: done", time.Minute)
+	r.holds(disk, raw)
+	r.told(boot.KindDHCP, "")
+}
+
+// Uploads: new files only, into their own folder, where --upload names one.
+func TestUpload(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	dir := filepath.Join(filepath.Dir(r.root), "upload")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.dhcp = "{mode: off}"
+	r.config("upload: " + dir + "\n")
+	r.start()
+	if out, err := exec.Command("ip", "-n", r.wire.Name, "addr", "add", "10.9.0.77/24", "dev", "eth0").CombinedOutput(); err != nil {
+		t.Fatalf("ip: %v: %s", err, out)
+	}
+	put := func(name string) (string, error) {
+		out, err := r.wire.Command(t, binary, "put", r.cfg, "tftp://10.9.0.1/"+name).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := put("core.1"); err != nil {
+		t.Fatalf("put: %v: %s", err, out)
+	}
+	want, err := os.ReadFile(r.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "core.1")); err != nil || string(got) != string(want) {
+		t.Errorf("uploaded: %q, %v", got, err)
+	}
+	for _, name := range []string{"core.1", "../root/x", "folder/x", ".hidden"} {
+		if out, err := put(name); err == nil {
+			t.Errorf("put %s is taken: %s", name, out)
+		}
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Errorf("the folder holds %v, %v", files, err)
+	}
+}
+
 // TFTP is blocked in mid-transfer: FTP goes on from the last good byte.
 func TestTFTPBlocked(t *testing.T) {
 	r := midFlash(t, "    transfer: {tftp_max: 1GiB}\n", "tftp")

@@ -51,6 +51,7 @@ type rig struct {
 	t                testing.TB
 	appliance, wire  *nettest.NS // wire is the machine's end
 	root, state, cfg string
+	dhcp             string // the config's, full by default
 	serve            *process
 }
 
@@ -58,7 +59,7 @@ const mac = "52:54:00:12:34:56"
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t}
+	r := &rig{t: t, dhcp: "{mode: full, subnets: [{net: 10.9.0.0/24, pool: 10.9.0.100-10.9.0.110}]}"}
 	r.appliance, r.wire = nettest.Pair(t, "10.9.0.1/24", "")
 	ip := nettest.Need(t, "ip")
 	for _, args := range [][]string{{"down"}, {"address", mac}, {"up"}} {
@@ -74,10 +75,10 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-// config writes bootlace.yaml: full DHCP, and what is given.
+// config writes bootlace.yaml, and what is given at its end.
 func (r *rig) config(text string) {
 	r.t.Helper()
-	head := fmt.Sprintf("root: %s\nstate: %s\ninterface: eth0\nlog: json\ndhcp: {mode: full, subnets: [{net: 10.9.0.0/24, pool: 10.9.0.100-10.9.0.110}]}\nforce: true\n", r.root, r.state)
+	head := fmt.Sprintf("root: %s\nstate: %s\ninterface: eth0\nlog: json\ndhcp: %s\nforce: true\n", r.root, r.state, r.dhcp)
 	if err := os.WriteFile(r.cfg, []byte(head+text), 0o644); err != nil {
 		r.t.Fatal(err)
 	}
@@ -115,9 +116,10 @@ func (r *rig) start() {
 }
 
 // machine runs the agent with a file as its disk.
-func (r *rig) machine(disk string) *process {
+func (r *rig) machine(disk string, more ...string) *process {
 	r.t.Helper()
-	return launch(r.t, "machine", r.wire.Command(r.t, binary, "agent", "--interface", "eth0", "--board", "qemu-x86_64", "--disk", disk))
+	args := append([]string{"agent", "--interface", "eth0", "--board", "qemu-x86_64", "--disk", disk}, more...)
+	return launch(r.t, "machine", r.wire.Command(r.t, binary, args...))
 }
 
 // image stores an image of n MiB with a boot sector, data and holes, and returns
