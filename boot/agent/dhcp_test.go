@@ -118,7 +118,7 @@ func TestLeaseIsKept(t *testing.T) {
 	l.serveDHCP(func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 		mu.Lock()
 		defer mu.Unlock()
-		typ := dhcpv4.MessageTypeAck
+		typ, mask := dhcpv4.MessageTypeAck, dhcpv4.WithNetmask(net.CIDRMask(24, 32))
 		switch {
 		case m.MessageType() == dhcpv4.MessageTypeDiscover:
 			typ = dhcpv4.MessageTypeOffer
@@ -127,9 +127,10 @@ func TestLeaseIsKept(t *testing.T) {
 				give = second
 				return answer(m, dhcpv4.MessageTypeNak, l.addr)
 			}
+			mask = func(*dhcpv4.DHCPv4) {} // it is not said again
 		}
 		return answer(m, typ, l.addr, dhcpv4.WithYourIP(give.AsSlice()), dhcpv4.WithLeaseTime(2),
-			dhcpv4.WithNetmask(net.CIDRMask(24, 32)), dhcpv4.WithRouter(l.addr.AsSlice()),
+			mask, dhcpv4.WithRouter(l.addr.AsSlice()),
 			dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.UserClass)))
 	})
 	l.putPlan(l.plan(boot.ActionWait))

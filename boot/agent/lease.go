@@ -80,6 +80,9 @@ func (s *Session) configure(l *lease) error {
 	if !ok {
 		return fmt.Errorf("dhcp on %s: ACK without a usable address", l.link.Name)
 	}
+	if l.addr.Addr() == addr.Addr() && l.dhcp.ACK.SubnetMask() == nil {
+		addr = l.addr // a renewal need not say the mask again
+	}
 	if err := l.link.SetAddr(addr); err != nil {
 		return err
 	}
