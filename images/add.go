@@ -32,7 +32,7 @@ func Add(ctx context.Context, path string) (manifest string, m *Manifest, err er
 		return "", nil, fmt.Errorf("add image %s: it changed while it was read", path)
 	}
 	manifest = path + ManifestSuffix
-	if err := writeFile(manifest, m.Encode()); err != nil {
+	if err := WriteFile(manifest, m.Encode(), 0o644); err != nil {
 		return "", nil, fmt.Errorf("add image: %w", err)
 	}
 	return manifest, m, nil
@@ -118,10 +118,10 @@ func openImage(path string) (*os.File, os.FileInfo, error) {
 	return f, info, nil
 }
 
-// writeFile replaces a file so that whoever reads it, and whoever finds it
+// WriteFile replaces a file so that whoever reads it, and whoever finds it
 // after a power cut, sees the old or the new one. The name in between starts
 // with a dot, which the tree does not serve.
-func writeFile(path string, data []byte) (err error) {
+func WriteFile(path string, data []byte, mode os.FileMode) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -136,7 +136,7 @@ func writeFile(path string, data []byte) (err error) {
 	if _, err = f.Write(data); err != nil {
 		return err
 	}
-	if err = f.Chmod(0o644); err != nil {
+	if err = f.Chmod(mode); err != nil {
 		return err
 	}
 	if err = f.Sync(); err != nil {

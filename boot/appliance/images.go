@@ -66,11 +66,7 @@ func (m *manifests) write(image string, raw []byte) error {
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return err
 	}
-	part := m.path(image) + ".part"
-	if err := os.WriteFile(part, raw, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(part, m.path(image))
+	return images.WriteFile(m.path(image), raw, 0o600)
 }
 
 // imageFile is the file of an image that a profile names: a key of images, or
@@ -284,10 +280,7 @@ func secret(path string) ([]byte, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		raw = []byte(boot.NewBoot() + boot.NewBoot())
-		if err := os.WriteFile(path+".part", raw, 0o600); err != nil {
-			return nil, err
-		}
-		return raw, os.Rename(path+".part", path)
+		return raw, images.WriteFile(path, raw, 0o600)
 	}
 	if err == nil && len(bytes.TrimSpace(raw)) < 32 {
 		err = fmt.Errorf("%s: shorter than 32 bytes; remove it and start again", path)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/bootlace/bootlace/images"
 )
 
 // apt runs Debian's apt-get and apt-cache with a state of their own.
@@ -54,17 +56,17 @@ func newApt(dir, arch, sources string) (*apt, error) {
 	}
 	if sources != "" {
 		conf += aptForeign(dir)
-		if err := writeFile(filepath.Join(dir, "sources", "debian.sources"), []byte(sources)); err != nil {
+		if err := images.WriteFile(filepath.Join(dir, "sources", "debian.sources"), []byte(sources), 0o644); err != nil {
 			return nil, err
 		}
 	}
 	// An empty status file: nothing counts as installed, so that a version of
 	// the archive is shown and not the machine's.
-	if err := writeFile(filepath.Join(dir, "status"), nil); err != nil {
+	if err := images.WriteFile(filepath.Join(dir, "status"), nil, 0o644); err != nil {
 		return nil, err
 	}
 	a := &apt{conf: filepath.Join(dir, "apt.conf")}
-	return a, writeFile(a.conf, []byte(conf))
+	return a, images.WriteFile(a.conf, []byte(conf), 0o644)
 }
 
 // aptConf is read after the machine's own configuration. The hooks cleared

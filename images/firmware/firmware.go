@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/images"
 )
 
 // Options say where firmware is made from and where it goes.
@@ -177,7 +178,7 @@ func (b *builder) write(dir string, files []file) error {
 		b.record.add("output %s %d sha256:%s", f.name, len(f.data), sum(f.data))
 	}
 	for _, f := range append(files, file{board.Build, b.record.text()}) {
-		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {
+		if err := images.WriteFile(filepath.Join(dir, f.name), f.data, 0o644); err != nil {
 			return fmt.Errorf("write %s: %w", f.name, err)
 		}
 	}

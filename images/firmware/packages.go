@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootlace/bootlace/images"
 )
 
 // A Package is one binary package of Debian's archive, in the cache.
@@ -164,7 +166,7 @@ func (p *Packages) ask(ctx context.Context, arch, name string) (Package, error) 
 	if err != nil {
 		return Package{}, err
 	}
-	return pkg, writeFile(filepath.Join(dir, "resolved.json"), append(raw, '\n'))
+	return pkg, images.WriteFile(filepath.Join(dir, "resolved.json"), append(raw, '\n'), 0o644)
 }
 
 // lock waits until it alone holds the file. The kernel lets go of it when the
@@ -266,16 +268,3 @@ func sum(data []byte) string {
 }
 
 // writeFile replaces a file in one step: whoever reads it has the old bytes or
-// the new ones.
-func writeFile(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
-}
