@@ -252,9 +252,6 @@ func (a *Appliance) served(from netip.Addr, ev boot.Event) {
 	a.journal.Add(ev)
 }
 
-// note journals what the DHCP server did, and learns who has which address.
-func (a *Appliance) note(ev boot.Event) { a.journal.Add(ev) }
-
 // controlListener is the unix socket for changes. One left by a process that
 // died is removed: the store's lock says that no other is alive.
 func (a *Appliance) controlListener() (net.Listener, error) {

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -59,10 +60,7 @@ func (a *Appliance) script(d decision, from netip.Addr) []byte {
 		b = board.Boards[0]
 	}
 	self := a.addrFor(from)
-	base := "http://" + hostPort(self, a.cfg.HTTP, "80") + "/"
-	if a.cfg.TFTP != "" {
-		base = "tftp://" + hostPort(self, a.cfg.TFTP, "69") + "/"
-	}
+	base := cmp.Or(a.base("tftp", self), a.base("http", self))
 	s := "#!ipxe\n"
 	if d.action == boot.ActionLocal {
 		s += "iseq ${platform} efi && goto firmware ||\nsanboot --no-describe --drive 0x80 || exit\n:firmware\n"

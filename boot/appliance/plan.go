@@ -26,10 +26,8 @@ func (a *Appliance) plan(ctx context.Context, mac boot.MAC, bootID string, from 
 		V: boot.PlanVersion, Machine: d.machine.ID, MAC: mac, Boot: bootID, Job: d.job,
 		Action: d.action, Disk: d.disk, TFTPMax: boot.DefaultTransfer.TFTPMax,
 		Sources: a.sources(self, boot.DefaultTransfer.Order),
+		Report:  a.base("http", self),
 		Then:    boot.Reboot, OnFailure: boot.Retry,
-	}
-	if a.cfg.HTTP != "" {
-		p.Report = "http://" + hostPort(self, a.cfg.HTTP, "80") + "/"
 	}
 	if d.profile != nil {
 		p.Then, p.OnFailure = d.profile.Then, d.profile.OnFailure
@@ -82,12 +80,20 @@ func (a *Appliance) kernel(ctx context.Context, profile *boot.Profile, p *boot.P
 func (a *Appliance) sources(self netip.Addr, order []string) []string {
 	var out []string
 	for _, proto := range order {
-		listen, port := a.listen(proto)
-		if listen != "" {
-			out = append(out, proto+"://"+hostPort(self, listen, port)+"/")
+		if base := a.base(proto, self); base != "" {
+			out = append(out, base)
 		}
 	}
 	return out
+}
+
+// base is where a protocol serves the root, "" where it is off. It ends in /.
+func (a *Appliance) base(proto string, self netip.Addr) string {
+	listen, port := a.listen(proto)
+	if listen == "" {
+		return ""
+	}
+	return proto + "://" + hostPort(self, listen, port) + "/"
 }
 
 func (a *Appliance) listen(proto string) (addr, port string) {
