@@ -6,7 +6,8 @@ package board
 
 import "strings"
 
-// A Board is one kind of hardware that Bootlace makes firmware for.
+// A Board is one kind of hardware that Bootlace makes firmware for, or knows
+// by sight.
 type Board struct {
 	Name    string // as in a profile and in firmware/<name>/
 	Doc     string // one line for `mkboot boards`
@@ -16,12 +17,43 @@ type Board struct {
 	Console []string // values for console=, the last becomes /dev/console
 	Cmdline string   // what the kernel needs besides the consoles
 
-	// Clients lists the option 93 values (RFC 4578 section 2.1, IANA) with
-	// which machines of this kind ask; the first board of the table that
-	// lists a client's value is what an unknown machine is taken for.
+	// Unbuilt says why no firmware is made for it; "" where it is. Such a board
+	// is recognised all the same and served what lies in its folder.
+	Unbuilt string
+
+	// Trees are device trees that the board's first stage asks for by name:
+	// firmware/<name>/<key> is the file of that name below the kernel package's
+	// usr/lib/linux-image-<release>/.
+	Trees map[string]string
+
+	// Extras are files of other packages that lie beside the firmware.
+	Extras []Extra
+
+	// StandIn names a board whose firmware does on this one where its own is
+	// not there; "" where none does.
+	StandIn string
+
+	// Windowsize is the widest TFTP window (RFC 7440) that the receive ring of
+	// its network card takes in one burst; 0: no cap.
+	Windowsize int
+
+	// How a machine of this kind is told from others. Clients lists the option
+	// 93 values (RFC 4578 section 2.1, IANA) with which one asks. Where any of
+	// the others is set, one of them must fit as well.
 	Clients []Client
+	GUID    string   // start of option 97's sixteen bytes; it counts more than the rest
+	OUIs    []string // starts of its MAC addresses, 52:54:00
+	NICs    []uint16 // PCI vendors of its network card, where the loader tells
 
 	QEMU *QEMU // how to run one without hardware, nil when QEMU cannot
+}
+
+// An Extra is a file that is taken as it is from a Debian package that every
+// architecture has.
+type Extra struct {
+	Name    string // under firmware/<name>/
+	Package string
+	Path    string // in the package: usr/lib/…
 }
 
 // QEMU holds what starts a machine of this board, for `mkboot run` and the tests.
@@ -30,6 +62,11 @@ type QEMU struct {
 	Args    []string
 	NIC     string // device of the network card
 	Disk    string // device of the disk that is flashed
+
+	// Firmware files, as Debian's packages have them; "" where there is none.
+	UEFI     string // code, for pflash unit 0
+	UEFIVars string // blank variables, for a copy in pflash unit 1
+	UBoot    string // for -bios
 }
 
 // Firmware files of a board, under firmware/<name>/ of the served root.
@@ -53,8 +90,13 @@ func ByName(name string) (*Board, bool) {
 	return nil, false
 }
 
-// Boards is the table: one literal a board, in order of preference.
-var Boards = []*Board{qemuX8664}
+// Boards is the table: one literal a board, from the special to the general.
+// What is recognised as nothing else is taken for one of the last three.
+var Boards = []*Board{
+	qemuX8664, qemuARM64, qemuARM,
+	rpi3, rpi4, rpi5,
+	pcX8664, genericARM64, genericARMv7,
+}
 
 // CommandLine returns what every kernel of the board is started with.
 func (b *Board) CommandLine() string {
@@ -64,3 +106,26 @@ func (b *Board) CommandLine() string {
 	}
 	return strings.Join(append(words, b.Cmdline), " ")
 }
+
+// cmdline is what all kernels are started with: the appliance and the agent own
+// the devices, so no console blanking, and a kernel that dies says so and
+// starts again.
+const cmdline = "consoleblank=0 panic=10"
+
+// filesystems are the modules by which the BOOTLACE store and an EFI system
+// partition are read, and BootNext is set. Not all is a module everywhere:
+// what a kernel has built in is left out when firmware is made.
+var filesystems = []string{"vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "efivarfs"}
+
+// ext4 as a module needs its checksum by name, since modprobe would find it by
+// an alias.
+var ext4 = []string{"crc32c_generic", "ext4"}
+
+// virtio, of which Debian's kernels have every part as a module.
+var virtio = []string{"virtio_pci", "virtio_net", "virtio_blk", "virtio_scsi", "virtio_rng", "sd_mod"}
+
+// The OUI that QEMU and libvirt give their network cards.
+const qemuOUI = "52:54:00"
+
+// PCI vendor of virtio devices.
+const virtioVendor = 0x1af4

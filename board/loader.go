@@ -1,28 +1,32 @@
 package board
 
 import (
-	"bytes"
 	"strings"
 )
 
 // A Client is a value of DHCP option 93, the client system architecture
-// (RFC 4578 section 2.1, numbers from IANA's registry).
+// (RFC 4578 section 2.1, numbers from IANA's registry of processor
+// architecture types).
 type Client uint16
 
 const (
-	ClientBIOS        Client = 0
-	ClientUEFIx64     Client = 7 // EDK2; the registry calls 7 "x64 UEFI"
-	ClientUEFIx64BC   Client = 9 // the same machines, from firmware that read RFC 4578 before its erratum
-	ClientUEFIarm32   Client = 10
-	ClientUEFIarm64   Client = 11
-	ClientHTTPx64     Client = 16
-	ClientHTTParm64   Client = 19
-	ClientUBootArm    Client = 21
-	ClientUBootArm64  Client = 22
-	ClientBIOSHTTP    Client = 20
-	ClientUEFIriscv64 Client = 27
-	ClientHTTPriscv64 Client = 28
-	ClientUnknown     Client = 0xffff
+	ClientBIOS           Client = 0
+	ClientUEFIx64        Client = 7 // EDK2; the registry calls 7 "x64 UEFI"
+	ClientUEFIx64BC      Client = 9 // the same machines, from firmware that read RFC 4578 before its erratum
+	ClientUEFIarm32      Client = 10
+	ClientUEFIarm64      Client = 11
+	ClientHTTPx64        Client = 16
+	ClientHTTParm32      Client = 18
+	ClientHTTParm64      Client = 19
+	ClientBIOSHTTP       Client = 20
+	ClientUBootArm       Client = 21
+	ClientUBootArm64     Client = 22
+	ClientUBootHTTParm   Client = 23
+	ClientUBootHTTParm64 Client = 24
+	ClientUEFIriscv64    Client = 27
+	ClientHTTPriscv64    Client = 28
+	ClientRPi            Client = 41
+	ClientUnknown        Client = 0xffff
 )
 
 // Traits is what a DHCP packet says of the machine and program that sent it.
@@ -31,6 +35,7 @@ type Traits struct {
 	UserClass   string // option 77, as text
 	VendorClass string // option 60
 	IPXE        []byte // option 175, iPXE's features
+	NIC         uint16 // PCI vendor of the network card, from option 175; 0: not told
 	GUID        []byte // option 97, without its type byte
 	MAC         []byte
 }
@@ -40,7 +45,9 @@ type Loader struct {
 	Name string
 	Is   func(Traits) bool
 
-	Files []string // what it may be given, in order; a name of Board.File, or Script
+	// Files is what it may be given, in order: names of Board.File, or Script
+	// or BootScript, which are made on the fly.
+	Files []string
 
 	// BINL: it takes option 60 PXEClient without option 43 as the word to ask
 	// for its boot file on port 4011 (PXE 2.1 section 2.2.5; EDK2's
@@ -48,19 +55,43 @@ type Loader struct {
 	// it takes the file from the ProxyDHCP offer itself.
 	BINL bool
 
+	// HTTP: it wants option 60 HTTPClient and a URL for its boot file (UEFI
+	// 2.10 section 24.7.3.1).
+	HTTP bool
+
+	// Vendor is what option 43 must say to it, nil: nothing of its own.
+	Vendor []byte
+
 	// NoProxyWait: option 175.176 = 1 ends its wait for other ProxyDHCP offers.
 	NoProxyWait bool
+
+	// Pxelinux: it hands what it was told to the program it loads, which may be
+	// pxelinux: that one is told where its configuration is (RFC 5071).
+	Pxelinux bool
 
 	// LocalDisk: a script can send it to the disk; others need our firmware
 	// and BootNext.
 	LocalDisk bool
 }
 
-// Script is the boot file of loaders that run iPXE scripts; it is made on the fly.
-const Script = "boot.ipxe"
+// Boot files that are made on the fly, a machine's own each.
+const (
+	Script     = "boot.ipxe"     // for loaders that run iPXE's scripts
+	BootScript = "boot.scr.uimg" // for U-Boot, which asks for it by this name
+	Pxelinux   = "pxelinux.cfg"  // folder of what U-Boot's pxe and pxelinux ask
+)
+
+// Network boot programs for plain PXE ROMs.
+const (
+	UNDI         = "undionly.kpxe" // iPXE on the ROM's own driver
+	PxelinuxFile = "pxelinux.0"    // where the user put one beside the firmware
+)
 
 // UserClass is what our own agent says of itself in option 77.
 const UserClass = "bootlace"
+
+// VendorClass starts option 60 of our own agent; the board's name follows.
+const VendorClass = "bootlace:"
 
 // Loaders is tried in order; the first that matches is it.
 var Loaders = []*Loader{
@@ -85,11 +116,24 @@ var Loaders = []*Loader{
 		LocalDisk:   true,
 	},
 	{
+		Name:  "uefi-http",
+		Is:    func(t Traits) bool { return strings.HasPrefix(t.VendorClass, "HTTPClient") },
+		Files: []string{UKI},
+		HTTP:  true,
+	},
+	{
+		// The Pi's own firmware takes siaddr, or option 66, and asks there for
+		// files by names of its own.
+		Name:   "rpi",
+		Is:     isRPi,
+		Vendor: rpiVendor,
+	},
+	{
 		Name: "uefi-pxe",
 		Is: func(t Traits) bool {
 			switch t.Client {
 			case ClientUEFIx64, ClientUEFIx64BC, ClientUEFIarm64, ClientUEFIarm32, ClientUEFIriscv64:
-				return isPXE(t)
+				return isPXE(t) && !isUBoot(t)
 			}
 			return false
 		},
@@ -97,10 +141,24 @@ var Loaders = []*Loader{
 		BINL:  true,
 	},
 	{
-		// A plain PXE ROM runs only a network boot program; there is none for
-		// it yet, so it is recognised, named in the journal and not answered.
-		Name: "pxe-bios",
-		Is:   func(t Traits) bool { return t.Client == ClientBIOS && isPXE(t) },
+		// U-Boot's own boot command asks first with its own class and
+		// architecture and loads BootScript, whatever file was offered. Then
+		// it says PXEClient:Arch:00011 (arm: 00010), still without option 97,
+		// and runs the EFI program offered.
+		Name:  "uboot",
+		Is:    func(t Traits) bool { return isUBoot(t) && !isPXE(t) },
+		Files: []string{BootScript},
+	},
+	{
+		Name:  "uboot-efi",
+		Is:    isUBoot,
+		Files: []string{UKI},
+	},
+	{
+		Name:     "pxe-bios",
+		Is:       func(t Traits) bool { return t.Client == ClientBIOS && isPXE(t) },
+		Files:    []string{UNDI, PxelinuxFile},
+		Pxelinux: true,
 	},
 }
 
@@ -108,35 +166,29 @@ func isIPXE(t Traits) bool { return t.UserClass == "iPXE" || len(t.IPXE) > 0 }
 
 func isPXE(t Traits) bool { return strings.HasPrefix(t.VendorClass, "PXEClient") }
 
-// Recognise tells the board a machine is taken for and the loader that asks.
-// Either is nil where nothing in the tables fits.
-func Recognise(t Traits) (*Board, *Loader) {
-	var board *Board
-	for _, b := range Boards {
-		if b.has(t) {
-			board = b
-			break
-		}
+// isUBoot: EDK2 says what machine it is in option 97, always; U-Boot behind its
+// EFI face does not.
+func isUBoot(t Traits) bool {
+	switch t.Client {
+	case ClientUBootArm, ClientUBootArm64, ClientUBootHTTParm, ClientUBootHTTParm64:
+		return true
+	case ClientUEFIarm32, ClientUEFIarm64, ClientUEFIriscv64:
+		return len(t.GUID) == 0
 	}
-	for _, l := range Loaders {
-		if l.Is(t) {
-			return board, l
-		}
-	}
-	return board, nil
+	return strings.HasPrefix(t.VendorClass, "U-Boot")
 }
 
-func (b *Board) has(t Traits) bool {
-	if name, ok := bytes.CutPrefix([]byte(t.VendorClass), []byte(VendorClass)); ok {
-		return string(name) == b.Name
+// isRPi: the boot program of a Raspberry Pi says that it is a BIOS PC.
+func isRPi(t Traits) bool {
+	if t.Client != ClientBIOS && t.Client != ClientRPi {
+		return false
 	}
-	for _, c := range b.Clients {
-		if c == t.Client {
-			return true
-		}
-	}
-	return false
+	b := recognise(t)
+	return b == rpi3 || b == rpi4 || b == rpi5
 }
 
-// VendorClass starts option 60 of our own agent; the board's name follows.
-const VendorClass = "bootlace:"
+// rpiVendor is option 43 as the Pi's boot programs want it, with the text for
+// which the ROM of a Pi 3 searches: PXE_DISCOVERY_CONTROL 3 (ask nobody), a
+// menu's prompt, and a menu of one line. PXE 2.1 sections 2.4.3 to 2.4.5 have
+// the codes; the end byte belongs to it.
+var rpiVendor = []byte("\x06\x01\x03" + "\x0a\x04\x00PXE" + "\x09\x14\x00\x00\x11Raspberry Pi Boot" + "\xff")

@@ -59,6 +59,7 @@ func hear(p *dhcpv4.DHCPv4, iface string, from netip.AddrPort, port uint16) *req
 		IPXE:        p.Options.Get(optIPXE),
 		MAC:         q.MAC[:],
 	}
+	q.Traits.NIC = pciVendor(q.Traits.IPXE)
 	// RFC 4578 section 2.1: one or more types; the first is the one that boots.
 	if v := p.Options.Get(dhcpv4.OptionClientSystemArchitectureType); len(v) >= 2 {
 		q.Traits.Client = board.Client(uint16(v[0])<<8 | uint16(v[1]))
@@ -75,6 +76,22 @@ func hear(p *dhcpv4.DHCPv4, iface string, from netip.AddrPort, port uint16) *req
 	}
 	q.Board, q.Loader = board.Recognise(q.Traits)
 	return q
+}
+
+// pciVendor reads iPXE's option 175: of its sub-options 177 is the network
+// card's bus, 1 for PCI, vendor and device. 0: it does not say.
+func pciVendor(v []byte) uint16 {
+	for len(v) >= 2 {
+		code, n := v[0], int(v[1])
+		if v = v[2:]; n > len(v) {
+			return 0
+		}
+		if code == 177 && n == 5 && v[0] == 1 {
+			return uint16(v[1])<<8 | uint16(v[2])
+		}
+		v = v[n:]
+	}
+	return 0
 }
 
 // userClass reads option 77, RFC 3004 section 4: one or more classes, each

@@ -1,0 +1,81 @@
+package board
+
+import "slices"
+
+// The Raspberry Pi boots from the network by a program in its ROM (Pi 3) or
+// EEPROM (Pi 4 and 5), which calls itself a BIOS PC in option 93 and asks by
+// TFTP for a set of files, first under a folder named like its serial number:
+// https://www.raspberrypi.com/documentation/computers/raspberry-pi.html#network-booting
+//
+// Of these bootcode.bin, start*.elf and fixup*.dat are Raspberry Pi's own. They
+// are in Debian's package raspi-firmware, which is in non-free-firmware and
+// not in main: whoever wants them copies its usr/lib/raspi-firmware/* into
+// firmware/rpi3 and firmware/rpi4 of the root. config.txt and cmdline.txt are
+// made on the fly; the device trees come from the kernel's package under the
+// names the Pi asks for.
+var rpi3 = &Board{
+	Name:   "rpi3",
+	Doc:    "Raspberry Pi 3; needs bootcode.bin, start.elf and fixup.dat of raspi-firmware",
+	Arch:   "arm64",
+	Kernel: "linux-image-arm64",
+	Modules: slices.Concat([]string{
+		"phy_generic", "dwc2", "microchip", "smsc95xx", "lan78xx", // its network is on USB
+		"mmc_block", "sdhci_iproc", "bcm2835", "sd_mod", "usb_storage", "uas",
+		"bcm2835_rng", "bcm2835_wdt",
+	}, filesystems, ext4),
+	// Behind UEFI or U-Boot the same line does: ttyS1 is the mini UART's name
+	// in Debian's kernel.
+	Console: []string{"tty0", "ttyS1,115200"},
+	Cmdline: cmdline,
+	Trees: map[string]string{
+		"bcm2710-rpi-3-b.dtb":      "broadcom/bcm2837-rpi-3-b.dtb",
+		"bcm2710-rpi-3-b-plus.dtb": "broadcom/bcm2837-rpi-3-b-plus.dtb",
+	},
+	StandIn: "arm64",
+	// Its network chips buffer 20 KB (LAN9514) and 12 KB (LAN7515) before USB
+	// fetches them: eight blocks of 1468 bytes.
+	Windowsize: 8,
+	Clients:    rpiClients,
+	OUIs:       []string{"b8:27:eb"},
+}
+
+var rpi4 = &Board{
+	Name:   "rpi4",
+	Doc:    "Raspberry Pi 4, 400 and Compute Module 4; needs start4.elf and fixup4.dat of raspi-firmware",
+	Arch:   "arm64",
+	Kernel: "linux-image-arm64",
+	Modules: slices.Concat([]string{
+		"broadcom", "bcm7xxx", "genet",
+		"reset_raspberrypi", "xhci_pci", "usb_storage", "uas", "sd_mod",
+		"mmc_block", "sdhci_iproc", "bcm2835", "nvme",
+		"iproc_rng200", "bcm2835_wdt",
+	}, filesystems, ext4),
+	Console: []string{"tty0", "ttyS1,115200"},
+	Cmdline: cmdline,
+	Trees: map[string]string{
+		"bcm2711-rpi-4-b.dtb": "broadcom/bcm2711-rpi-4-b.dtb",
+		"bcm2711-rpi-400.dtb": "broadcom/bcm2711-rpi-400.dtb",
+		"bcm2711-rpi-cm4.dtb": "broadcom/bcm2711-rpi-cm4-io.dtb",
+	},
+	StandIn: "arm64",
+	Clients: rpiClients,
+	GUID:    "RPi4",
+	OUIs:    []string{"dc:a6:32", "e4:5f:01", "d8:3a:dd"},
+}
+
+// rpi5 has its network card behind the RP1 chip, for which Linux has drivers
+// from 6.17 on; Debian 12's kernel is 6.1, Debian 13's 6.12.
+var rpi5 = &Board{
+	Name:    "rpi5",
+	Doc:     "Raspberry Pi 5; recognised and served a kernel of one's own",
+	Arch:    "arm64",
+	Unbuilt: "Debian's kernel has no driver for the network card of a Raspberry Pi 5",
+	Console: []string{"tty0", "ttyAMA10,115200"},
+	Cmdline: cmdline,
+	Clients: rpiClients,
+	GUID:    "RPi5",
+	OUIs:    []string{"2c:cf:67", "88:a2:9e"},
+}
+
+// rpiClients: the Pi's own firmware; EDK2 and U-Boot on it.
+var rpiClients = []Client{ClientBIOS, ClientRPi, ClientUEFIarm64, ClientHTTParm64, ClientUBootArm64}
