@@ -59,8 +59,17 @@ type Loader struct {
 	// 2.10 section 24.7.3.1).
 	HTTP bool
 
-	// Vendor is what option 43 must say to it, nil: nothing of its own.
+	// Vendor is what option 43 must say to it, beside PXEClient in option 60;
+	// nil: nothing of its own.
 	Vendor []byte
+
+	// OwnNames: it asks for files by names of its own, and is told where they
+	// are and no boot file. Files is then what makes it worth an answer.
+	OwnNames bool
+
+	// NoRequest: it uses the address that it was offered without a REQUEST, so
+	// the offer has to be good for the whole lease.
+	NoRequest bool
 
 	// NoProxyWait: option 175.176 = 1 ends its wait for other ProxyDHCP offers.
 	NoProxyWait bool
@@ -122,11 +131,12 @@ var Loaders = []*Loader{
 		HTTP:  true,
 	},
 	{
-		// The Pi's own firmware takes siaddr, or option 66, and asks there for
-		// files by names of its own.
-		Name:   "rpi",
-		Is:     isRPi,
-		Vendor: rpiVendor,
+		Name:      "rpi",
+		Is:        isRPi,
+		Files:     []string{Kernel, "config.txt", "bootcode.bin", "start4.elf"},
+		OwnNames:  true,
+		Vendor:    rpiVendor,
+		NoRequest: true, // the ROM of a Pi 3
 	},
 	{
 		Name: "uefi-pxe",

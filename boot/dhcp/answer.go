@@ -26,7 +26,12 @@ const (
 // the appliance's, whose address is siaddr (else option 54), in both modes.
 const VendorClass = board.UserClass
 
-const pxeClient = "PXEClient"
+// What firmware says in option 60, and wants to hear there (PXE 2.1 section
+// 2.2.3, UEFI 2.10 section 24.7.3.1).
+const (
+	pxeClient  = "PXEClient"
+	httpClient = "HTTPClient"
+)
 
 // self is the appliance as the clients of one link know it.
 type self struct {
@@ -207,37 +212,73 @@ func address(p *dhcpv4.DHCPv4, g grant) {
 func (q *request) boot(p *dhcpv4.DHCPv4, mode Mode, me self, file string) {
 	p.ServerIPAddr = ip4(me.next)
 	l := q.Loader
-	pxe := mode == Proxy && !q.agent() && strings.HasPrefix(q.Traits.VendorClass, pxeClient)
-	switch {
-	case q.agent():
-		p.UpdateOption(dhcpv4.OptClassIdentifier(VendorClass))
-	case pxe:
-		// PXE 2.1 section 2.2.3: by this a client knows a ProxyDHCP offer. In
-		// full mode it is left out: EDK2 would take such an offer for BINL's
-		// too and ask on port 4011 for the file that the offer already names
-		// (PxeBcSelectDhcp4Offer, cases 5 and 7).
-		p.UpdateOption(dhcpv4.OptClassIdentifier(pxeClient))
+	if l == nil {
+		l = &board.Loader{}
+	}
+	class := q.class(mode, l)
+	if class != "" {
+		p.UpdateOption(dhcpv4.OptClassIdentifier(class))
 	}
 	if file == "" || q.asksAgain(mode) {
 		return
 	}
-	if pxe && (l == nil || !l.BINL) {
+	switch {
+	case l.Vendor != nil:
+		p.Options[dhcpv4.OptionVendorSpecificInformation.Code()] = l.Vendor
+	case class == pxeClient && !l.BINL:
 		// PXE_DISCOVERY_CONTROL, bit 3: use the file named here, show no menu.
 		p.Options[dhcpv4.OptionVendorSpecificInformation.Code()] = []byte{6, 1, 8, 255}
 	}
-	next := me.next.String()
-	p.ServerHostName = next
-	if len(file) < 128 {
-		p.BootFileName = file
-	}
-	p.UpdateOption(dhcpv4.OptTFTPServerName(next))
-	p.UpdateOption(dhcpv4.OptBootFileName(file))
-	if q.DHCPv4.Options.Has(dhcpv4.OptionParameterRequestList) && q.IsOptionRequested(optTFTPServers) {
-		p.Options[optTFTPServers.Code()] = ip4(me.next)
-	}
-	if mode == Full && l != nil && l.NoProxyWait {
+	if mode == Full && l.NoProxyWait {
 		p.Options[optIPXE.Code()] = []byte{176, 1, 1}
 	}
+	if !l.OwnNames {
+		if len(file) < 128 {
+			p.BootFileName = file
+		}
+		p.UpdateOption(dhcpv4.OptBootFileName(file))
+	}
+	if l.HTTP {
+		return // the file is a URL and says it all
+	}
+	next := me.next.String()
+	p.ServerHostName = next
+	p.UpdateOption(dhcpv4.OptTFTPServerName(next))
+	if q.asksFor(optTFTPServers) {
+		p.Options[optTFTPServers.Code()] = ip4(me.next)
+	}
+	// RFC 5071 sections 4 and 5. The prefix makes names start at the root,
+	// wherever the boot file lies.
+	if l.Pxelinux || q.asksFor(optPxelinuxFile) {
+		p.Options[optPxelinuxFile.Code()] = []byte(board.Pxelinux + "/01-" + q.MAC.Hyphens())
+	}
+	if l.Pxelinux || q.asksFor(optPxelinuxPrefix) {
+		p.Options[optPxelinuxPrefix.Code()] = []byte("/")
+	}
+}
+
+// class is option 60 of the answer, "" for none.
+func (q *request) class(mode Mode, l *board.Loader) string {
+	switch {
+	case q.agent():
+		return VendorClass
+	case l.HTTP:
+		return httpClient
+	case l.Vendor != nil:
+		return pxeClient
+	case mode == Proxy && strings.HasPrefix(q.Traits.VendorClass, pxeClient):
+		// By this a client knows a ProxyDHCP offer. In full mode it is left
+		// out: EDK2 would take such an offer for BINL's too and ask on port
+		// 4011 for the file that the offer already names
+		// (PxeBcSelectDhcp4Offer, cases 5 and 7).
+		return pxeClient
+	}
+	return ""
+}
+
+// asksFor reports whether a client that lists what it wants lists an option.
+func (q *request) asksFor(code dhcpv4.OptionCode) bool {
+	return q.DHCPv4.Options.Has(dhcpv4.OptionParameterRequestList) && q.IsOptionRequested(code)
 }
 
 // asksAgain reports whether the client will ask on port 4011 for its file, and
@@ -279,6 +320,8 @@ func (q *request) said(mt dhcpv4.MessageType, mode Mode, g grant, r Reply) strin
 	switch {
 	case r.Bootfile != "" && q.asksAgain(mode):
 		return s + " to ask on port 4011"
+	case r.Bootfile != "" && q.Loader != nil && q.Loader.OwnNames:
+		return s + " where its files are"
 	case r.Bootfile != "":
 		return s + " " + r.Bootfile
 	case q.agent():

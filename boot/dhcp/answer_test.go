@@ -41,10 +41,8 @@ func answerTo(q *request, mode Mode) answer {
 	case mode == Full:
 		g = grant{lease: &lease.Lease{Addr: lab.PoolFrom.Next(), Subnet: lab, Name: "dut1"}, subnet: &lab}
 	}
-	var r Reply
-	if q.Loader != nil && len(q.Loader.Files) > 0 {
-		r.Bootfile = q.Loader.Files[0]
-	}
+	q.Next = me.next
+	r, _ := firstFile(q.Hearing)
 	return respond(q, mode, me, r, g)
 }
 

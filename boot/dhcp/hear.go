@@ -21,13 +21,14 @@ type Hearing struct {
 	Interface string        // on which it was heard
 	Circuit   string        // the relay's circuit ID (RFC 3046 section 3.1), as text
 	Relay     netip.Addr    // giaddr, the zero Addr without a relay
+	Next      netip.Addr    // the appliance, as this machine is told of it
 }
 
 // A Reply is what Decide wants the machine to get.
 type Reply struct {
 	Machine  string // boot.Machine.ID, for the journal
 	Silent   bool   // no answer at all, whatever the mode
-	Bootfile string // as served; "": none
+	Bootfile string // as served, a URL where the loader wants one; "": none
 	Profile  string // for the journal
 }
 
@@ -125,11 +126,14 @@ func text(v []byte) string {
 // boots reports whether the client asks for something to boot.
 func (q *request) boots() bool {
 	return q.Loader != nil || q.Traits.Client != board.ClientUnknown ||
-		strings.HasPrefix(q.Traits.VendorClass, pxeClient) || strings.HasPrefix(q.Traits.VendorClass, "HTTPClient")
+		strings.HasPrefix(q.Traits.VendorClass, pxeClient) || strings.HasPrefix(q.Traits.VendorClass, httpClient)
 }
 
 // agent reports whether it is our own firmware.
 func (q *request) agent() bool { return q.Traits.UserClass == board.UserClass }
+
+// noRequest reports whether it will use the address offered without asking for it.
+func (q *request) noRequest() bool { return q.Loader != nil && q.Loader.NoRequest }
 
 // requested is the address in option 50.
 func (q *request) requested() netip.Addr {

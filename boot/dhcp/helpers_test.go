@@ -40,20 +40,31 @@ type running struct {
 	seen  map[boot.MAC]netip.Addr
 }
 
+// firstFile gives each loader the first of its files.
+func firstFile(h Hearing) (Reply, error) {
+	reply := Reply{Machine: "m-" + h.MAC.String()}
+	if l := h.Loader; l != nil && len(l.Files) > 0 {
+		reply.Bootfile = l.Files[0]
+		if l.HTTP {
+			reply.Bootfile = "http://" + h.Next.String() + "/" + reply.Bootfile
+		}
+	}
+	return reply, nil
+}
+
 // serve starts a server on eth0 of a namespace; it ends with the test, or by stop.
 func serve(t *testing.T, ns *nettest.NS, mode Mode, leases *lease.Leases) *running {
 	t.Helper()
+	return serveOn(t, ns, "eth0", mode, leases, firstFile)
+}
+
+func serveOn(t *testing.T, ns *nettest.NS, iface string, mode Mode, leases *lease.Leases, decide func(Hearing) (Reply, error)) *running {
+	t.Helper()
 	r := &running{seen: map[boot.MAC]netip.Addr{}}
 	r.Server = &Server{
-		Mode: mode, Interface: "eth0", Leases: leases,
-		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Decide: func(_ context.Context, h Hearing) (Reply, error) {
-			reply := Reply{Machine: "m-" + h.MAC.String()}
-			if h.Loader != nil && len(h.Loader.Files) > 0 {
-				reply.Bootfile = h.Loader.Files[0]
-			}
-			return reply, nil
-		},
+		Mode: mode, Interface: iface, Leases: leases,
+		Log:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Decide: func(_ context.Context, h Hearing) (Reply, error) { return decide(h) },
 		Note: func(ev boot.Event) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -15,8 +15,10 @@ import (
 
 // Options that the codec has no name for.
 const (
-	optTFTPServers = dhcpv4.GenericOptionCode(150) // RFC 5859
-	optIPXE        = dhcpv4.GenericOptionCode(175) // https://ipxe.org/howto/dhcpd
+	optTFTPServers    = dhcpv4.GenericOptionCode(150) // RFC 5859
+	optIPXE           = dhcpv4.GenericOptionCode(175) // https://ipxe.org/howto/dhcpd
+	optPxelinuxFile   = dhcpv4.GenericOptionCode(209) // RFC 5071
+	optPxelinuxPrefix = dhcpv4.GenericOptionCode(210)
 )
 
 // Layout of a message, RFC 2131 section 2.
@@ -90,7 +92,7 @@ func room(p *dhcpv4.DHCPv4) int {
 // leaveOut is what goes when a message is too long, the least missed first:
 // 66 and 67 also stand in the header, option 61 and 82 are echoes.
 var leaveOut = []dhcpv4.OptionCode{
-	optTFTPServers, dhcpv4.OptionTFTPServerName, dhcpv4.OptionBroadcastAddress, dhcpv4.OptionHostName,
+	optTFTPServers, optPxelinuxPrefix, optPxelinuxFile, dhcpv4.OptionTFTPServerName, dhcpv4.OptionBroadcastAddress, dhcpv4.OptionHostName,
 	dhcpv4.OptionBootfileName, dhcpv4.OptionDomainNameServer, dhcpv4.OptionClientIdentifier,
 	dhcpv4.OptionRelayAgentInformation,
 }

@@ -117,7 +117,7 @@ func offered(raw []byte, discover *dhcpv4.DHCPv4) (server netip.Addr, ok bool) {
 
 // only lets through UDP to one port, so that a busy link does not drown it.
 func (w *wire) only(port uint16) error {
-	program, err := bpf.Assemble([]bpf.Instruction{
+	return w.attach([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: 23, Size: 1}, // IP protocol
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 17, SkipTrue: 6},
 		bpf.LoadAbsolute{Off: 20, Size: 2}, // a later fragment has no ports
@@ -128,6 +128,10 @@ func (w *wire) only(port uint16) error {
 		bpf.RetConstant{Val: maxMessage},
 		bpf.RetConstant{Val: 0},
 	})
+}
+
+func (w *wire) attach(instructions []bpf.Instruction) error {
+	program, err := bpf.Assemble(instructions)
 	if err != nil {
 		return err
 	}

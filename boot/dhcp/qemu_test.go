@@ -3,86 +3,178 @@
 package dhcp
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/pin/tftp/v3"
 )
 
 var record = flag.Bool("record", false, "write what the firmware sent to testdata")
 
-// Real firmware gets as far as asking for its boot file by TFTP, in both modes.
-// It takes about a minute and a half: go test -tags qemu -run TestQEMU.
+// A firmware is started in QEMU and gets as far as asking for its boot file.
+type firmware struct {
+	name, about string
+	board       string // whose QEMU it runs in
+	uefi        bool
+	args        []string
+	modes       []Mode
+	files       []string // what it asks for, in order, where none but UNDI is there
+
+	// seldom: it runs with -record alone. Its packets of the last record are
+	// answered in TestGolden, and who is like it runs always.
+	seldom bool
+}
+
+var (
+	both = []Mode{Full, Proxy}
+	full = []Mode{Full}
+)
+
+var firmwares = []firmware{
+	{name: "ipxe", about: "SeaBIOS and QEMU's iPXE ROM (Debian ipxe-qemu)", board: "qemu-x86_64", modes: both, files: []string{"boot.ipxe"}},
+	{name: "ipxe-e1000", about: "SeaBIOS and QEMU's iPXE ROM for an e1000", board: "pc-x86_64", modes: full, files: []string{"boot.ipxe"}, seldom: true},
+	{name: "undionly", about: "SeaBIOS, then undionly.kpxe (Debian ipxe) on the ROM's UNDI driver", board: "qemu-x86_64", modes: full, files: []string{board.UNDI, "boot.ipxe"}},
+	{name: "ipxe-efi", about: "OVMF and QEMU's iPXE ROM, whose EFI driver does DHCP itself", board: "qemu-x86_64", uefi: true, modes: full, files: []string{"boot.ipxe"}, seldom: true},
+	{name: "ovmf", about: "OVMF (Debian ovmf) without a ROM on the card: EDK2's own PXE", board: "qemu-x86_64", uefi: true,
+		args: []string{"-global", "virtio-net-pci.romfile="}, modes: both, files: []string{"bootlace.efi"}},
+	{name: "ovmf-http", about: "OVMF, UEFI HTTP Boot", board: "qemu-x86_64", uefi: true, modes: both, files: []string{"http bootlace.efi"},
+		args: []string{"-global", "virtio-net-pci.romfile=", "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n", "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"}},
+	{name: "aavmf", about: "AAVMF (Debian qemu-efi-aarch64): EDK2's own PXE", board: "qemu-arm64", uefi: true,
+		args: []string{"-global", "virtio-net-pci.romfile="}, modes: full, files: []string{"bootlace.efi"}},
+	// In proxy mode it asks whom the other server names: it takes no offer
+	// without an address.
+	{name: "uboot-arm64", about: "U-Boot 2023.01 (Debian u-boot-qemu, qemu_arm64)", board: "qemu-arm64", modes: full, files: []string{"boot.scr.uimg", "bootlace.efi"}},
+	{name: "uboot-arm", about: "U-Boot 2023.01 (Debian u-boot-qemu, qemu_arm)", board: "qemu-arm", modes: full, files: []string{"boot.scr.uimg", "bootlace.efi"}},
+}
+
+// Real firmware gets as far as asking for its boot files, each by the name we
+// told it: go test -tags qemu -run TestQEMU [-record].
 func TestQEMUFirmware(t *testing.T) {
 	nettest.NeedRoot(t)
-	const ovmf = "/usr/share/ovmf/OVMF.fd"
-	for _, c := range []struct {
-		name, about string
-		args        []string
-		file        string
-	}{
-		{"ipxe", "SeaBIOS and QEMU's iPXE ROM (Debian ipxe-qemu)", nil, "boot.ipxe"},
-		{"ipxe-efi", "OVMF and QEMU's iPXE ROM, whose EFI driver does DHCP itself", []string{"-bios", ovmf}, "boot.ipxe"},
-		{"ovmf", "OVMF (Debian ovmf) without a ROM on the card: EDK2's own PXE", []string{"-bios", ovmf, "-global", "virtio-net-pci.romfile="}, "bootlace.efi"},
-	} {
-		for _, mode := range []Mode{Full, Proxy} {
-			t.Run(c.name+"-"+string(mode), func(t *testing.T) {
+	for _, f := range firmwares {
+		if f.seldom && !*record {
+			continue
+		}
+		for _, mode := range f.modes {
+			t.Run(f.name+"-"+string(mode), func(t *testing.T) {
 				hosts := lan(t, ours+"/24", "10.77.0.2/24", "")
 				server, other, bench := hosts[0], hosts[1], hosts[2]
+				asked := serveFiles(t, server)
+				var undi atomic.Bool
 				var s *running
 				if mode == Full {
 					leases, _ := leasesAt(t, filepath.Join(t.TempDir(), "db"), lab)
-					s = serve(t, server, Full, leases)
+					s = serveOn(t, server, "eth0", Full, leases, f.reply(&undi))
+					time.Sleep(DefaultTiming.RouterWait) // it is not our first second
 				} else {
-					s = serve(t, server, Proxy, nil)
-					dnsmasq(t, other, "--dhcp-range=10.77.0.50,10.77.0.60,1h", "--no-ping")
+					s = serveOn(t, server, "eth0", Proxy, nil, f.reply(&undi))
+					ip(t, other, "addr", "add", "fd00:77::2/64", "dev", "eth0", "nodad")
+					dnsmasq(t, other, "--dhcp-range=10.77.0.50,10.77.0.60,1h", "--no-ping", "--enable-ra", "--dhcp-range=::,constructor:eth0,ra-only")
 				}
-				var tftp *net.UDPConn
-				server.Do(t, func() {
-					var err error
-					if tftp, err = net.ListenUDP("udp4", &net.UDPAddr{Port: 69}); err != nil {
-						t.Fatal(err)
-					}
-				})
-				defer tftp.Close()
 				pcap := filepath.Join(t.TempDir(), "pcap")
-				stop := boots(t, bench, pcap, c.args...)
+				stop := f.boots(t, bench, pcap)
 				start := time.Now()
-				tftp.SetReadDeadline(start.Add(60 * time.Second))
-				buf := make([]byte, 1500)
-				n, from, err := tftp.ReadFromUDPAddrPort(buf)
+				var got []string
+				for timeout := time.After(60 * time.Second); len(got) < len(f.files); {
+					select {
+					case a := <-asked:
+						t.Logf("asked for %s after %.1f s", a, time.Since(start).Seconds())
+						got = append(got, a)
+						undi.Store(true)
+						continue
+					case <-timeout:
+					}
+					break
+				}
 				stop()
-				if err != nil {
-					t.Fatalf("asked for no file: %v; noted:\n%s", err, s.noted())
+				if !slices.Equal(got, f.files) {
+					t.Errorf("asked for %q, want %q", got, f.files)
 				}
-				name, _, _ := strings.Cut(string(buf[2:n]), "\x00")
-				t.Logf("asked for %s from %s after %.1f s; noted:\n%s", name, from.Addr(), time.Since(start).Seconds(), s.noted())
-				if name != c.file {
-					t.Errorf("asked for %q, want %q", name, c.file)
-				}
-				if s.sawAt(machine) != from.Addr() {
-					t.Errorf("seen at %v, is at %v", s.sawAt(machine), from.Addr())
-				}
+				t.Logf("noted:\n%s", s.noted())
 				if *record {
-					keep(t, pcap, c.name+"-"+string(mode), c.about)
+					keep(t, pcap, f.name+"-"+string(mode), f.about)
 				}
 			})
 		}
 	}
 }
 
-// boots starts a machine with its card on a namespace's link.
-func boots(t *testing.T, ns *nettest.NS, pcap string, args ...string) (stop func()) {
+// reply is the first of a loader's files, but UNDI for who asks first where it
+// is tested: QEMU's cards have no ROM but iPXE's, which is then treated like one.
+func (f firmware) reply(undi *atomic.Bool) func(Hearing) (Reply, error) {
+	return func(h Hearing) (Reply, error) {
+		r, err := firstFile(h)
+		if f.files[0] == board.UNDI && !undi.Load() {
+			r.Bootfile = board.UNDI
+		}
+		return r, err
+	}
+}
+
+// serveFiles answers TFTP and HTTP in a namespace and tells what was asked for.
+func serveFiles(t *testing.T, ns *nettest.NS) <-chan string {
 	t.Helper()
+	asked := make(chan string, 100)
+	var conn *net.UDPConn
+	var l net.Listener
+	var err error
+	ns.Do(t, func() {
+		if conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: 69}); err == nil {
+			l, err = net.Listen("tcp4", ":80")
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := tftp.NewServer(func(name string, rf io.ReaderFrom) error {
+		asked <- name
+		if name != board.UNDI {
+			return errors.New("file not found")
+		}
+		f, err := os.Open("/usr/lib/ipxe/undionly.kpxe")
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = rf.ReadFrom(f)
+		return err
+	}, nil)
+	s.EnableSinglePort() // its answers leave by conn, in the namespace
+	go s.Serve(conn)
+	t.Cleanup(s.Shutdown)
+	h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- "http " + strings.TrimPrefix(r.URL.Path, "/")
+		http.NotFound(w, r)
+	})}
+	go h.Serve(l)
+	t.Cleanup(func() { h.Close() })
+	return asked
+}
+
+// boots starts a machine with its card on a namespace's link.
+func (f firmware) boots(t *testing.T, ns *nettest.NS, pcap string) (stop func()) {
+	t.Helper()
+	b, ok := board.ByName(f.board)
+	if !ok || b.QEMU == nil {
+		t.Fatalf("no board %s in QEMU", f.board)
+	}
 	for _, line := range []string{
 		"tuntap add tap0 mode tap", "link add br0 type bridge forward_delay 0", "link set br0 up",
 		"link set tap0 master br0 up", "link set eth0 master br0",
@@ -92,25 +184,48 @@ func boots(t *testing.T, ns *nettest.NS, pcap string, args ...string) (stop func
 			t.Fatalf("ip %s: %v: %s", line, err, out)
 		}
 	}
-	cmd := ns.Command(t, nettest.Need(t, "qemu-system-x86_64"), append([]string{
-		"-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256", "-nodefaults", "-nographic", "-serial", "none", "-monitor", "none",
-		"-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no,vnet_hdr=off", "-device", "virtio-net-pci,netdev=n,mac=" + net.HardwareAddr(machine[:]).String(),
-		"-object", "filter-dump,id=dump,netdev=n,file=" + pcap,
-		"-uuid", "11223344-5566-7788-99aa-bbccddeeff00", "-boot", "n",
-	}, args...)...)
+	args := append(slices.Clone(b.QEMU.Args),
+		"-nodefaults", "-display", "none", "-serial", "file:"+pcap+".console",
+		"-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no,vnet_hdr=off",
+		"-device", b.QEMU.NIC+",netdev=n,bootindex=1,mac="+net.HardwareAddr(machine[:]).String(),
+		"-object", "filter-dump,id=dump,netdev=n,file="+pcap,
+		"-uuid", "11223344-5566-7788-99aa-bbccddeeff00")
+	switch {
+	case f.uefi:
+		blank, err := os.ReadFile(b.QEMU.UEFIVars)
+		if err != nil {
+			nettest.Skip(t, "no UEFI firmware: "+err.Error())
+		}
+		if err := os.WriteFile(pcap+".vars", blank, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+b.QEMU.UEFI,
+			"-drive", "if=pflash,unit=1,format=raw,file="+pcap+".vars")
+	case b.QEMU.UBoot != "":
+		if _, err := os.Stat(b.QEMU.UBoot); err != nil {
+			nettest.Skip(t, "no U-Boot: "+err.Error())
+		}
+		args = append(args, "-bios", b.QEMU.UBoot)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, nettest.Need(t, "ip"), append([]string{"netns", "exec", ns.Name, nettest.Need(t, b.QEMU.Command)}, append(args, f.args...)...)...)
 	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	stop = func() {
-		cmd.Process.Kill()
+		cancel()
 		cmd.Wait()
+		if t.Failed() {
+			console, _ := os.ReadFile(pcap + ".console")
+			t.Logf("console: %s", console)
+		}
 	}
-	t.Cleanup(stop)
+	t.Cleanup(cancel)
 	return stop
 }
 
-// keep writes the DHCP messages that the machine sent, one file each.
+// keep writes the DHCP messages that the machine sent, one file a kind.
 func keep(t *testing.T, pcap, name, about string) {
 	t.Helper()
 	raw, err := os.ReadFile(pcap)
@@ -131,7 +246,11 @@ func keep(t *testing.T, pcap, name, about string) {
 			if err != nil {
 				continue
 			}
+			q := hear(p, "eth0", from, port)
 			file := fmt.Sprintf("%s-%s-%d", name, strings.ToLower(p.MessageType().String()), port)
+			if q.Loader != nil && q.Loader.Name == "uboot-efi" {
+				file = strings.Replace(file, "uboot-", "uboot-efi-", 1)
+			}
 			if seen[file] {
 				continue
 			}

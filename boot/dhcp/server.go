@@ -12,6 +12,14 @@
 //	              address elsewhere and asks us on port 4011 for the file; in
 //	              full mode takes the file from the offer, which then must not
 //	              say PXEClient.
+//	UEFI HTTP     wants option 60 HTTPClient in the offer, and a URL.
+//	U-Boot        takes siaddr, asks there for boot.scr.uimg, whatever file was
+//	              offered, and then asks by DHCP again, as a UEFI machine, for
+//	              an EFI program.
+//	PXE ROM       is given iPXE to run on its driver (undionly.kpxe), which
+//	              then asks again as iPXE.
+//	Raspberry Pi  looks for a text in option 43, and asks for files by names of
+//	              its own; a Pi 3 sends no REQUEST after an offer.
 //	our own agent is told by option 60 that this is the appliance.
 //
 // What is said is decided by a pure function (respond); this file has the
@@ -47,6 +55,17 @@ type Timing struct {
 	ProbeWait time.Duration
 	// ProbeMore is how long it then waits for others.
 	ProbeMore time.Duration
+	// RouterWait is how long IPv6 routers are listened for at start. One
+	// answers a solicitation within 0.5 s, or within 3 s of its last answer
+	// (RFC 4861 section 10: MAX_RA_DELAY_TIME, MIN_DELAY_BETWEEN_RAS).
+	RouterWait time.Duration
+	// RouterAsk is the least time between our own solicitations after that, one
+	// with an answer of ours at most.
+	RouterAsk time.Duration
+	// RouterQuiet is for how long one that was heard counts as there: three
+	// times the 600 s after which it says again that it is (RFC 4861 section
+	// 6.2.1), as its own lifetime does.
+	RouterQuiet time.Duration
 }
 
 // DefaultTiming is used where nothing else is said.
@@ -55,6 +74,9 @@ var DefaultTiming = Timing{
 	ProbeResend: time.Second,
 	ProbeWait:   4500 * time.Millisecond,
 	ProbeMore:   time.Second,
+	RouterWait:  3500 * time.Millisecond,
+	RouterAsk:   10 * time.Second,
+	RouterQuiet: 30 * time.Minute,
 }
 
 // maxMessage is more than any client sends in one datagram on Ethernet.
@@ -81,6 +103,7 @@ type Server struct {
 	me        self
 	index     int
 	wire      *wire
+	router    *router // nil in proxy mode
 	conns     map[uint16]*net.UDPConn
 	malformed atomic.Uint64
 }
@@ -125,6 +148,13 @@ func (s *Server) Listen() error {
 		s.close()
 		return err
 	}
+	if s.Mode == Full {
+		if s.router, err = openRouter(ifi); err != nil {
+			s.close()
+			s.wire.Close()
+			return err
+		}
+	}
 	return nil
 }
 
@@ -148,6 +178,11 @@ func (s *Server) Run(ctx context.Context) error {
 	context.AfterFunc(ctx, s.close) // wakes the readers; Wait ends ctx in any case
 	for port, conn := range s.conns {
 		group.Go(func() error { return s.serve(ctx, conn, port) })
+	}
+	if r := s.router; r != nil {
+		group.Go(func() error {
+			return r.Run(ctx, DefaultTiming, func(text string) { s.Log.Info("dhcp: "+text, "interface", s.Interface) })
+		})
 	}
 	err := group.Wait()
 	s.close()
@@ -188,6 +223,7 @@ func (s *Server) handle(ctx context.Context, conn *net.UDPConn, raw []byte, from
 		return
 	}
 	q := hear(p, s.Interface, from, port)
+	q.Next = s.me.next
 	do, why := q.task(s.Mode, s.me)
 	s.see(q)
 	if do == nothing {
@@ -207,7 +243,7 @@ func (s *Server) handle(ctx context.Context, conn *net.UDPConn, raw []byte, from
 		}
 	}
 	a := respond(q, s.Mode, s.me, r, g)
-	if g.lease != nil && do == bind && s.Seen != nil {
+	if g.lease != nil && (do == bind || q.noRequest()) && s.Seen != nil {
 		s.Seen(q.MAC, g.lease.Addr) // before its first RRQ can come
 	}
 	if a.raw != nil {
@@ -242,6 +278,9 @@ func (s *Server) grant(ctx context.Context, q *request, do task) (g grant, err e
 		return grant{subnet: &n}, err
 	case offer:
 		l, err = s.Leases.Offer(c, q.requested())
+		if err == nil && q.noRequest() {
+			l, err = s.Leases.Bind(ctx, c, l.Addr)
+		}
 	case bind:
 		l, err = s.Leases.Bind(ctx, c, q.wants())
 	}
