@@ -5,17 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent"
-	"github.com/bootlace/bootlace/boot/config"
 	"github.com/bootlace/bootlace/boot/flash"
-	"github.com/bootlace/bootlace/boot/journal"
-	"github.com/bootlace/bootlace/boot/link"
 )
 
 // outcomes is what a plan's action means on a device. To add one: a line here.
@@ -67,59 +63,6 @@ func runAgent(ctx context.Context, args []string) error {
 		}
 	}
 	return agent.Run(ctx, cfg)
-}
-
-// serveStore makes the device the appliance of its network, with the files of
-// its BOOTLACE store.
-func serveStore(ctx context.Context, s *agent.Session, _ *boot.Plan) error {
-	if s.Store == "" {
-		return errors.New("serve: no disk labelled BOOTLACE with bootlace.yaml, root/ and state/ is there")
-	}
-	file := filepath.Join(s.Store, "bootlace.yaml")
-	root, state := filepath.Join(s.Store, "root"), filepath.Join(s.Store, "state")
-	load := func() (*config.Config, error) {
-		var flags config.Flags
-		flags.SetDefaults(file, root, state, "json")
-		return flags.Load()
-	}
-	cfg, err := load()
-	if err != nil {
-		return fmt.Errorf("serve: %w", err)
-	}
-	log := slog.New(slog.NewJSONHandler(s.Console, &slog.HandlerOptions{Level: journal.LevelProgress}))
-	if err := address(ctx, s, cfg); err != nil {
-		return fmt.Errorf("serve: %w", err)
-	}
-	return serve(ctx, cfg, log, false)
-}
-
-// address gives the appliance its address: that of the command line or the
-// config on the link that is served, or a lease of the network's own server.
-func address(ctx context.Context, s *agent.Session, cfg *config.Config) error {
-	addr := s.Addr()
-	if !addr.IsValid() {
-		addr = cfg.Address
-	}
-	if !addr.IsValid() {
-		l, err := s.Join(ctx)
-		if err == nil && len(cfg.Interface) == 0 {
-			cfg.Interface = []string{l.Name}
-		}
-		return err
-	}
-	name := ""
-	if len(cfg.Interface) > 0 {
-		name = cfg.Interface[0]
-	}
-	links, err := link.Carrier(ctx, s.Log, name)
-	if err != nil {
-		return err
-	}
-	if len(cfg.Interface) == 0 {
-		cfg.Interface = []string{links[0].Name}
-	}
-	fmt.Fprintf(s.Console, "bootlace: %s has %s\n", links[0].Name, addr)
-	return links[0].SetAddr(addr)
 }
 
 // one describes a file or block device as the machine's only disk.

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A device's firmware has no serving half, and says so to who asks for it.
+func TestDevice(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "bootlace")
+	if out, err := exec.Command("go", "build", "-tags", "device", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, args := range [][]string{{"serve", "--root", t.TempDir()}, {"devices"}, {"why", "52:54:00:00:00:01"}} {
+		out, err := exec.Command(program, args...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "without the serving half; `mkboot build --serve`") {
+			t.Errorf("%q: %v, says %q", args, err, out)
+		}
+	}
+	deps, err := exec.Command("go", "list", "-tags", "device", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, half := range []string{"boot/appliance", "boot/config", "boot/dhcp\n", "boot/ftp", "boot/web", "boot/journal"} {
+		if strings.Contains(string(deps), "bootlace/"+half) {
+			t.Errorf("it holds %s", half)
+		}
+	}
+}
