@@ -21,10 +21,13 @@ type Options struct {
 	Dir      string // a root to serve; files go to Dir/firmware/<board>/
 	Source   string // folder in Bootlace's source tree
 	Agent    string // Go package in it that becomes /init; AgentPackage unless given
+	Serve    bool   // with the serving half, for action serve and BOOTLACE disks
 	Kernel   string // one's own kernel image instead of Debian's, with
 	Modules  string // the folder of its modules; "": it has what it needs built in
 	Packages *Packages
 	Log      *slog.Logger
+
+	level int // of zstd; 0: 19
 }
 
 // A Result is one board's firmware, sizes in bytes.
@@ -48,6 +51,12 @@ type builder struct {
 func Build(ctx context.Context, bd *board.Board, opt Options) (Result, error) {
 	if opt.Agent == "" {
 		opt.Agent = AgentPackage
+	}
+	if opt.level == 0 {
+		opt.level = 19
+	}
+	if bd.Unbuilt != "" {
+		return Result{}, fmt.Errorf("build %s: %s", bd.Name, bd.Unbuilt)
 	}
 	arch, ok := arches[bd.Arch]
 	if !ok {
@@ -79,7 +88,7 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 	if err != nil {
 		return r, err
 	}
-	initramfs, err := compress(raw)
+	initramfs, err := b.compress(ctx, raw)
 	if err != nil {
 		return r, err
 	}
@@ -120,7 +129,7 @@ func (b *builder) agent(ctx context.Context, goarch string) (agent []byte, versi
 	}
 	defer os.RemoveAll(dir)
 	name := filepath.Join(dir, "bootlace")
-	if err := src.GoBuild(ctx, b.Agent, goarch, name); err != nil {
+	if err := src.GoBuild(ctx, b.Agent, goarch, name, smallFlags(b.Serve)...); err != nil {
 		return nil, "", err
 	}
 	if agent, err = os.ReadFile(name); err != nil {
@@ -133,6 +142,7 @@ func (b *builder) agent(ctx context.Context, goarch string) (agent []byte, versi
 	b.record.add("go %s", toolchain)
 	b.record.add("version %s", src.Version)
 	b.record.add("commit %s", src.Commit)
+	b.record.add("serve %v", b.Serve)
 	b.record.add("input agent %s %d sha256:%s", b.Agent, len(agent), sum(agent))
 	for _, name := range []string{"go.mod", "go.sum"} { // the versions of every library
 		digest, err := fileSum(filepath.Join(src.dir, name))

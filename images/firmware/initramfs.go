@@ -2,11 +2,13 @@ package firmware
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/mkuimage/cpio"
 	"github.com/u-root/mkuimage/uimage"
 	"github.com/u-root/mkuimage/uimage/initramfs"
@@ -19,10 +21,10 @@ const (
 	BoardFile   = "/etc/bootlace/board"   // the board's name
 )
 
-// window is zstd's, and what a machine needs to decompress beyond the result.
-// The kernel takes up to 128 MiB (ZSTD_WINDOWSIZE_MAX of its
-// lib/decompress_unzstd.c, 8 MiB before Linux 5.17); its own build uses 8.
-const window = 8 << 20
+// windowLog is zstd's, and what a machine needs to decompress beyond the result,
+// as a power of two. The kernel takes up to 128 MiB (ZSTD_WINDOWSIZE_MAX of its
+// lib/decompress_unzstd.c, 8 MiB before Linux 5.17).
+const windowLog = 22
 
 // archive makes the initramfs as a cpio, by u-root's builder: the agent as
 // /init, the board's name, and modules with the order to load them in.
@@ -84,22 +86,27 @@ type output struct{ cpio.RecordWriter }
 func (o output) OpenWriter() (initramfs.Writer, error) { return o, nil }
 func (o output) Finish() error                         { return cpio.WriteTrailer(o) }
 
-// compress makes one zstd frame, by one goroutine so that it is the same on
-// every machine.
-func compress(raw []byte) ([]byte, error) {
-	var out bytes.Buffer
-	z, err := zstd.NewWriter(&out, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
-		zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
+// compress makes one zstd frame, by the program zstd: the encoders for Go stay
+// an eighth behind its level 19. One version of it gives the same bytes on every
+// machine, so that the version is part of the record.
+func (b *builder) compress(ctx context.Context, raw []byte) ([]byte, error) {
+	version, err := runZstd(ctx, nil, "--version")
 	if err != nil {
-		return nil, fmt.Errorf("compress initramfs: %w", err)
+		return nil, err
 	}
-	// A Write and Close, not EncodeAll: that would make the window as large as
-	// the archive.
-	if _, err := z.Write(raw); err != nil {
-		return nil, fmt.Errorf("compress initramfs: %w", err)
+	b.record.add("zstd %s", regexp.MustCompile(`[0-9]+\.[0-9.]+`).Find(version))
+	// From a pipe: with the size known, the window could be the whole archive.
+	return runZstd(ctx, raw, fmt.Sprintf("-%d", b.level), fmt.Sprintf("--zstd=wlog=%d", windowLog), "--single-thread", "-c")
+}
+
+func runZstd(ctx context.Context, in []byte, args ...string) ([]byte, error) {
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "zstd", append([]string{"-q"}, args...)...)
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(in), &stderr
+	cmd.Env = append(os.Environ(), "ZSTD_CLEVEL=", "ZSTD_NBTHREADS=")
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("compress initramfs: %w (package zstd): %s", err, bytes.TrimSpace(stderr.Bytes()))
 	}
-	if err := z.Close(); err != nil {
-		return nil, fmt.Errorf("compress initramfs: %w", err)
-	}
-	return out.Bytes(), nil
+	return out, nil
 }

@@ -140,10 +140,16 @@ func (p *Packages) ask(ctx context.Context, arch, name string) (Package, error) 
 	if err != nil {
 		return Package{}, err
 	}
+	var missing error
 	if !p.updated[arch] {
 		p.Log.Info("fetching package lists", "arch", arch)
-		if _, err := apt.run(ctx, "", "apt-get", "update", "-qq"); err != nil {
+		if _, err := apt.run(ctx, "", "apt-get", "update", "-qq"); ctx.Err() != nil {
 			return Package{}, err
+		} else if err != nil {
+			// Of several lists one may be missing, as while a mirror is being
+			// updated, and the package be in another.
+			p.Log.Warn("not all package lists are there", "arch", arch, "err", err)
+			missing = err
 		}
 		if p.updated == nil {
 			p.updated = make(map[string]bool)
@@ -151,7 +157,9 @@ func (p *Packages) ask(ctx context.Context, arch, name string) (Package, error) 
 		p.updated[arch] = true
 	}
 	pkg, err := apt.resolve(ctx, want)
-	if err != nil && want != name {
+	if err != nil && missing != nil {
+		return Package{}, fmt.Errorf("%w (%w)", err, missing)
+	} else if err != nil && want != name {
 		return Package{}, fmt.Errorf("%w (if that version has left the archive: --update)", err)
 	} else if err != nil {
 		return Package{}, err

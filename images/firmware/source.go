@@ -73,10 +73,10 @@ func (s *Source) Close() error {
 }
 
 // GoBuild builds the program of a package of the source, static and stripped,
-// for a GOARCH. The same source and toolchain give the same bytes, whatever
-// folder, environment or `go env -w` there is: this is the only place that
-// says how the binary is built.
-func (s *Source) GoBuild(ctx context.Context, pkg, goarch, output string) error {
+// for a GOARCH. The same source, toolchain and further flags give the same
+// bytes, whatever folder, environment or `go env -w` there is: this is the only
+// place that says how the binary is built.
+func (s *Source) GoBuild(ctx context.Context, pkg, goarch, output string, flags ...string) error {
 	output, err := filepath.Abs(output)
 	if err != nil {
 		return err
@@ -85,8 +85,9 @@ func (s *Source) GoBuild(ctx context.Context, pkg, goarch, output string) error 
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", "-s -w -buildid= -X main.version="+s.Version, "-o", output, pkg)
+	args := append([]string{"build", "-trimpath", "-buildvcs=false",
+		"-ldflags", "-s -w -buildid= -X main.version=" + s.Version}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "-o", output, pkg)...)
 	cmd.Dir, cmd.Env = s.dir, env
 	if out, err := cmd.CombinedOutput(); err != nil {
 		hint := ""
@@ -96,6 +97,29 @@ func (s *Source) GoBuild(ctx context.Context, pkg, goarch, output string) error 
 		return fmt.Errorf("go build %s for %s%s: %w\n%s", pkg, goarch, hint, err, bytes.TrimSpace(out))
 	}
 	return nil
+}
+
+// smallFlags make the program of an initramfs small. Behind zstd, on amd64:
+// without the serving half it shrinks by 24 %, without inlining by 10, without
+// HTTP/2, which needs TLS, by 4.
+func smallFlags(serve bool) []string {
+	tags := "nethttpomithttp2"
+	if !serve {
+		tags += ",device" // see cmd/bootlace/device.go
+	}
+	flags := []string{"-tags", tags, "-gcflags=all=-l"}
+	for _, pkg := range inlined {
+		flags = append(flags, "-gcflags="+pkg+"=")
+	}
+	return flags
+}
+
+// inlined are packages that keep the compiler's inlining for their speed: where
+// it has no assembly, zstd would take twice the time.
+var inlined = []string{
+	"runtime/...", "internal/...",
+	"github.com/klauspost/...", "github.com/therootcompany/...",
+	"github.com/bootlace/...",
 }
 
 // GoVersion is that of the toolchain that the source asks for.

@@ -23,6 +23,8 @@ const (
 	peOptional     = 24 // the optional header itself
 
 	optInitializedData  = 8 // from the optional header
+	optEntry            = 16
+	optBaseOfCode       = 20
 	optSectionAlignment = 32
 	optFileAlignment    = 36
 	optImageSize        = 56
@@ -51,13 +53,16 @@ func addSections(stub []byte, add []section) ([]byte, error) {
 	if pe+peOptional+optChecksum+4 > int64(len(stub)) || string(stub[pe:pe+4]) != "PE\x00\x00" {
 		return nil, fmt.Errorf("%w: no PE header", errPE)
 	}
-	out := bytes.Clone(stub)
+	out, err := withRoom(stub, pe, len(add))
+	if err != nil {
+		return nil, err
+	}
 	header, opt := out[pe:], out[pe+peOptional:]
 	n := int64(le.Uint16(header[peSections:]))
 	sectionAlign := max(int64(le.Uint32(opt[optSectionAlignment:])), page)
 	fileAlign := int64(le.Uint32(opt[optFileAlignment:]))
 	headers := int64(le.Uint32(opt[optHeadersSize:]))
-	if fileAlign == 0 || fileAlign&(fileAlign-1) != 0 || sectionAlign&(sectionAlign-1) != 0 || headers > int64(len(stub)) {
+	if fileAlign == 0 || fileAlign&(fileAlign-1) != 0 || sectionAlign&(sectionAlign-1) != 0 || headers > int64(len(out)) {
 		return nil, fmt.Errorf("%w: alignment %d, headers of %d bytes", errPE, fileAlign, headers)
 	}
 
@@ -67,10 +72,8 @@ func addSections(stub []byte, add []section) ([]byte, error) {
 	if slack > headers {
 		return nil, fmt.Errorf("%w: the section table has room up to %d, needs %d", errPE, headers, slack)
 	}
-	for _, b := range out[end:slack] {
-		if b != 0 {
-			return nil, fmt.Errorf("%w: something stands behind the section table", errPE)
-		}
+	if !filler(out[end:slack]) {
+		return nil, fmt.Errorf("%w: something stands behind the section table", errPE)
 	}
 	var image int64 // end of what is mapped so far
 	for row := table; row < end; row += sectionHeader {
@@ -89,7 +92,8 @@ func addSections(stub []byte, add []section) ([]byte, error) {
 		if image > 1<<31 || offset+raw > 1<<31 {
 			return nil, fmt.Errorf("section %s: the program gets larger than 2 GiB", s.name)
 		}
-		row := out[end+int64(i)*sectionHeader:]
+		row := out[end+int64(i)*sectionHeader:][:sectionHeader]
+		clear(row)
 		copy(row[:8], s.name)
 		le.PutUint32(row[8:], uint32(len(s.data)))
 		le.PutUint32(row[12:], uint32(addr))
@@ -105,6 +109,59 @@ func addSections(stub []byte, add []section) ([]byte, error) {
 	le.PutUint32(opt[optImageSize:], uint32(align(image, sectionAlign)))
 	le.PutUint32(opt[optChecksum:], 0) // nobody checks it in an EFI program
 	return out, nil
+}
+
+// withRoom returns a copy of the program whose header, at pe, has room for more
+// rows in its section table. The stub for 32-bit ARM has none: its code stands
+// right behind the header. Such a program moves up by a page as a whole, header
+// included, and gets a new header below. That does for one that finds itself by
+// the distance from its own code, as systemd's do, and has nothing that a loader
+// would have to relocate.
+func withRoom(stub []byte, pe int64, rows int) ([]byte, error) {
+	le := binary.LittleEndian
+	opt := stub[pe+peOptional:]
+	table := pe + peOptional + int64(le.Uint16(stub[pe+peOptionalSize:]))
+	end := table + int64(le.Uint16(stub[pe+peSections:]))*sectionHeader
+	room := end + int64(rows)*sectionHeader
+	headers := le.Uint32(opt[optHeadersSize:])
+	if end != int64(headers) || end > int64(len(stub)) {
+		return bytes.Clone(stub), nil
+	}
+	if room > page {
+		return nil, fmt.Errorf("%w: the section table has room up to %d, needs %d", errPE, page, room)
+	}
+	const pe32 = 0x10b // optional header's magic; its data directories begin at 96
+	if le.Uint16(opt) != pe32 || table < pe+peOptional+96 || len(bytes.Trim(stub[pe+peOptional+96:table], "\x00")) != 0 {
+		return nil, fmt.Errorf("%w: no room for sections, and data directories", errPE)
+	}
+	out := append(append(bytes.Clone(stub[:end]), make([]byte, page-end)...), stub...)
+	up := func(b []byte) { le.PutUint32(b, le.Uint32(b)+page) }
+	opt = out[pe+peOptional:]
+	up(opt[optEntry:])
+	up(opt[optBaseOfCode:])
+	le.PutUint32(opt[optHeadersSize:], page)
+	for row := table; row < end; row += sectionHeader {
+		size, addr := le.Uint32(out[row+16:]), le.Uint32(out[row+12:])
+		if size == 0 {
+			continue // .reloc, only there because some loaders want one
+		}
+		if offset := le.Uint32(out[row+20:]); offset != addr {
+			return nil, fmt.Errorf("%w: no room for sections, and one at %#x is for %#x", errPE, offset, addr)
+		}
+		up(out[row+12:])
+		up(out[row+20:])
+	}
+	return out, nil
+}
+
+// filler reports whether bytes behind the section table mean nothing: zeros, or
+// the no-operations with which arm64's assembler reaches the first section.
+func filler(b []byte) bool {
+	nop := []byte{0x1f, 0x20, 0x03, 0xd5}
+	for len(b) >= len(nop) && bytes.HasPrefix(b, nop) {
+		b = b[len(nop):]
+	}
+	return len(bytes.Trim(b, "\x00")) == 0
 }
 
 // align rounds n up to a multiple of to, a power of two.

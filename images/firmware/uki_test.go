@@ -9,11 +9,23 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/bootlace/bootlace/board"
 )
 
+// The stub of every architecture takes the sections.
 func TestUKI(t *testing.T) {
-	stub := testStub(t)
-	before, err := pe.NewFile(bytes.NewReader(stub))
+	seen := map[string]bool{}
+	for _, b := range board.Boards {
+		if !seen[b.Arch] && arches[b.Arch].stub != "" {
+			t.Run(b.Arch, func(t *testing.T) { testUKI(t, testStub(t, b.Arch)) })
+		}
+		seen[b.Arch] = true
+	}
+}
+
+func testUKI(t *testing.T, stub []byte) {
+	before, err := openPE(stub)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,14 +39,22 @@ func TestUKI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := pe.NewFile(bytes.NewReader(made))
+	f, err := openPE(made)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(f.Sections) != len(before.Sections)+len(want) {
 		t.Fatalf("%d sections, want %d and %d", len(f.Sections), len(before.Sections), len(want))
 	}
-	opt := f.OptionalHeader.(*pe.OptionalHeader64)
+	opt := optional(f)
+	// The arm stub moves up by a page, into the room that it lacked.
+	up := opt.entry - optional(before).entry
+	if up != 0 && up != page || up == page && int(optional(before).headers) > tableEnd(stub) {
+		t.Errorf("the stub's entry is %#x, was %#x", opt.entry, optional(before).entry)
+	}
+	if got := tableEnd(made); int(opt.headers) < got {
+		t.Errorf("section table up to %d, header up to %d", got, opt.headers)
+	}
 	var end, raw uint32 // of what came before, in memory and in the file
 	for i, s := range f.Sections {
 		if s.VirtualAddress < end || s.Size > 0 && s.Offset < raw {
@@ -42,8 +62,15 @@ func TestUKI(t *testing.T) {
 		}
 		end, raw = s.VirtualAddress+s.VirtualSize, s.Offset+s.Size
 		if i < len(before.Sections) {
-			if s.SectionHeader != before.Sections[i].SectionHeader {
-				t.Errorf("the stub's %s changed: %+v", s.Name, s.SectionHeader)
+			was := before.Sections[i].SectionHeader
+			if was.Size > 0 {
+				was.VirtualAddress += up
+				was.Offset += up
+			}
+			got, err := s.Data()
+			old, err2 := before.Sections[i].Data()
+			if s.SectionHeader != was || !bytes.Equal(got, old) || err != nil || err2 != nil {
+				t.Errorf("the stub's %s changed: %+v, %v, %v", s.Name, s.SectionHeader, err, err2)
 			}
 			continue
 		}
@@ -52,21 +79,52 @@ func TestUKI(t *testing.T) {
 		if err != nil || s.Name != w.name || s.VirtualSize != uint32(len(w.data)) || !bytes.Equal(data[:s.VirtualSize], w.data) {
 			t.Errorf("section %d: %s of %d bytes (%v), want %s of %d", i, s.Name, s.VirtualSize, err, w.name, len(w.data))
 		}
-		if s.VirtualAddress%page != 0 || s.Offset%opt.FileAlignment != 0 || s.Size%opt.FileAlignment != 0 {
+		if s.VirtualAddress%page != 0 || s.Offset%opt.fileAlignment != 0 || s.Size%opt.fileAlignment != 0 {
 			t.Errorf("%s is not aligned: %+v", s.Name, s.SectionHeader)
 		}
 	}
-	if opt.SizeOfImage < end || opt.SizeOfImage > end+page || opt.CheckSum != 0 || int(raw) != len(made) {
-		t.Errorf("image of %#x, ends at %#x; checksum %#x; file of %d, ends at %d", opt.SizeOfImage, end, opt.CheckSum, len(made), raw)
+	if opt.image < end || opt.image > end+page || opt.checksum != 0 || int(raw) != len(made) {
+		t.Errorf("image of %#x, ends at %#x; checksum %#x; file of %d, ends at %d", opt.image, end, opt.checksum, len(made), raw)
 	}
 	if last := f.Sections[len(f.Sections)-1]; last.Name != ".linux" {
 		t.Errorf("%s is last, not .linux", last.Name)
 	}
 }
 
+// openPE reads a program; debug/pe knows 32-bit ARM by the number of ARMNT, not
+// by that of Thumb, which UEFI uses.
+func openPE(b []byte) (*pe.File, error) {
+	const thumb = 0x1c2
+	at := binary.LittleEndian.Uint32(b[peOffset:]) + 4
+	if binary.LittleEndian.Uint16(b[at:]) == thumb {
+		b = bytes.Clone(b)
+		binary.LittleEndian.PutUint16(b[at:], pe.IMAGE_FILE_MACHINE_ARMNT)
+	}
+	return pe.NewFile(bytes.NewReader(b))
+}
+
+// header is what PE32 and PE32+ have both.
+type header struct{ entry, image, headers, fileAlignment, checksum uint32 }
+
+func optional(f *pe.File) header {
+	switch o := f.OptionalHeader.(type) {
+	case *pe.OptionalHeader32:
+		return header{o.AddressOfEntryPoint, o.SizeOfImage, o.SizeOfHeaders, o.FileAlignment, o.CheckSum}
+	case *pe.OptionalHeader64:
+		return header{o.AddressOfEntryPoint, o.SizeOfImage, o.SizeOfHeaders, o.FileAlignment, o.CheckSum}
+	}
+	return header{}
+}
+
+func tableEnd(b []byte) int {
+	at := int(binary.LittleEndian.Uint32(b[peOffset:]))
+	return at + peOptional + int(binary.LittleEndian.Uint16(b[at+peOptionalSize:])) +
+		sectionHeader*int(binary.LittleEndian.Uint16(b[at+peSections:]))
+}
+
 // What is not a program with room for sections is refused, and never panics.
 func TestAddSectionsRefuses(t *testing.T) {
-	stub := testStub(t)
+	stub := testStub(t, "amd64")
 	add := []section{{".osrel", []byte("x")}}
 	change := func(f func(b []byte) []byte) []byte { return f(bytes.Clone(stub)) }
 	at := int(binary.LittleEndian.Uint32(stub[peOffset:]))
@@ -102,16 +160,16 @@ func TestAddSectionsRefuses(t *testing.T) {
 }
 
 // testStub is systemd's, as the build takes it.
-func testStub(t *testing.T) []byte {
+func testStub(t *testing.T, goarch string) []byte {
 	t.Helper()
-	pkg, err := testPackages(t).Get(t.Context(), "amd64", stubPackage)
+	pkg, err := testPackages(t).Get(t.Context(), arches[goarch].deb, stubPackage)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	var name string
 	if err := unpack(t.Context(), pkg.Path, dir, func(n string) bool {
-		if filepath.Base(n) == arches["amd64"].stub {
+		if filepath.Base(n) == arches[goarch].stub {
 			name = n
 			return true
 		}
