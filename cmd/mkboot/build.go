@@ -33,6 +33,7 @@ func build(ctx context.Context, args []string) error {
 
 	fs := flag.NewFlagSet("build", flag.ContinueOnError)
 	fs.StringVar(&opt.Dir, "o", "", "root `DIR` to serve; firmware goes to DIR/firmware/BOARD/")
+	fs.BoolVar(&opt.Serve, "serve", false, "include the serving half: for action serve and for a disk labelled BOOTLACE")
 	fs.StringVar(&opt.Kernel, "kernel", "", "kernel image `FILE` instead of Debian's")
 	fs.StringVar(&opt.Modules, "modules", "", "`DIR` with the modules of --kernel; without it no modules are loaded")
 	fs.StringVar(&opt.Source, "source", ".", "`DIR` with Bootlace's source")

@@ -71,6 +71,9 @@ func demo(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := b.buildServer(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("time is up after %v", limit))
 	defer cancel()
 	return b.demo(ctx, image, memory)

@@ -21,14 +21,14 @@ import (
 
 // made holds what all tests use: a root with firmware, and the disk image that
 // scripts/diskimage makes.
-var made struct{ root, image string }
+var made struct{ root, server, image string }
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "mkboot")
 	if err != nil {
 		panic(err)
 	}
-	made.root, made.image = filepath.Join(dir, "root"), filepath.Join(dir, "lab.raw.zst")
+	made.root, made.server, made.image = filepath.Join(dir, "root"), filepath.Join(dir, "server"), filepath.Join(dir, "lab.raw.zst")
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
@@ -54,6 +54,12 @@ func aBench(t *testing.T, uefi bool) *bench {
 	b, err := newBench(name, made.root, t.TempDir(), uefi)
 	if err != nil {
 		t.Fatal(err)
+	}
+	b.serverRoot = made.server
+	if _, err := os.Stat(made.server); err != nil {
+		if err := b.buildServer(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return b
 }
@@ -255,7 +261,7 @@ func TestQEMUNoProfile(t *testing.T) {
 	if err := (lab.Store{Config: "log: json\n"}).Make(t.Context(), m.Disks[0].Path); err != nil {
 		t.Fatal(err)
 	}
-	m.Kernel, m.Initrd = filepath.Join(made.root, b.board.File(board.Kernel)), filepath.Join(made.root, b.board.File(board.Initramfs))
+	m.Kernel, m.Initrd = filepath.Join(made.server, b.server.File(board.Kernel)), filepath.Join(made.server, b.server.File(board.Initramfs))
 	m.Cmdline = b.board.CommandLine()
 	second, err := lab.Start(t.Context(), m)
 	started(t, second, err)

@@ -37,6 +37,9 @@ type bench struct {
 	uefi  bool
 	root  string // holds firmware/<board>/
 	dir   string
+
+	server     *board.Board // what the appliance is
+	serverRoot string       // holds its firmware, with the serving half
 }
 
 // serveTime bounds an appliance's start, of which 10 s are usual.
@@ -51,10 +54,10 @@ func (b *bench) appliance(ctx context.Context, store lab.Store, console func(lab
 	}
 	end, _ := lab.Link(b.dir)
 	vm, err := lab.Start(ctx, lab.Machine{
-		Name: "appliance", Board: b.board,
-		Kernel:  filepath.Join(b.root, b.board.File(board.Kernel)),
-		Initrd:  filepath.Join(b.root, b.board.File(board.Initramfs)),
-		Cmdline: b.board.CommandLine() + " quiet bootlace.action=serve bootlace.console=ttyS0",
+		Name: "appliance", Board: b.server,
+		Kernel:  filepath.Join(b.serverRoot, b.server.File(board.Kernel)),
+		Initrd:  filepath.Join(b.serverRoot, b.server.File(board.Initramfs)),
+		Cmdline: b.server.CommandLine() + " quiet bootlace.action=serve bootlace.console=ttyS0",
 		NICs:    []lab.NIC{{End: end, MAC: applianceMAC}},
 		Disks:   []lab.Disk{{Path: disk, Serial: "STORE"}},
 		Console: console,
@@ -101,7 +104,15 @@ func newBench(name, root, dir string, uefi bool) (*bench, error) {
 			return nil, fmt.Errorf("%s is not there; `mkboot build %s -o %s` makes it: %w", b.File(f), name, root, err)
 		}
 	}
-	return &bench{board: b, uefi: uefi, root: root, dir: dir}, nil
+	return &bench{
+		board: b, uefi: uefi, root: root, dir: dir,
+		server: board.Boards[0], serverRoot: filepath.Join(dir, "appliance"),
+	}, nil
+}
+
+// buildServer makes the appliance's firmware.
+func (b *bench) buildServer(ctx context.Context) error {
+	return build(ctx, []string{"--serve", "-o", b.serverRoot, b.server.Name})
 }
 
 // workDir returns a folder: name, or one that done removes.
@@ -145,6 +156,9 @@ func runBoard(ctx context.Context, args []string) error {
 	}
 	b, err := newBench(names[0], root, dir, uefi)
 	if err != nil {
+		return err
+	}
+	if err := b.buildServer(ctx); err != nil {
 		return err
 	}
 	store := lab.Store{Config: benchConfig, Root: root}
