@@ -17,13 +17,13 @@ import (
 // A Machine describes one machine; Start turns it on. The zero value of a
 // field leaves it to the board or to QEMU.
 type Machine struct {
-	Name   string // in errors and file names
-	Board  *board.Board
-	UEFI   bool
-	Vars   string // UEFI: file of its variables, made when it is missing; "": fresh ones each start
-	Memory int    // MiB
-	CPUs   int
-	UUID   string
+	Name     string // in errors and file names
+	Board    *board.Board
+	Firmware Firmware // "": the board's usual one
+	Vars     string   // UEFI: file of its variables, made when it is missing; "": fresh ones each start
+	Memory   int      // MiB
+	CPUs     int
+	UUID     string
 
 	// A kernel makes the machine boot it directly, past its firmware.
 	Kernel, Initrd, Cmdline string
@@ -55,41 +55,18 @@ type Disk struct {
 	Snapshot  bool
 }
 
-// Firmware of UEFI machines, as Debian's ovmf package has it.
-const (
-	ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-)
-
-// Missing returns the first file or program that the machines of a board need
-// and this host has not, as an error; nil where all is there.
-func Missing(b *board.Board, uefi bool) error {
-	if b.QEMU == nil {
-		return fmt.Errorf("board %s: QEMU has no such machine", b.Name)
-	}
-	if _, err := lookPath(b.QEMU.Command); err != nil {
-		return err
-	}
-	if uefi {
-		for _, f := range []string{ovmfCode, ovmfVars} {
-			if _, err := os.Stat(f); err != nil {
-				return fmt.Errorf("find UEFI firmware (package ovmf): %w", err)
-			}
-		}
-	}
-	return nil
-}
-
 // args returns QEMU's arguments; dir is for the files that live as long as the VM.
 func (m *Machine) args(dir string) ([]string, error) {
 	if m.Board == nil || m.Board.QEMU == nil {
 		return nil, errors.New("machine without a board that QEMU knows")
 	}
 	q := m.Board.QEMU
-	// graphics=off makes SeaBIOS mirror its text, iPXE's among it, to the serial port.
 	a := append([]string{"-name", m.Name, "-nodefaults", "-no-user-config"}, q.Args...)
-	a = append(a, "-machine", "graphics=off", "-vga", "std", "-display", "none",
-		"-serial", "chardev:console",
+	if m.Board.Arch == "amd64" {
+		// graphics=off makes SeaBIOS mirror its text, iPXE's among it, to the serial port.
+		a = append(a, "-machine", "graphics=off", "-vga", "std")
+	}
+	a = append(a, "-display", "none", "-serial", "chardev:console",
 		"-qmp", "unix:"+filepath.Join(dir, "qmp")+",server=on,wait=off")
 	if m.Stdin == nil {
 		a = append(a, "-chardev", "stdio,id=console,signal=off")
@@ -111,14 +88,11 @@ func (m *Machine) args(dir string) ([]string, error) {
 			a = append(a, "-initrd", m.Initrd)
 		}
 	}
-	if m.UEFI {
-		vars, err := m.vars(dir)
-		if err != nil {
-			return nil, err
-		}
-		a = append(a, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+ovmfCode,
-			"-drive", "if=pflash,unit=1,format=raw,file="+comma(vars))
+	firmware, err := m.firmware(dir)
+	if err != nil {
+		return nil, err
 	}
+	a = append(a, firmware...)
 	for i, n := range m.NICs {
 		a = append(a, "-netdev", fmt.Sprintf("dgram,id=net%d,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s",
 			i, comma(n.End.local), comma(n.End.remote)))
@@ -126,7 +100,7 @@ func (m *Machine) args(dir string) ([]string, error) {
 		if n.MAC != "" {
 			dev += ",mac=" + n.MAC
 		}
-		if m.UEFI {
+		if len(firmware) > 0 {
 			dev += ",romfile=" // the firmware's own driver and PXE, not iPXE's
 		}
 		a = append(a, "-device", dev+bootIndex(n.BootIndex))
@@ -145,26 +119,6 @@ func (m *Machine) args(dir string) ([]string, error) {
 		a = append(a, "-drive", drive, "-device", dev+bootIndex(d.BootIndex))
 	}
 	return append(a, m.Args...), nil
-}
-
-// vars returns the file of the machine's UEFI variables, which outlives a start
-// where Vars names one.
-func (m *Machine) vars(dir string) (string, error) {
-	vars := m.Vars
-	if vars == "" {
-		vars = filepath.Join(dir, "vars.fd")
-	}
-	if _, err := os.Stat(vars); err == nil {
-		return vars, nil
-	}
-	blank, err := os.ReadFile(ovmfVars)
-	if err != nil {
-		return "", fmt.Errorf("read blank UEFI variables: %w", err)
-	}
-	if err := os.WriteFile(vars, blank, 0o600); err != nil {
-		return "", fmt.Errorf("make UEFI variables: %w", err)
-	}
-	return vars, nil
 }
 
 func bootIndex(i int) string {

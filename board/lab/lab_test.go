@@ -15,10 +15,10 @@ import (
 )
 
 // need skips without QEMU, which CI counts as a failure.
-func need(t *testing.T, uefi bool) *board.Board {
+func need(t *testing.T, f Firmware) *board.Board {
 	t.Helper()
 	b := board.Boards[0]
-	if err := Missing(b, uefi); err != nil {
+	if err := Missing(b, f); err != nil {
 		skip(t, err)
 	}
 	return b
@@ -75,7 +75,7 @@ func speaker(t *testing.T, text string) string {
 }
 
 func TestDiskResetAndEnd(t *testing.T) {
-	b := need(t, false)
+	b := need(t, BIOS)
 	hello := "\r\n\x1b[2J\x1b[1;31mhello\x1b[0m from the disk\r\n"
 	var heard []string
 	vm := start(t, Machine{
@@ -123,7 +123,7 @@ func TestDiskResetAndEnd(t *testing.T) {
 }
 
 func TestWrongArguments(t *testing.T) {
-	vm := start(t, Machine{Board: need(t, false), Args: []string{"-no-such-option"}})
+	vm := start(t, Machine{Board: need(t, BIOS), Args: []string{"-no-such-option"}})
 	if err := vm.Err(); err == nil || !strings.Contains(err.Error(), "no-such-option") {
 		t.Errorf("error does not say what QEMU said: %v", err)
 	}
@@ -134,12 +134,11 @@ func TestWrongArguments(t *testing.T) {
 // be pulled.
 func TestNetworkFirst(t *testing.T) {
 	for _, tt := range []struct {
-		name   string
-		uefi   bool
-		client board.Client
-	}{{"BIOS", false, board.ClientBIOS}, {"UEFI", true, board.ClientUEFIx64}} {
-		t.Run(tt.name, func(t *testing.T) {
-			b := need(t, tt.uefi)
+		firmware Firmware
+		client   board.Client
+	}{{BIOS, board.ClientBIOS}, {UEFI, board.ClientUEFIx64}, {HTTP, board.ClientHTTPx64}} {
+		t.Run(string(tt.firmware), func(t *testing.T) {
+			b := need(t, tt.firmware)
 			dir, err := os.MkdirTemp("", "lab")
 			if err != nil {
 				t.Fatal(err)
@@ -163,7 +162,7 @@ func TestNetworkFirst(t *testing.T) {
 			ran := make(chan error, 1)
 			go func() { ran <- sw.Run(ctx) }()
 			vm := start(t, Machine{
-				Board: b, UEFI: tt.uefi, Memory: 256,
+				Board: b, Firmware: tt.firmware, Memory: 256,
 				NICs:  []NIC{{End: ends[0], MAC: "52:54:00:00:00:01", BootIndex: 1}},
 				Disks: []Disk{{Path: speaker(t, "disk\n"), BootIndex: 2}},
 			})
@@ -172,7 +171,7 @@ func TestNetworkFirst(t *testing.T) {
 			if !bytes.Contains(frame, want) {
 				t.Errorf("DISCOVER does not say client %d: %x", tt.client, frame)
 			}
-			if !tt.uefi {
+			if tt.firmware == BIOS {
 				// QEMU's iPXE does not see the carrier: it asks, nobody hears,
 				// and it asks again.
 				pull(t, vm, false)

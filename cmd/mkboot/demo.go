@@ -67,7 +67,11 @@ func demo(ctx context.Context, args []string) error {
 		return err
 	}
 	defer done()
-	b, err := newBench(board.Boards[0].Name, root, dir, uefi)
+	firmware := lab.BIOS
+	if uefi {
+		firmware = lab.UEFI
+	}
+	b, err := newBench(board.Boards[0].Name, root, dir, firmware)
 	if err != nil {
 		return err
 	}

@@ -21,10 +21,10 @@ type command struct {
 }
 
 var commands = []command{
-	{"build", "BOARD... -o DIR: make firmware under DIR/firmware/BOARD/", build},
+	{"build", "BOARD...|all -o DIR: make firmware under DIR/firmware/BOARD/", build},
 	{"boards", "list the boards, one a line", boards},
 	{"binary", "-o FILE [-arch ARCH]: build cmd/bootlace as it goes into firmware", binary},
-	{"run", "BOARD [--uefi]: boot a board in QEMU against an appliance of its own", runBoard},
+	{"run", "BOARD [--firmware uefi|…]: boot a board in QEMU against an appliance of its own", runBoard},
 	{"demo", "--image FILE --root DIR [--uefi]: flash a blank machine, both in QEMU", demo},
 }
 

@@ -35,9 +35,9 @@ func TestMain(m *testing.M) {
 }
 
 // aBench makes what is missing of firmware and image, and a bench around them.
-func aBench(t *testing.T, uefi bool) *bench {
+func aBench(t *testing.T, firmware lab.Firmware) *bench {
 	t.Helper()
-	if err := lab.Missing(board.Boards[0], uefi); err != nil {
+	if err := lab.Missing(board.Boards[0], firmware); err != nil {
 		nettest.Skip(t, err.Error())
 	}
 	name := board.Boards[0].Name
@@ -51,7 +51,7 @@ func aBench(t *testing.T, uefi bool) *bench {
 			t.Fatalf("scripts/diskimage: %v\n%s", err, out)
 		}
 	}
-	b, err := newBench(name, made.root, t.TempDir(), uefi)
+	b, err := newBench(name, made.root, t.TempDir(), firmware)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func blank(t *testing.T, b *bench) string {
 // finishes the job, and the one after that boots from the disk although the
 // network comes first.
 func TestQEMUFlashBIOS(t *testing.T) {
-	b := aBench(t, false)
+	b := aBench(t, lab.BIOS)
 	appliance := serve(t, b, withImage(t, b, demoProfile))
 	disk := blank(t, b)
 	m := machine(t, b, disk)
@@ -154,7 +154,7 @@ func TestQEMUFlashBIOS(t *testing.T) {
 // next power-on the network comes first again, our firmware is told local and
 // sends the machine to its disk by BootNext.
 func TestQEMUFlashUEFI(t *testing.T) {
-	b := aBench(t, true)
+	b := aBench(t, lab.UEFI)
 	serve(t, b, withImage(t, b, demoProfile))
 	m := machine(t, b, blank(t, b))
 	wait(t, m, `bootlace: done: `)
@@ -232,7 +232,7 @@ func liveInitrd(t *testing.T) string {
 
 // Diskless: the firmware pulls kernel and initrd and kexecs them.
 func TestQEMUBoot(t *testing.T) {
-	b := aBench(t, false)
+	b := aBench(t, lab.BIOS)
 	appliance := serve(t, b, lab.Store{
 		Config: benchConfig + `
 profiles:
@@ -254,7 +254,7 @@ profiles:
 // config has no address, which asks for one, and a machine, which is booted,
 // says what it is and waits; its disk stays blank.
 func TestQEMUNoProfile(t *testing.T) {
-	b := aBench(t, false)
+	b := aBench(t, lab.BIOS)
 	appliance := serve(t, b, lab.Store{Config: benchConfig, Root: made.root})
 
 	m := b.machine(t.Context(), filepath.Join(b.dir, "store2.raw"))

@@ -33,10 +33,10 @@ dhcp:
 // A bench is an appliance that runs as firmware and one machine, on a link of
 // their own. Everything is in dir.
 type bench struct {
-	board *board.Board
-	uefi  bool
-	root  string // holds firmware/<board>/
-	dir   string
+	board    *board.Board
+	firmware lab.Firmware
+	root     string // holds firmware/<board>/
+	dir      string
 
 	server     *board.Board // what the appliance is
 	serverRoot string       // holds its firmware, with the serving half
@@ -83,7 +83,7 @@ func (b *bench) machine(ctx context.Context, disk string) lab.Machine {
 	_, end := lab.Link(b.dir)
 	go end.Advertise(ctx)
 	return lab.Machine{
-		Name: "machine", Board: b.board, UEFI: b.uefi,
+		Name: "machine", Board: b.board, Firmware: b.firmware,
 		Vars:  filepath.Join(b.dir, "vars.fd"),
 		NICs:  []lab.NIC{{End: end, MAC: machineMAC, BootIndex: 1}},
 		Disks: []lab.Disk{{Path: disk, Serial: machineSerial, BootIndex: 2}},
@@ -91,12 +91,12 @@ func (b *bench) machine(ctx context.Context, disk string) lab.Machine {
 }
 
 // newBench checks what it needs before anything is started.
-func newBench(name, root, dir string, uefi bool) (*bench, error) {
+func newBench(name, root, dir string, firmware lab.Firmware) (*bench, error) {
 	b, ok := board.ByName(name)
 	if !ok {
 		return nil, fmt.Errorf("%w: no board %q; one of %s", errUsage, name, boardNames())
 	}
-	if err := lab.Missing(b, uefi); err != nil {
+	if err := lab.Missing(b, firmware); err != nil {
 		return nil, err
 	}
 	for _, f := range []string{board.Kernel, board.Initramfs} {
@@ -105,7 +105,7 @@ func newBench(name, root, dir string, uefi bool) (*bench, error) {
 		}
 	}
 	return &bench{
-		board: b, uefi: uefi, root: root, dir: dir,
+		board: b, firmware: firmware, root: root, dir: dir,
 		server: board.Boards[0], serverRoot: filepath.Join(dir, "appliance"),
 	}, nil
 }
@@ -127,11 +127,10 @@ func workDir(name string) (dir string, done func(), err error) {
 // runBoard boots a machine of a board, with its serial console on the terminal,
 // against an appliance that goes with it.
 func runBoard(ctx context.Context, args []string) error {
-	var root, config, disk string
-	var uefi bool
+	var root, config, disk, firmware string
 	var memory int
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
-	fs.BoolVar(&uefi, "uefi", false, "start by UEFI, not by BIOS")
+	fs.StringVar(&firmware, "firmware", "", "what the machine starts with: `bios, uefi, http` (UEFI's HTTP Boot) or uboot; without it the board's usual one")
 	fs.StringVar(&root, "root", "", "`DIR` to serve, with firmware that mkboot build made; without it that is built now")
 	fs.StringVar(&config, "config", "", "`FILE` with profiles and images for the appliance's bootlace.yaml")
 	fs.StringVar(&disk, "disk", "", "raw disk `FILE` of the machine; without it a blank one of 1 GiB that is thrown away")
@@ -154,7 +153,7 @@ func runBoard(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	b, err := newBench(names[0], root, dir, uefi)
+	b, err := newBench(names[0], root, dir, lab.Firmware(firmware))
 	if err != nil {
 		return err
 	}
