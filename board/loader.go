@@ -2,6 +2,7 @@ package board
 
 import (
 	"strings"
+	"time"
 )
 
 // A Client is a value of DHCP option 93, the client system architecture
@@ -71,6 +72,9 @@ type Loader struct {
 	// the offer has to be good for the whole lease.
 	NoRequest bool
 
+	// Delay is how long an answer waits before it is sent.
+	Delay time.Duration
+
 	// NoProxyWait: option 175.176 = 1 ends its wait for other ProxyDHCP offers.
 	NoProxyWait bool
 
@@ -131,12 +135,20 @@ var Loaders = []*Loader{
 		HTTP:  true,
 	},
 	{
-		Name:      "rpi",
-		Is:        isRPi,
-		Files:     []string{Kernel, "config.txt", "bootcode.bin", "start4.elf"},
+		Name:      "rpi3",
+		Is:        func(t Traits) bool { return isRPi(t) && recognise(t) == rpi3 },
+		Files:     rpiFiles,
 		OwnNames:  true,
-		Vendor:    rpiVendor,
-		NoRequest: true, // the ROM of a Pi 3
+		Vendor:    rpi3Vendor,
+		NoRequest: true,
+		Delay:     time.Second,
+	},
+	{
+		Name:     "rpi",
+		Is:       isRPi,
+		Files:    rpiFiles,
+		OwnNames: true,
+		Vendor:   rpiVendor,
 	},
 	{
 		Name: "uefi-pxe",
@@ -187,18 +199,3 @@ func isUBoot(t Traits) bool {
 	}
 	return strings.HasPrefix(t.VendorClass, "U-Boot")
 }
-
-// isRPi: the boot program of a Raspberry Pi says that it is a BIOS PC.
-func isRPi(t Traits) bool {
-	if t.Client != ClientBIOS && t.Client != ClientRPi {
-		return false
-	}
-	b := recognise(t)
-	return b == rpi3 || b == rpi4 || b == rpi5
-}
-
-// rpiVendor is option 43 as the Pi's boot programs want it, with the text for
-// which the ROM of a Pi 3 searches: PXE_DISCOVERY_CONTROL 3 (ask nobody), a
-// menu's prompt, and a menu of one line. PXE 2.1 sections 2.4.3 to 2.4.5 have
-// the codes; the end byte belongs to it.
-var rpiVendor = []byte("\x06\x01\x03" + "\x0a\x04\x00PXE" + "\x09\x14\x00\x00\x11Raspberry Pi Boot" + "\xff")

@@ -35,6 +35,7 @@ var rpi3 = &Board{
 	// Its network chips buffer 20 KB (LAN9514) and 12 KB (LAN7515) before USB
 	// fetches them: eight blocks of 1468 bytes.
 	Windowsize: 8,
+	Pi:         true,
 	Clients:    rpiClients,
 	OUIs:       []string{"b8:27:eb"},
 }
@@ -58,6 +59,7 @@ var rpi4 = &Board{
 		"bcm2711-rpi-cm4.dtb": "broadcom/bcm2711-rpi-cm4-io.dtb",
 	},
 	StandIn: "arm64",
+	Pi:      true,
 	Clients: rpiClients,
 	GUID:    "RPi4",
 	OUIs:    []string{"dc:a6:32", "e4:5f:01", "d8:3a:dd"},
@@ -72,6 +74,7 @@ var rpi5 = &Board{
 	Unbuilt: "Debian's kernel has no driver for the network card of a Raspberry Pi 5",
 	Console: []string{"tty0", "ttyAMA10,115200"},
 	Cmdline: cmdline,
+	Pi:      true,
 	Clients: rpiClients,
 	GUID:    "RPi5",
 	OUIs:    []string{"2c:cf:67", "88:a2:9e"},
@@ -79,3 +82,27 @@ var rpi5 = &Board{
 
 // rpiClients: the Pi's own firmware; EDK2 and U-Boot on it.
 var rpiClients = []Client{ClientBIOS, ClientRPi, ClientUEFIarm64, ClientHTTParm64, ClientUBootArm64}
+
+// What shows that there is something to boot for a Pi in the root.
+var rpiFiles = []string{Kernel, "config.txt", "bootcode.bin", "start4.elf"}
+
+// isRPi: the boot program of a Raspberry Pi says that it is a BIOS PC. The
+// REQUEST of a Pi 4 has no option 60.
+func isRPi(t Traits) bool {
+	if t.Client != ClientBIOS && t.Client != ClientRPi {
+		return false
+	}
+	b := recognise(t)
+	return b != nil && b.Pi
+}
+
+// Option 43 as a Pi's boot programs want it, which look for the text alone:
+// PXE_DISCOVERY_CONTROL 3 (ask nobody), a menu's prompt, and a menu of one
+// line; PXE 2.1 sections 2.4.3 to 2.4.5 have the codes. The end byte belongs
+// to it. The oldest ROMs of a Pi 3 want three spaces behind the text, and may
+// stop at an answer that comes too fast, wherefore dnsmasq has
+// --dhcp-reply-delay.
+var (
+	rpiVendor  = []byte("\x06\x01\x03" + "\x0a\x04\x00PXE" + "\x09\x14\x00\x00\x11Raspberry Pi Boot" + "\xff")
+	rpi3Vendor = []byte("\x06\x01\x03" + "\x0a\x04\x00PXE" + "\x09\x17\x00\x00\x14Raspberry Pi Boot   " + "\xff")
+)

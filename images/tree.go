@@ -73,6 +73,10 @@ type Maker func(name string, from netip.Addr) ([]byte, error)
 type Tree struct {
 	root        *os.Root
 	first, last Maker
+
+	// Elsewhere, where set, names the files of the folder that stand for one
+	// that is not in it, in order; name is clean. It is asked before last.
+	Elsewhere func(name string, from netip.Addr) []string
 }
 
 // OpenTree opens the folder. first is asked before the folder and last after
@@ -89,7 +93,7 @@ func OpenTree(dir string, first, last Maker) (*Tree, error) {
 	if last == nil {
 		last = none
 	}
-	return &Tree{root, first, last}, nil
+	return &Tree{root: root, first: first, last: last}, nil
 }
 
 // Close closes the folder; files that are open stay so.
@@ -105,6 +109,13 @@ func (t *Tree) Open(name string, from netip.Addr) (*File, error) {
 	f, err := t.made(t.first, clean, from)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = t.stored(clean)
+	}
+	if errors.Is(err, fs.ErrNotExist) && t.Elsewhere != nil {
+		for _, other := range t.Elsewhere(clean, from) {
+			if found, err := t.stored(other); err == nil {
+				return found, nil
+			}
+		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		// Why the folder does not have it says more than that last has not.
@@ -150,6 +161,16 @@ func (t *Tree) stored(clean string) (*File, error) {
 	}
 	return &File{name: clean, mod: info.ModTime(), os: f,
 		SectionReader: io.NewSectionReader(whole{f, clean, info.Size()}, 0, info.Size())}, nil
+}
+
+// Holds reports whether the folder itself has a regular file of that name.
+func (t *Tree) Holds(name string) bool {
+	clean, err := Clean(name)
+	if err != nil {
+		return false
+	}
+	info, err := t.root.Stat(clean)
+	return err == nil && regular(info) == nil
 }
 
 func regular(info fs.FileInfo) error {

@@ -297,3 +297,57 @@ func TestFileReadErrorIsConfined(t *testing.T) {
 		t.Errorf("error %q, cause %q; want the path %s in the cause alone", err, Cause(err), dir)
 	}
 }
+
+func TestElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("here", "its own")
+	write("there/b", "another's")
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "there", "out")); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := OpenTree(dir, nil, func(name string, _ netip.Addr) ([]byte, error) {
+		if name == "gone" || name == "b" {
+			return []byte("made"), nil
+		}
+		return nil, fs.ErrNotExist
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	tree.Elsewhere = func(name string, _ netip.Addr) []string {
+		return []string{"nowhere/" + name, "there", "../" + name, "there/" + name}
+	}
+	for name, want := range map[string]bool{"here": true, "/there//b": true, "b": false, "gone": false, "there": false, "there/out": false, "../here": false} {
+		if got := tree.Holds(name); got != want {
+			t.Errorf("Holds(%s) = %v", name, got)
+		}
+	}
+	for name, want := range map[string]string{"here": "its own", "b": "another's", "gone": "made", "out": "", "none": ""} {
+		f, err := tree.Open(name, nobody)
+		if want == "" {
+			if err == nil {
+				t.Errorf("%s: opened", name)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got, _ := io.ReadAll(f)
+		f.Close()
+		if string(got) != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}

@@ -168,6 +168,7 @@ func (a *Appliance) fill(ctx context.Context, cfg *config.Config, listen bool) (
 	if a.tree, err = images.OpenTree(cfg.Root, a.first, a.last); err != nil {
 		return Mistake{fmt.Errorf("root: %w", err)}
 	}
+	a.tree.Elsewhere = a.elsewhere
 	if err := a.prepare(ctx); err != nil {
 		return Mistake{err}
 	}

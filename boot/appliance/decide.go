@@ -86,7 +86,7 @@ func (a *Appliance) imageDigest(d decision) string {
 func (a *Appliance) hear(ctx context.Context, h dhcp.Hearing) (dhcp.Reply, error) {
 	traits := registry.Traits{MAC: h.MAC, UUID: h.UUID}
 	if h.Board != nil {
-		traits.Board = h.Board.Name
+		traits.Board = a.runs(h.Board).Name
 	}
 	m, err := a.registry.Identify(ctx, traits)
 	if err != nil {
@@ -107,26 +107,9 @@ func (a *Appliance) hear(ctx context.Context, h dhcp.Hearing) (dhcp.Reply, error
 		return reply, nil
 	}
 	if h.Loader != nil {
-		reply.Bootfile = a.bootfile(d, h.Loader, h.MAC)
+		reply.Bootfile = a.bootfile(d, h)
 	}
 	return reply, nil
-}
-
-// bootfile is the first of the files a loader may be given that is there.
-func (a *Appliance) bootfile(d decision, l *board.Loader, mac boot.MAC) string {
-	for _, name := range l.Files {
-		if name == board.Script {
-			return board.Script + "/" + mac.Hyphens()
-		}
-		if d.board == nil {
-			continue
-		}
-		if f, err := a.tree.Open(d.board.File(name), a.self); err == nil {
-			f.Close()
-			return d.board.File(name)
-		}
-	}
-	return ""
 }
 
 // facts are those of the machine itself.

@@ -3,6 +3,7 @@ package appliance
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
@@ -26,26 +27,48 @@ func (a *Appliance) first(name string, from netip.Addr) ([]byte, error) {
 	return a.plan(context.Background(), mac, bootID, from)
 }
 
-// last makes what the root does not hold: iPXE's script, and the manifests
-// that were computed at start.
+// last makes what the root does not hold: scripts and configurations for
+// loaders, and the manifests that were computed at start.
 func (a *Appliance) last(name string, from netip.Addr) ([]byte, error) {
 	if image, ok := strings.CutSuffix(name, images.ManifestSuffix); ok {
 		return a.manifests.read(image)
 	}
+	for _, make := range []images.Maker{a.ipxe, a.uboot, a.pxelinux, a.rpi} {
+		data, err := make(name, from)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return data, err
+		}
+	}
+	return nil, fs.ErrNotExist
+}
+
+// whose decides for the machine that asks from an address: by mac where it
+// named itself, else by who has the address.
+func (a *Appliance) whose(mac string, from netip.Addr) (decision, error) {
+	m, ok := a.who.get(from)
+	if mac != "" {
+		var err error
+		if m, err = boot.ParseMAC(mac); err != nil {
+			return decision{}, fs.ErrNotExist
+		}
+		a.who.put(from, m)
+	} else if !ok {
+		return decision{}, fs.ErrNotExist
+	}
+	return a.byMAC(context.Background(), m)
+}
+
+// ipxe makes iPXE's scripts.
+func (a *Appliance) ipxe(name string, from netip.Addr) ([]byte, error) {
 	if name == board.Script {
 		// For a DHCP server that is not ours and names one file for all.
 		return fmt.Appendf(nil, "#!ipxe\nchain --autofree %s/${netX/mac:hexhyp}\n", board.Script), nil
 	}
-	rest, ok := strings.CutPrefix(name, board.Script+"/")
+	mac, ok := strings.CutPrefix(name, board.Script+"/")
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
-	mac, err := boot.ParseMAC(rest)
-	if err != nil {
-		return nil, fs.ErrNotExist
-	}
-	a.who.put(from, mac)
-	d, err := a.byMAC(context.Background(), mac)
+	d, err := a.whose(mac, from)
 	if err != nil {
 		return nil, err
 	}
@@ -55,18 +78,15 @@ func (a *Appliance) last(name string, from netip.Addr) ([]byte, error) {
 // script is what iPXE runs: the disk, or our firmware. On UEFI iPXE cannot
 // start the disk; our firmware can, by BootNext.
 func (a *Appliance) script(d decision, from netip.Addr) []byte {
-	b := d.board
-	if b == nil {
-		b = board.Boards[0]
-	}
+	b := a.runs(d.board)
 	self := a.addrFor(from)
 	base := cmp.Or(a.base("tftp", self), a.base("http", self))
 	s := "#!ipxe\n"
-	if d.action == boot.ActionLocal {
+	if d.local() {
 		s += "iseq ${platform} efi && goto firmware ||\nsanboot --no-describe --drive 0x80 || exit\n:firmware\n"
 	}
-	s += fmt.Sprintf("kernel %s initrd=%s %s bootlace.server=%s || goto failed\n",
-		base+b.File(board.Kernel), board.Initramfs, b.CommandLine(), self)
+	s += fmt.Sprintf("kernel %s initrd=%s %s || goto failed\n",
+		base+b.File(board.Kernel), board.Initramfs, a.cmdline(b, self.String()))
 	s += fmt.Sprintf("initrd --name %s %s || goto failed\n", board.Initramfs, base+b.File(board.Initramfs))
 	s += "boot || goto failed\n:failed\n"
 	s += "echo Bootlace: no firmware for board " + b.Name + " came; next try in 10 s\nsleep 10\n"

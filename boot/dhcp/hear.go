@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
@@ -134,6 +135,14 @@ func (q *request) agent() bool { return q.Traits.UserClass == board.UserClass }
 
 // noRequest reports whether it will use the address offered without asking for it.
 func (q *request) noRequest() bool { return q.Loader != nil && q.Loader.NoRequest }
+
+// delay is how long its answer has to wait.
+func (q *request) delay() time.Duration {
+	if q.Loader == nil {
+		return 0
+	}
+	return q.Loader.Delay
+}
 
 // requested is the address in option 50.
 func (q *request) requested() netip.Addr {

@@ -33,6 +33,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,7 @@ import (
 	"github.com/bootlace/bootlace/boot/lease"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // Timing of the server and of Probe.
@@ -105,6 +107,8 @@ type Server struct {
 	wire      *wire
 	router    *router // nil in proxy mode
 	conns     map[uint16]*net.UDPConn
+	later     sync.WaitGroup      // answers that wait,
+	delayed   *semaphore.Weighted // and room for more of them
 	malformed atomic.Uint64
 }
 
@@ -131,6 +135,7 @@ func (s *Server) Listen() error {
 		return fmt.Errorf("dhcp: %s is not an IPv4 address to advertise", s.me.next)
 	}
 	s.index = ifi.Index
+	s.delayed = semaphore.NewWeighted(maxDelayed)
 	s.conns = map[uint16]*net.UDPConn{}
 	ports := []uint16{portServer}
 	if s.Mode == Proxy {
@@ -185,6 +190,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	err := group.Wait()
+	s.later.Wait() // ctx has ended
 	s.close()
 	return err
 }
@@ -246,13 +252,37 @@ func (s *Server) handle(ctx context.Context, conn *net.UDPConn, raw []byte, from
 	if g.lease != nil && (do == bind || q.noRequest()) && s.Seen != nil {
 		s.Seen(q.MAC, g.lease.Addr) // before its first RRQ can come
 	}
+	ev := s.event(q, r, a.text)
+	wait := q.delay()
+	if a.raw == nil || wait == 0 || !s.delayed.TryAcquire(1) {
+		s.finish(conn, a, ev)
+		return
+	}
+	s.later.Go(func() { // q is in the buffer of the next packet by then
+		defer s.delayed.Release(1)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+			s.finish(conn, a, ev)
+		}
+	})
+}
+
+// maxDelayed is how many answers wait at a time, of 1.5 KB at most; more are
+// sent at once.
+const maxDelayed = 64
+
+// finish sends an answer, where there is one, and notes it.
+func (s *Server) finish(conn *net.UDPConn, a answer, ev boot.Event) {
 	if a.raw != nil {
 		if err := s.send(conn, a); err != nil {
-			s.Log.Warn("dhcp: send", "to", a.to, "mac", q.MAC, "interface", s.Interface, "err", err)
-			a.text += ", but the answer could not be sent"
+			s.Log.Warn("dhcp: send", "to", a.to, "mac", ev.MAC, "interface", s.Interface, "err", err)
+			ev.Text += ", but the answer could not be sent"
 		}
 	}
-	s.note(q, r, a.text)
+	if s.Note != nil {
+		s.Note(ev)
+	}
 }
 
 func (s *Server) decide(ctx context.Context, q *request) Reply {
@@ -334,9 +364,13 @@ func (s *Server) send(conn *net.UDPConn, a answer) error {
 
 func (s *Server) note(q *request, r Reply, text string) {
 	if s.Note != nil {
-		s.Note(boot.Event{
-			Machine: r.Machine, MAC: q.MAC, Kind: boot.KindDHCP, Proto: "dhcp", File: r.Bootfile,
-			Text: q.String() + ": " + text,
-		})
+		s.Note(s.event(q, r, text))
+	}
+}
+
+func (s *Server) event(q *request, r Reply, text string) boot.Event {
+	return boot.Event{
+		Machine: r.Machine, MAC: q.MAC, Kind: boot.KindDHCP, Proto: "dhcp", File: r.Bootfile,
+		Text: q.String() + ": " + text,
 	}
 }

@@ -1,0 +1,304 @@
+package appliance
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/config"
+	"github.com/bootlace/bootlace/boot/dhcp"
+)
+
+// newBench is an appliance without profiles, with firmware files in its root.
+func newBench(t *testing.T, files ...string) *Appliance {
+	t.Helper()
+	cfg := &config.Config{
+		Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off},
+		TFTP: "127.0.0.1:0", HTTP: "127.0.0.1:0",
+	}
+	for _, name := range files {
+		path := filepath.Join(cfg.Root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, []byte("the file "+name))
+	}
+	a, err := New(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close() })
+	// Ports of its own choice are no good for URLs.
+	a.cfg.TFTP, a.cfg.HTTP = ":69", ":80"
+	return a
+}
+
+func of(boards ...string) (files []string) {
+	for _, name := range boards {
+		b, _ := board.ByName(name)
+		files = append(files, b.File(board.Kernel), b.File(board.Initramfs), b.File(board.UKI))
+	}
+	return files
+}
+
+// hears is what a machine at an address said by DHCP, and what it was told.
+func (a *Appliance) hears(t *testing.T, from netip.Addr, traits board.Traits) dhcp.Reply {
+	t.Helper()
+	h := dhcp.Hearing{MAC: boot.MAC(traits.MAC), Traits: traits, Interface: "lo", Next: netip.MustParseAddr("127.0.0.1")}
+	h.Board, h.Loader = board.Recognise(traits)
+	r, err := a.hear(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.who.put(from, h.MAC)
+	return r
+}
+
+// serves is what a file holds for an address, "" where it is not there.
+func (a *Appliance) serves(t *testing.T, from netip.Addr, name string) string {
+	t.Helper()
+	f, err := a.tree.Open(name, from)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+		return ""
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+const pxe = "PXEClient:Arch:00000:UNDI:002001"
+
+var (
+	at     = netip.MustParseAddr("127.0.0.7")
+	intel  = []byte{0, 0x1b, 0x21, 1, 2, 3}
+	virtio = []byte{0x52, 0x54, 0, 1, 2, 3}
+	uboot  = []byte{0x52, 0x52, 0x52, 0x52, 0x52, 0x52}
+)
+
+// Each loader is told of the first of its files that is there, by the name it
+// wants to hear, and of firmware that does where its own is not there.
+func TestBootfile(t *testing.T) {
+	efi := board.Traits{Client: board.ClientUEFIx64, VendorClass: pxe, MAC: virtio}
+	http := board.Traits{Client: board.ClientHTTPx64, VendorClass: "HTTPClient:Arch:00016:UNDI:003001", MAC: virtio}
+	rom := board.Traits{Client: board.ClientBIOS, VendorClass: pxe, MAC: intel}
+	ipxe := board.Traits{Client: board.ClientBIOS, VendorClass: pxe, UserClass: "iPXE", NIC: 0x8086, MAC: virtio}
+	arm := board.Traits{Client: board.ClientUBootArm64, VendorClass: "U-Boot.armv8", MAC: uboot}
+	pi := board.Traits{Client: board.ClientBIOS, VendorClass: pxe, GUID: []byte("RPi5"), MAC: []byte{0xd8, 0x3a, 0xdd, 1, 2, 3}}
+	for _, tt := range []struct {
+		name   string
+		files  []string
+		traits board.Traits
+		want   string
+		board  string
+	}{
+		{"UEFI", of("qemu-x86_64", "pc-x86_64"), efi, "firmware/qemu-x86_64/bootlace.efi", "qemu-x86_64"},
+		{"UEFI, a PC's firmware alone", of("pc-x86_64"), efi, "firmware/pc-x86_64/bootlace.efi", "pc-x86_64"},
+		{"UEFI, no firmware", nil, efi, "", "qemu-x86_64"},
+		{"UEFI HTTP", of("qemu-x86_64"), http, "http://127.0.0.1/firmware/qemu-x86_64/bootlace.efi", "qemu-x86_64"},
+		{"PXE ROM", append(of("pc-x86_64"), "firmware/pc-x86_64/undionly.kpxe", "firmware/pc-x86_64/pxelinux.0"), rom, "firmware/pc-x86_64/undionly.kpxe", "pc-x86_64"},
+		{"PXE ROM, pxelinux", append(of("pc-x86_64"), "firmware/pc-x86_64/pxelinux.0"), rom, "firmware/pc-x86_64/pxelinux.0", "pc-x86_64"},
+		{"PXE ROM, neither", of("pc-x86_64"), rom, "", "pc-x86_64"},
+		{"iPXE", of("qemu-x86_64", "pc-x86_64"), ipxe, "boot.ipxe/52-54-00-01-02-03", "pc-x86_64"},
+		{"U-Boot", of("qemu-arm64"), arm, "boot.scr.uimg", "qemu-arm64"},
+		{"a Pi that has nothing to boot", of("rpi4"), pi, "", "rpi5"},
+		{"a Pi", []string{"firmware/rpi5/config.txt"}, pi, "firmware/rpi5/config.txt", "rpi5"},
+	} {
+		a := newBench(t, tt.files...)
+		r := a.hears(t, at, tt.traits)
+		f, _ := a.heard.get(boot.MAC(tt.traits.MAC))
+		if r.Bootfile != tt.want || f.Board != tt.board {
+			t.Errorf("%s: %q on %s, want %q on %s", tt.name, r.Bootfile, f.Board, tt.want, tt.board)
+		}
+	}
+}
+
+// iPXE's script names the firmware that is there for who it was.
+func TestIPXEScript(t *testing.T) {
+	a := newBench(t, of("qemu-x86_64", "pc-x86_64", "arm64")...)
+	a.hears(t, at, board.Traits{Client: board.ClientBIOS, UserClass: "iPXE", MAC: intel})
+	for name, want := range map[string]string{
+		"boot.ipxe/00-1b-21-01-02-03": "kernel tftp://127.0.0.1/firmware/pc-x86_64/vmlinuz ",
+		"boot.ipxe/00-1b-21-09-09-09": "kernel tftp://127.0.0.1/firmware/pc-x86_64/vmlinuz ", // never heard
+		"boot.ipxe":                   "chain --autofree boot.ipxe/${netX/mac:hexhyp}",
+	} {
+		if got := a.serves(t, at, name); !strings.HasPrefix(got, "#!ipxe\n") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	only := newBench(t, of("qemu-x86_64")...)
+	if got := only.serves(t, at, "boot.ipxe/00-1b-21-09-09-09"); !strings.Contains(got, "firmware/qemu-x86_64/vmlinuz") {
+		t.Errorf("the only firmware that there is: %q", got)
+	}
+}
+
+// The header and the CRCs are those of u-boot-tools' mkimage 2023.01:
+// SOURCE_DATE_EPOCH=0 mkimage -A arm -T script -C none -n bootlace
+func TestScriptImage(t *testing.T) {
+	want := "27051956f502854700000000000000100000000000000000" + "1ffcb59405020600" +
+		"626f6f746c616365000000000000000000000000000000000000000000000000" + "0000000800000000" + "707865206765740a"
+	if got := hex.EncodeToString(scriptImage("pxe get\n")); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestUBootScript(t *testing.T) {
+	a := newBench(t, of("qemu-arm64", "qemu-arm")...)
+	text := func(from netip.Addr, name string) string {
+		t.Helper()
+		got := a.serves(t, from, name)
+		if got != "" && !bytes.Equal(scriptImage(got[72:]), []byte(got)) {
+			t.Errorf("%s: no image of its own text: %x", name, got)
+		}
+		return got[min(72, len(got)):]
+	}
+	if got := text(at, "boot.scr.uimg"); got != "tftpboot ${scriptaddr} boot.scr.uimg/${ethaddr} && source ${scriptaddr}\n" {
+		t.Errorf("for a machine that nobody knows: %s", got)
+	}
+	a.hears(t, at, board.Traits{Client: board.ClientUBootArm64, VendorClass: "U-Boot.armv8", MAC: uboot})
+	for _, name := range []string{"boot.scr.uimg", "/boot.scr.uimg", "boot.scr.uimg/52:52:52:52:52:52"} {
+		got := text(at, name)
+		for _, want := range []string{
+			"setenv serverip 127.0.0.1\n",
+			"console=ttyAMA0,115200 consoleblank=0 panic=10 bootlace.server=127.0.0.1'\n",
+			"tftpboot ${kernel_addr_r} firmware/qemu-arm64/vmlinuz && tftpboot ${ramdisk_addr_r} firmware/qemu-arm64/initramfs.cpio.zst; then booti ",
+			"\nif pxe get; then pxe boot; fi\n",
+		} {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: no %q in\n%s", name, want, got)
+			}
+		}
+		if strings.Contains(got, "boot_targets") {
+			t.Errorf("%s: it is sent to its disk:\n%s", name, got)
+		}
+	}
+	a.hears(t, at, board.Traits{Client: board.ClientUBootArm, VendorClass: "U-Boot.armv7", MAC: uboot})
+	if got := text(at, "boot.scr.uimg"); !strings.Contains(got, "firmware/qemu-arm/vmlinuz") || !strings.Contains(got, "bootz ") {
+		t.Errorf("on armv7:\n%s", got)
+	}
+	m, err := a.registry.Find(t.Context(), boot.MAC(uboot).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.cfg.Profiles = []*boot.Profile{{Name: "p", Action: boot.ActionLocal}}
+	if got := text(at, "boot.scr.uimg"); !strings.HasPrefix(got, "for t in ${boot_targets};") {
+		t.Errorf("%s is to boot its disk:\n%s", m.ID, got)
+	}
+	a.cfg.Profiles[0].Action = boot.ActionIgnore
+	if got := a.serves(t, at, "boot.scr.uimg"); got != "" {
+		t.Errorf("to be ignored:\n%s", got)
+	}
+	write(t, filepath.Join(a.cfg.Root, "boot.scr.uimg"), []byte("the user's"))
+	if got := a.serves(t, at, "boot.scr.uimg"); got != "the user's" {
+		t.Errorf("the user's own: %q", got)
+	}
+}
+
+// The names that U-Boot's `pxe get` tries, in its order, and what there is of
+// them for a machine that was heard, and for one that was not.
+func TestPxelinux(t *testing.T) {
+	a := newBench(t, of("qemu-arm64")...)
+	names := []string{
+		"11223344-5566-7788-99aa-bbccddeeff00", "01-52-52-52-52-52-52",
+		"7F000007", "7F00000", "7F0000", "7F000", "7F00", "7F0", "7F", "7",
+		"default-arm-armv8-qemu-arm", "default-arm-armv8", "default-arm", "default",
+	}
+	answered := func() (list []string) {
+		for _, name := range names {
+			if a.serves(t, at, "pxelinux.cfg/"+name) != "" {
+				list = append(list, name)
+			}
+		}
+		return list
+	}
+	// By the MAC in the name alone, it is a PC, for which there is nothing.
+	if got := answered(); got != nil {
+		t.Errorf("for a machine that nobody knows: %q", got)
+	}
+	a.hears(t, at, board.Traits{Client: board.ClientUBootArm64, VendorClass: "U-Boot.armv8", MAC: uboot})
+	want := []string{names[0], names[1], "7F000007", "default-arm-armv8-qemu-arm", "default-arm-armv8", "default-arm", "default"}
+	if got := answered(); strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("answered %q, want %q", got, want)
+	}
+	const config = "DEFAULT bootlace\nPROMPT 0\nLABEL bootlace\nKERNEL firmware/qemu-arm64/vmlinuz\n" +
+		"INITRD firmware/qemu-arm64/initramfs.cpio.zst\n" +
+		"APPEND console=tty0 console=ttyAMA0,115200 consoleblank=0 panic=10 bootlace.server=127.0.0.1\n"
+	if got := a.serves(t, at, "pxelinux.cfg/default"); got != config {
+		t.Errorf("%s", got)
+	}
+	// Another's address says nothing of this one.
+	if got := a.serves(t, netip.MustParseAddr("127.0.0.8"), "pxelinux.cfg/7F000007"); got != "" {
+		t.Errorf("to another: %s", got)
+	}
+	a.cfg.Profiles = []*boot.Profile{{Name: "p", Action: boot.ActionLocal}}
+	if got := a.serves(t, at, "pxelinux.cfg/default"); !strings.HasSuffix(got, "LOCALBOOT 0\n") {
+		t.Errorf("%s", got)
+	}
+}
+
+// The files of a Raspberry Pi, in the order in which it asks for them
+// (raspberrypi/firmware issue 1041 and documentation, "Network booting").
+func TestRaspberryPi(t *testing.T) {
+	files := append(of("rpi3", "rpi4"), "firmware/rpi3/bootcode.bin", "firmware/rpi3/start.elf", "firmware/rpi3/fixup.dat",
+		"firmware/rpi3/bcm2710-rpi-3-b.dtb", "firmware/rpi4/start4.elf", "firmware/rpi4/bcm2711-rpi-4-b.dtb")
+	a := newBench(t, files...)
+	type row struct{ name, want string }
+	const made = "arm_64bit=1\nenable_uart=1\nkernel=vmlinuz\ninitramfs initramfs.cpio.zst followkernel\n"
+	ask := func(who string, rows ...row) {
+		t.Helper()
+		for _, r := range rows {
+			if got := a.serves(t, at, r.name); got != r.want {
+				t.Errorf("%s: %s: %q, want %q", who, r.name, got, r.want)
+			}
+		}
+	}
+	// Beside another DHCP server a Pi 3 never says which address it has.
+	ask("Pi 3, unknown",
+		row{"bootcode.bin", "the file firmware/rpi3/bootcode.bin"}, row{"bootsig.bin", ""},
+		row{"e1ffda08/start.elf", "the file firmware/rpi3/start.elf"}, row{"e1ffda08/autoboot.txt", ""},
+		row{"e1ffda08/config.txt", made + "[pi3]\nos_prefix=firmware/rpi3/\n[pi4]\nos_prefix=firmware/rpi4/\n"},
+		row{"e1ffda08/recovery.elf", ""}, row{"e1ffda08/fixup.dat", "the file firmware/rpi3/fixup.dat"},
+		row{"e1ffda08/firmware/rpi3/vmlinuz", "the file firmware/rpi3/vmlinuz"},
+		row{"e1ffda08/firmware/rpi3/initramfs.cpio.zst", "the file firmware/rpi3/initramfs.cpio.zst"},
+		row{"e1ffda08/firmware/rpi3/bcm2710-rpi-3-b.dtb", "the file firmware/rpi3/bcm2710-rpi-3-b.dtb"},
+		row{"e1ffda08/firmware/rpi3/cmdline.txt", "console=tty0 console=ttyS1,115200 consoleblank=0 panic=10 bootlace.server=127.0.0.1\n"},
+	)
+	a.hears(t, at, board.Traits{Client: board.ClientBIOS, VendorClass: pxe, GUID: []byte("RPi4"), MAC: []byte{0xdc, 0xa6, 0x32, 1, 2, 3}})
+	ask("Pi 4",
+		row{"9a2f6b1d/config.txt", made + "[pi4]\nos_prefix=firmware/rpi4/\n"},
+		row{"9a2f6b1d/pieeprom.sig", ""}, row{"9a2f6b1d/start4.elf", "the file firmware/rpi4/start4.elf"},
+		row{"dc-a6-32-01-02-03/start4.elf", "the file firmware/rpi4/start4.elf"},
+		row{"9a2f6b1d/start.elf", ""}, row{"9a2f6b1d/firmware/rpi3/cmdline.txt", ""},
+		row{"9a2f6b1d/firmware/rpi4/bcm2711-rpi-4-b.dtb", "the file firmware/rpi4/bcm2711-rpi-4-b.dtb"},
+	)
+	// What the user put there goes before what is made.
+	for _, own := range []row{{"firmware/rpi4/config.txt", "the board's"}, {"9a2f6b1d/config.txt", "this Pi's"}} {
+		path := filepath.Join(a.cfg.Root, own.name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, []byte(own.want))
+		ask("Pi 4", row{"9a2f6b1d/config.txt", own.want})
+	}
+	// A machine that is no Pi is served none of it.
+	a.hears(t, at, board.Traits{Client: board.ClientBIOS, VendorClass: pxe, MAC: intel})
+	ask("a PC", row{"bootcode.bin", ""}, row{"e1ffda08/start.elf", ""}, row{"config.txt", ""}, row{"vmlinuz", ""})
+	// And who is not known gets no file of a board by its bare name.
+	a.who = newRecent[netip.Addr, boot.MAC](1)
+	ask("unknown", row{"vmlinuz", ""}, row{"start4.elf", ""})
+}
