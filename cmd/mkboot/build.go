@@ -36,6 +36,7 @@ func build(ctx context.Context, args []string) error {
 	fs.BoolVar(&opt.Serve, "serve", false, "include the serving half: for action serve and for a disk labelled BOOTLACE")
 	fs.StringVar(&opt.Kernel, "kernel", "", "kernel image `FILE` instead of Debian's")
 	fs.StringVar(&opt.Modules, "modules", "", "`DIR` with the modules of --kernel; without it no modules are loaded")
+	fs.StringVar(&opt.PiFirmware, "pi-firmware", "", "`DIR` with a Raspberry Pi's bootcode.bin, start*.elf and fixup*.dat: usr/lib/raspi-firmware of Debian's raspi-firmware, in non-free-firmware")
 	fs.StringVar(&opt.Source, "source", ".", "`DIR` with Bootlace's source")
 	fs.StringVar(&packages.Dir, "cache", cache, "`DIR` where Debian's packages are kept")
 	fs.BoolVar(&packages.Update, "update", false, "take the newest packages, not those in the cache")
@@ -45,21 +46,17 @@ func build(ctx context.Context, args []string) error {
 	}
 	switch {
 	case len(names) == 0:
-		return fmt.Errorf("%w: which board? one of %s", errUsage, boardNames())
+		return fmt.Errorf("%w: which board? all, or one of %s", errUsage, boardNames())
 	case opt.Dir == "":
 		return fmt.Errorf("%w: -o DIR is missing", errUsage)
 	case opt.Modules != "" && opt.Kernel == "":
 		return fmt.Errorf("%w: --modules are those of a --kernel", errUsage)
-	case opt.Kernel != "" && len(names) > 1:
+	case opt.Kernel != "" && (len(names) > 1 || names[0] == "all"):
 		return fmt.Errorf("%w: --kernel is for one board", errUsage)
 	}
-	wanted := make([]*board.Board, len(names))
-	for i, name := range names {
-		b, ok := board.ByName(name)
-		if !ok {
-			return fmt.Errorf("%w: no board %q; one of %s", errUsage, name, boardNames())
-		}
-		wanted[i] = b
+	wanted, err := boardsOf(names)
+	if err != nil {
+		return err
 	}
 	for _, b := range wanted {
 		s, err := firmware.Build(ctx, b, opt)
@@ -95,6 +92,27 @@ func binary(ctx context.Context, args []string) error {
 		src.Version = version
 	}
 	return src.GoBuild(ctx, firmware.AgentPackage, arch, output)
+}
+
+// boardsOf returns the boards named; all are those that firmware can be made for.
+func boardsOf(names []string) ([]*board.Board, error) {
+	var wanted []*board.Board
+	for _, name := range names {
+		b, ok := board.ByName(name)
+		switch {
+		case name == "all":
+			for _, b := range board.Boards {
+				if b.Unbuilt == "" {
+					wanted = append(wanted, b)
+				}
+			}
+		case ok:
+			wanted = append(wanted, b)
+		default:
+			return nil, fmt.Errorf("%w: no board %q; all, or one of %s", errUsage, name, boardNames())
+		}
+	}
+	return wanted, nil
 }
 
 func boardNames() string {

@@ -178,9 +178,9 @@ func controlFields(text string) map[string]string {
 	return fields
 }
 
-var versioned = regexp.MustCompile(`^(linux-image-[^ ]+)(?: \(= ([^)]+)\))?$`)
+var versioned = regexp.MustCompile(`^(linux-(?:image|source)-[^ ]+)(?: \(= ([^)]+)\))?$`)
 
-// kernelPackage returns the kernel's image that a metapackage depends on, as
+// kernelPackage returns the kernel's image or source that a metapackage depends on, as
 // name or name=version, or "".
 func kernelPackage(depends string) string {
 	for _, dep := range strings.Split(depends, ", ") {

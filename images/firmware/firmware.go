@@ -18,12 +18,14 @@ import (
 
 // Options say where firmware is made from and where it goes.
 type Options struct {
-	Dir      string // a root to serve; files go to Dir/firmware/<board>/
-	Source   string // folder in Bootlace's source tree
-	Agent    string // Go package in it that becomes /init; AgentPackage unless given
-	Serve    bool   // with the serving half, for action serve and BOOTLACE disks
-	Kernel   string // one's own kernel image instead of Debian's, with
-	Modules  string // the folder of its modules; "": it has what it needs built in
+	Dir        string // a root to serve; files go to Dir/firmware/<board>/
+	Source     string // folder in Bootlace's source tree
+	Agent      string // Go package in it that becomes /init; AgentPackage unless given
+	Serve      bool   // with the serving half, for action serve and BOOTLACE disks
+	Kernel     string // one's own kernel image instead of Debian's, with
+	Modules    string // the folder of its modules; "": it has what it needs built in
+	PiFirmware string // folder with what a Raspberry Pi runs first; "": it is not put there
+
 	Packages *Packages
 	Log      *slog.Logger
 
@@ -55,7 +57,7 @@ func Build(ctx context.Context, bd *board.Board, opt Options) (Result, error) {
 	if opt.level == 0 {
 		opt.level = 19
 	}
-	if bd.Unbuilt != "" {
+	if bd.Unbuilt != "" && opt.Kernel == "" {
 		return Result{}, fmt.Errorf("build %s: %s", bd.Name, bd.Unbuilt)
 	}
 	arch, ok := arches[bd.Arch]
@@ -80,6 +82,10 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 		return r, err
 	}
 	stub, err := b.stub(ctx, bd)
+	if err != nil {
+		return r, err
+	}
+	extras, err := b.extras(ctx, bd, kernel)
 	if err != nil {
 		return r, err
 	}
@@ -109,11 +115,11 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 	r.Archive, r.Initramfs = len(raw), len(initramfs)
 	r.Release = kernel.release
 	r.Dir = filepath.Join(b.Dir, filepath.FromSlash(bd.File("")))
-	return r, b.write(r.Dir, []file{
+	return r, b.write(r.Dir, append([]file{
 		{board.Kernel, kernel.image},
 		{board.Initramfs, initramfs},
 		{board.UKI, uki},
-	})
+	}, extras...))
 }
 
 // agent builds the program of the initramfs and records what it is made of.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,8 +86,16 @@ func TestBuild(t *testing.T) {
 					t.Errorf("BUILD has no line %s:\n%s", want, record)
 				}
 			}
-			for _, name := range []string{board.Kernel, board.Initramfs, board.UKI} {
+			names := []string{board.Kernel, board.Initramfs, board.UKI}
+			for _, e := range b.Extras {
+				names = append(names, e.Name)
+			}
+			names = slices.AppendSeq(names, maps.Keys(b.Trees))
+			for _, name := range names {
 				data := readFile(t, r.Dir, name)
+				if b.Trees[name] != "" && !bytes.HasPrefix(data, []byte("\xd0\x0d\xfe\xed")) {
+					t.Errorf("%s is no device tree", name)
+				}
 				if want := fmt.Sprintf("output %s %d sha256:%s", name, len(data), sum(data)); !slices.Contains(lines, want) {
 					t.Errorf("BUILD has no line %s:\n%s", want, record)
 				}
@@ -276,6 +285,32 @@ func TestOwnKernel(t *testing.T) {
 	}
 }
 
+// A Raspberry Pi's own firmware comes from the user's folder, whole or not at all.
+func TestPiFirmware(t *testing.T) {
+	dir := t.TempDir()
+	b := &builder{Options: Options{PiFirmware: dir, Log: slog.New(slog.DiscardHandler)}}
+	pi := &board.Board{Name: "pi", Pi: true}
+	for _, name := range []string{"bootcode.bin", "start4.elf", "start.elf", "LICENCE"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.extras(t.Context(), pi, &kernel{}); err == nil || !strings.Contains(err.Error(), "fixup*.dat") {
+		t.Errorf("without fixup: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "fixup4.dat"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	files, err := b.extras(t.Context(), pi, &kernel{})
+	var got []string
+	for _, f := range files {
+		got = append(got, f.name)
+	}
+	if want := []string{"bootcode.bin", "start.elf", "start4.elf", "fixup4.dat"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v; want %q", got, err, want)
+	}
+}
+
 func buildIn(t *testing.T, source string, bd *board.Board, packages *Packages) string {
 	t.Helper()
 	r, err := Build(t.Context(), bd, Options{Dir: t.TempDir(), Source: source, Packages: packages, Log: slog.New(slog.DiscardHandler)})
@@ -311,6 +346,9 @@ func TestErrors(t *testing.T) {
 	opt := Options{Dir: t.TempDir(), Source: "/", Log: slog.New(slog.DiscardHandler)}
 	if _, err := Build(context.Background(), &board.Board{Name: "x", Arch: "vax"}, opt); err == nil || !strings.Contains(err.Error(), "vax") {
 		t.Errorf("unknown architecture: %v", err)
+	}
+	if _, err := Build(context.Background(), &board.Board{Name: "x", Arch: "arm64", Unbuilt: "no driver"}, opt); err == nil || !strings.Contains(err.Error(), "no driver") {
+		t.Errorf("a board without firmware: %v", err)
 	}
 	if _, err := Build(context.Background(), board.Boards[0], opt); err == nil || !strings.Contains(err.Error(), "go.mod") {
 		t.Errorf("no source: %v", err)

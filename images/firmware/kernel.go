@@ -6,9 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/bootlace/bootlace/board"
@@ -33,11 +35,18 @@ type kernel struct {
 	image   []byte
 	release string // as `uname -r` has it; "" where the image is one's own and does not say
 	modules []module
+	trees   map[string][]byte // device trees, by the name that board.Board.Trees has
 }
 
 // debianKernel takes kernel and modules from the board's package.
 func (b *builder) debianKernel(ctx context.Context, bd *board.Board) (*kernel, error) {
+	wanted := slices.Collect(maps.Values(bd.Trees))
+	trees := make(map[string]string)
 	dir, err := b.unpack(ctx, bd.Kernel, func(name string) bool {
+		if tree := treeName(name); slices.Contains(wanted, tree) {
+			trees[tree] = name
+			return true
+		}
 		return strings.HasPrefix(name, "boot/vmlinuz-") || strings.Contains(name, "lib/modules/") &&
 			(isModule(name) || path.Base(name) == "modules.builtin")
 	})
@@ -49,7 +58,17 @@ func (b *builder) debianKernel(ctx context.Context, bd *board.Board) (*kernel, e
 	if err != nil || len(images) != 1 {
 		return nil, fmt.Errorf("package %s: %d kernels in it", bd.Kernel, len(images))
 	}
-	return openKernel(images[0], dir, bd.Modules)
+	k, err := openKernel(images[0], dir, bd.Modules)
+	if err != nil {
+		return nil, err
+	}
+	k.trees = make(map[string][]byte)
+	for tree, name := range trees {
+		if k.trees[tree], err = os.ReadFile(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
 }
 
 // openKernel takes one's own kernel, with modules of a folder. Without one

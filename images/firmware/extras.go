@@ -1,0 +1,91 @@
+package firmware
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/bootlace/bootlace/board"
+)
+
+// extras are the files that lie beside a board's firmware as they are: of other
+// packages, device trees of the kernel's, and what the user brings.
+func (b *builder) extras(ctx context.Context, bd *board.Board, k *kernel) ([]file, error) {
+	var files []file
+	for _, e := range bd.Extras {
+		dir, err := b.unpack(ctx, e.Package, func(name string) bool { return name == e.Path })
+		if err != nil {
+			return nil, err
+		}
+		data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(e.Path)))
+		os.RemoveAll(dir)
+		if err != nil {
+			return nil, fmt.Errorf("package %s: %w", e.Package, err)
+		}
+		files = append(files, file{e.Name, data})
+	}
+	if b.Kernel == "" {
+		for _, name := range slices.Sorted(maps.Keys(bd.Trees)) {
+			data, ok := k.trees[bd.Trees[name]]
+			if !ok {
+				return nil, fmt.Errorf("package %s: no device tree %s", bd.Kernel, bd.Trees[name])
+			}
+			files = append(files, file{name, data})
+		}
+	}
+	if bd.Pi {
+		pi, err := b.piFirmware(bd)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, pi...)
+	}
+	return files, nil
+}
+
+// piFiles are what a Raspberry Pi runs before a kernel. They may be passed on,
+// but are not free: Debian has them in raspi-firmware, of non-free-firmware.
+var piFiles = []string{"bootcode.bin", "start*.elf", "fixup*.dat"}
+
+// piFirmware takes them from the user's folder.
+func (b *builder) piFirmware(bd *board.Board) ([]file, error) {
+	if b.PiFirmware == "" {
+		b.Log.Warn("a Raspberry Pi needs its own firmware too: give it as --pi-firmware, or put it there",
+			"files", piFiles, "from", "usr/lib/raspi-firmware of Debian's package raspi-firmware, in non-free-firmware", "into", bd.File(""))
+		return nil, nil
+	}
+	var files []file
+	for _, pattern := range piFiles {
+		names, err := filepath.Glob(filepath.Join(b.PiFirmware, pattern))
+		if err != nil {
+			return nil, err
+		}
+		if len(names) == 0 {
+			return nil, fmt.Errorf("firmware of a Raspberry Pi: no %s in %s", pattern, b.PiFirmware)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return nil, fmt.Errorf("firmware of a Raspberry Pi: %w", err)
+			}
+			b.record.add("input pi %s %d sha256:%s", filepath.Base(name), len(data), sum(data))
+			files = append(files, file{filepath.Base(name), data})
+		}
+	}
+	return files, nil
+}
+
+// treeName is a device tree's name below usr/lib/linux-image-<release>/ of a
+// kernel's package, as board.Board.Trees has it; "" for other files.
+func treeName(name string) string {
+	rest, ok := strings.CutPrefix(name, "usr/lib/linux-image-")
+	_, tree, ok2 := strings.Cut(rest, "/")
+	if !ok || !ok2 || !strings.HasSuffix(tree, ".dtb") {
+		return ""
+	}
+	return tree
+}
