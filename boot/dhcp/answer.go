@@ -161,6 +161,9 @@ func respond(q *request, mode Mode, me self, r Reply, g grant) answer {
 			q.boot(p, mode, me, r.Bootfile)
 		}
 		a.text = q.said(mt, mode, g, r)
+		if q.Relay.IsValid() && !addr4(p.YourIPAddr).IsValid() && !addr4(p.ClientIPAddr).IsValid() {
+			p.SetBroadcast() // a ProxyDHCP's offer: the relay has no address to send it to
+		}
 	}
 	a.raw = encode(p, room(q.DHCPv4))
 	q.route(&a, mt, addr4(p.YourIPAddr))

@@ -22,6 +22,7 @@ type Hearing struct {
 	Interface string        // on which it was heard
 	Circuit   string        // the relay's circuit ID (RFC 3046 section 3.1), as text
 	Relay     netip.Addr    // giaddr, the zero Addr without a relay
+	Link      netip.Addr    // the machine's link, where a relay says that giaddr is on another (RFC 3527)
 	Next      netip.Addr    // the appliance, as this machine is told of it
 }
 
@@ -75,6 +76,9 @@ func hear(p *dhcpv4.DHCPv4, iface string, from netip.AddrPort, port uint16) *req
 	}
 	if info := p.RelayAgentInfo(); info != nil {
 		q.Circuit = text(info.Options.Get(dhcpv4.AgentCircuitIDSubOption))
+		if q.Relay.IsValid() {
+			q.Link = addr4(info.Options.Get(dhcpv4.LinkSelectionSubOption))
+		}
 	}
 	q.Board, q.Loader = board.Recognise(q.Traits)
 	return q

@@ -108,12 +108,17 @@ func (r *running) sawAt(m boot.MAC) netip.Addr {
 
 func leasesAt(t *testing.T, path string, subnet lease.Subnet, hosts ...lease.Host) (*lease.Leases, store.Store) {
 	t.Helper()
+	return leasesOf(t, path, []lease.Subnet{subnet}, hosts)
+}
+
+func leasesOf(t *testing.T, path string, subnets []lease.Subnet, hosts []lease.Host) (*lease.Leases, store.Store) {
+	t.Helper()
 	st, err := store.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	l, err := lease.New(t.Context(), st, []lease.Subnet{subnet}, hosts, slog.New(slog.DiscardHandler))
+	l, err := lease.New(t.Context(), st, subnets, hosts, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

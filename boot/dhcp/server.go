@@ -329,6 +329,9 @@ func (s *Server) client(q *request) lease.Client {
 	if q.Relay.IsValid() {
 		c.At = q.Relay
 	}
+	if q.Link.IsValid() {
+		c.At = q.Link
+	}
 	return c
 }
 
