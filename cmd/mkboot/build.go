@@ -34,6 +34,7 @@ func build(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("build", flag.ContinueOnError)
 	fs.StringVar(&opt.Dir, "o", "", "root `DIR` to serve; firmware goes to DIR/firmware/BOARD/")
 	fs.BoolVar(&opt.Serve, "serve", false, "include the serving half: for action serve and for a disk labelled BOOTLACE")
+	fs.BoolVar(&opt.Fast, "fast", false, "compress less, to try things out")
 	fs.StringVar(&opt.Kernel, "kernel", "", "kernel image `FILE` instead of Debian's")
 	fs.StringVar(&opt.Modules, "modules", "", "`DIR` with the modules of --kernel; without it no modules are loaded")
 	fs.StringVar(&opt.PiFirmware, "pi-firmware", "", "`DIR` with a Raspberry Pi's bootcode.bin, start*.elf and fixup*.dat: usr/lib/raspi-firmware of Debian's raspi-firmware, in non-free-firmware")
@@ -58,8 +59,10 @@ func build(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	builder := firmware.NewBuilder(opt)
+	defer builder.Close()
 	for _, b := range wanted {
-		s, err := firmware.Build(ctx, b, opt)
+		s, err := builder.Build(ctx, b)
 		if err != nil {
 			return err
 		}

@@ -37,15 +37,14 @@ func compileFor(ctx context.Context, c *board.Config, bd *board.Board, opt Optio
 	if err := compilers(); err != nil {
 		return r, err
 	}
-	if opt.Agent == "" {
-		opt.Agent = AgentPackage
-	}
-	b := &builder{Options: opt, arch: arches[bd.Arch].deb}
-	agent, _, err := b.agent(ctx, bd.Arch)
+	s := NewBuilder(opt)
+	defer s.Close()
+	b := &builder{Options: s.opt, shared: s, arch: arches[bd.Arch].deb}
+	agent, err := b.agent(ctx, bd.Arch)
 	if err != nil {
 		return r, err
 	}
-	raw, err := archive(agent, bd.Name, nil)
+	raw, err := archive(agent.program, bd.Name, nil)
 	if err != nil {
 		return r, err
 	}
@@ -53,7 +52,7 @@ func compileFor(ctx context.Context, c *board.Config, bd *board.Board, opt Optio
 	if err != nil {
 		return r, err
 	}
-	extras, err := b.extras(ctx, bd, &kernel{})
+	extras, err := b.extras(ctx, bd, &kernel{}) // of which an amd64 board has no device trees
 	if err != nil {
 		return r, err
 	}
@@ -63,7 +62,7 @@ func compileFor(ctx context.Context, c *board.Config, bd *board.Board, opt Optio
 	r.Dir = filepath.Join(b.Dir, filepath.FromSlash(bd.File("")))
 	r.Release = imageRelease(image)
 	b.record.add("kernel %s", r.Release)
-	r.Kernel, r.Agent, r.UKI, r.Archive = len(image), len(agent), len(image), len(raw)
+	r.Kernel, r.Agent, r.UKI, r.Archive = len(image), len(agent.program), len(image), len(raw)
 	// One of another build would be unpacked over ours.
 	if err := os.Remove(filepath.Join(r.Dir, board.Initramfs)); err != nil && !os.IsNotExist(err) {
 		return r, err
@@ -101,7 +100,7 @@ func compilers() error {
 
 // compile returns the kernel's image with the initramfs inside.
 func (b *builder) compile(ctx context.Context, c *board.Config, bd *board.Board, initramfs []byte) ([]byte, error) {
-	pkg, err := b.Packages.Get(ctx, b.arch, c.Source)
+	pkg, err := b.get(ctx, c.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +113,6 @@ func (b *builder) compile(ctx context.Context, c *board.Config, bd *board.Board,
 		c.Options, bd.CommandLine(), "initramfs.cpio")
 	b.record.add("config %s sha256:%s", c.Name, sum([]byte(options)))
 	b.record.add("gcc %s", gcc)
-	b.record.add("input package %s %s %s sha256:%s", pkg.Name, pkg.Version, pkg.Arch, pkg.SHA256)
 
 	// What was compiled of the same source by the same compiler is there, one
 	// folder a kernel.

@@ -17,24 +17,15 @@ import (
 func (b *builder) extras(ctx context.Context, bd *board.Board, k *kernel) ([]file, error) {
 	var files []file
 	for _, e := range bd.Extras {
-		dir, err := b.unpack(ctx, e.Package, func(name string) bool { return name == e.Path })
+		data, err := b.take(ctx, e.Package, func(name string) bool { return name == e.Path })
 		if err != nil {
-			return nil, err
-		}
-		data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(e.Path)))
-		os.RemoveAll(dir)
-		if err != nil {
-			return nil, fmt.Errorf("package %s: %w", e.Package, err)
+			return nil, fmt.Errorf("take %s: %w", e.Path, err)
 		}
 		files = append(files, file{e.Name, data})
 	}
 	if b.Kernel == "" {
 		for _, name := range slices.Sorted(maps.Keys(bd.Trees)) {
-			data, ok := k.trees[bd.Trees[name]]
-			if !ok {
-				return nil, fmt.Errorf("package %s: no device tree %s", bd.Kernel, bd.Trees[name])
-			}
-			files = append(files, file{name, data})
+			files = append(files, file{name, k.trees[bd.Trees[name]]})
 		}
 	}
 	if bd.Pi {

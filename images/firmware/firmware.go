@@ -5,6 +5,7 @@ package firmware
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -22,14 +23,13 @@ type Options struct {
 	Source     string // folder in Bootlace's source tree
 	Agent      string // Go package in it that becomes /init; AgentPackage unless given
 	Serve      bool   // with the serving half, for action serve and BOOTLACE disks
+	Fast       bool   // compress less: a quarter of the time, a fifth more bytes
 	Kernel     string // one's own kernel image instead of Debian's, with
 	Modules    string // the folder of its modules; "": it has what it needs built in
 	PiFirmware string // folder with what a Raspberry Pi runs first; "": it is not put there
 
 	Packages *Packages
 	Log      *slog.Logger
-
-	level int // of zstd; 0: 19
 }
 
 // A Result is one board's firmware, sizes in bytes.
@@ -42,29 +42,56 @@ type Result struct {
 	Archive, Initramfs int // before compression and behind it
 }
 
+// A Builder makes firmware of one board after another, and keeps what they have
+// in common.
+type Builder struct {
+	opt     Options
+	agents  map[string]*agent // by GOARCH
+	kernels map[string]string // folders of unpacked kernel packages, by SHA-256
+}
+
+// NewBuilder returns one that wants a Close in the end.
+func NewBuilder(opt Options) *Builder {
+	if opt.Agent == "" {
+		opt.Agent = AgentPackage
+	}
+	return &Builder{opt: opt, agents: make(map[string]*agent), kernels: make(map[string]string)}
+}
+
+// Close removes what was kept.
+func (s *Builder) Close() error {
+	var errs []error
+	for _, dir := range s.kernels {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
+}
+
 // builder makes the firmware of one board.
 type builder struct {
 	Options
+	shared *Builder
 	arch   string // Debian's name
 	record record
 }
 
 // Build makes the firmware of a board.
 func Build(ctx context.Context, bd *board.Board, opt Options) (Result, error) {
-	if opt.Agent == "" {
-		opt.Agent = AgentPackage
-	}
-	if opt.level == 0 {
-		opt.level = 19
-	}
-	if bd.Unbuilt != "" && opt.Kernel == "" {
+	s := NewBuilder(opt)
+	defer s.Close()
+	return s.Build(ctx, bd)
+}
+
+// Build makes the firmware of a board.
+func (s *Builder) Build(ctx context.Context, bd *board.Board) (Result, error) {
+	if bd.Unbuilt != "" && s.opt.Kernel == "" {
 		return Result{}, fmt.Errorf("build %s: %s", bd.Name, bd.Unbuilt)
 	}
 	arch, ok := arches[bd.Arch]
 	if !ok {
 		return Result{}, fmt.Errorf("build %s: no architecture %s", bd.Name, bd.Arch)
 	}
-	b := &builder{Options: opt, arch: arch.deb}
+	b := &builder{Options: s.opt, shared: s, arch: arch.deb}
 	r, err := b.build(ctx, bd)
 	if err != nil {
 		return Result{}, fmt.Errorf("build %s: %w", bd.Name, err)
@@ -73,7 +100,7 @@ func Build(ctx context.Context, bd *board.Board, opt Options) (Result, error) {
 }
 
 func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err error) {
-	agent, version, err := b.agent(ctx, bd.Arch)
+	agent, err := b.agent(ctx, bd.Arch)
 	if err != nil {
 		return r, err
 	}
@@ -90,7 +117,7 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 		return r, err
 	}
 	cmdline := bd.CommandLine()
-	raw, err := archive(agent, bd.Name, kernel.modules)
+	raw, err := archive(agent.program, bd.Name, kernel.modules)
 	if err != nil {
 		return r, err
 	}
@@ -98,7 +125,7 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 	if err != nil {
 		return r, err
 	}
-	uki, err := uki(stub, kernel.image, initramfs, cmdline, osRelease(version, bd.Name))
+	uki, err := uki(stub, kernel.image, initramfs, cmdline, osRelease(agent.version, bd.Name))
 	if err != nil {
 		return r, fmt.Errorf("make %s: %w", board.UKI, err)
 	}
@@ -111,7 +138,7 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 		b.record.add("input module %s %d sha256:%s", m.Name, len(m.Data), sum(m.Data))
 		r.Modules += len(m.Data)
 	}
-	r.Kernel, r.Agent, r.UKI = len(kernel.image), len(agent), len(uki)
+	r.Kernel, r.Agent, r.UKI = len(kernel.image), len(agent.program), len(uki)
 	r.Archive, r.Initramfs = len(raw), len(initramfs)
 	r.Release = kernel.release
 	r.Dir = filepath.Join(b.Dir, filepath.FromSlash(bd.File("")))
@@ -122,42 +149,63 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 	}, extras...))
 }
 
-// agent builds the program of the initramfs and records what it is made of.
-func (b *builder) agent(ctx context.Context, goarch string) (agent []byte, version string, err error) {
+// An agent is the program of the initramfs, and what it is made of.
+type agent struct {
+	program []byte
+	version string
+	record  record
+}
+
+// agent returns the program for a GOARCH, built once.
+func (b *builder) agent(ctx context.Context, goarch string) (*agent, error) {
+	a := b.shared.agents[goarch]
+	if a == nil {
+		var err error
+		if a, err = b.buildAgent(ctx, goarch); err != nil {
+			return nil, err
+		}
+		b.shared.agents[goarch] = a
+	}
+	b.record = append(b.record, a.record...)
+	return a, nil
+}
+
+func (b *builder) buildAgent(ctx context.Context, goarch string) (*agent, error) {
 	src, err := OpenSource(ctx, b.Source)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer src.Close()
 	dir, err := os.MkdirTemp("", "bootlace-agent-")
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	name := filepath.Join(dir, "bootlace")
 	if err := src.GoBuild(ctx, b.Agent, goarch, name, smallFlags(b.Serve)...); err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if agent, err = os.ReadFile(name); err != nil {
-		return nil, "", err
+	a := &agent{version: src.Version}
+	if a.program, err = os.ReadFile(name); err != nil {
+		return nil, err
 	}
 	toolchain, err := src.GoVersion(ctx)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	b.record.add("go %s", toolchain)
-	b.record.add("version %s", src.Version)
-	b.record.add("commit %s", src.Commit)
-	b.record.add("serve %v", b.Serve)
-	b.record.add("input agent %s %d sha256:%s", b.Agent, len(agent), sum(agent))
+	a.record.add("go %s", toolchain)
+	a.record.add("version %s", src.Version)
+	a.record.add("commit %s", src.Commit)
+	a.record.add("serve %v", b.Serve)
+	a.record.add("input agent %s %d sha256:%s", b.Agent, len(a.program), sum(a.program))
 	for _, name := range []string{"go.mod", "go.sum"} { // the versions of every library
 		digest, err := fileSum(filepath.Join(src.dir, name))
 		if err != nil {
-			return nil, "", fmt.Errorf("read %s: %w", name, err)
+			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
-		b.record.add("input %s sha256:%s", name, digest)
+		a.record.add("input %s sha256:%s", name, digest)
 	}
-	return agent, src.Version, nil
+	return a, nil
 }
 
 func (b *builder) kernel(ctx context.Context, bd *board.Board) (*kernel, error) {

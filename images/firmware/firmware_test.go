@@ -49,21 +49,16 @@ func built() []*board.Board {
 	return slices.DeleteFunc(slices.Clone(board.Boards), func(b *board.Board) bool { return b.Unbuilt != "" })
 }
 
-// buildTest builds a board's firmware with the test's agent.
-func buildTest(t *testing.T, b *board.Board) (Result, Options) {
-	t.Helper()
-	opt := Options{Dir: t.TempDir(), Source: ".", Agent: testAgent, Packages: testPackages(t), Log: slog.New(slog.DiscardHandler), level: 3}
-	r, err := Build(t.Context(), b, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r, opt
-}
-
 func TestBuild(t *testing.T) {
+	s := NewBuilder(Options{Dir: t.TempDir(), Source: ".", Agent: testAgent, Fast: true, Packages: testPackages(t), Log: slog.New(slog.DiscardHandler)})
+	defer s.Close()
+	opt := s.opt
 	for _, b := range built() {
 		t.Run(b.Name, func(t *testing.T) {
-			r, opt := buildTest(t, b)
+			r, err := s.Build(t.Context(), b)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if want := filepath.Join(opt.Dir, "firmware", b.Name); r.Dir != want {
 				t.Errorf("files are in %s, want %s", r.Dir, want)
 			}
@@ -127,7 +122,7 @@ func TestArchive(t *testing.T) {
 	if !bytes.Equal(raw, again) {
 		t.Error("made twice, it differs")
 	}
-	b := builder{Options: Options{level: 19}}
+	var b builder
 	packed, err := b.compress(t.Context(), raw)
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +185,7 @@ func TestArchive(t *testing.T) {
 // The first window of an archive larger than one must not raise what the
 // kernel has to set aside.
 func TestCompressWindow(t *testing.T) {
-	b := builder{Options: Options{level: 19}}
+	var b builder
 	packed, err := b.compress(t.Context(), make([]byte, 3<<windowLog))
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +240,7 @@ func TestOwnKernel(t *testing.T) {
 		t.Skip("builds three times")
 	}
 	bd := board.Boards[0]
-	opt := Options{Dir: t.TempDir(), Source: clone(t), Agent: testAgent, Packages: testPackages(t), Log: slog.New(slog.DiscardHandler), level: 3}
+	opt := Options{Dir: t.TempDir(), Source: clone(t), Agent: testAgent, Packages: testPackages(t), Log: slog.New(slog.DiscardHandler), Fast: true}
 	first, err := Build(t.Context(), bd, opt)
 	if err != nil {
 		t.Fatal(err)

@@ -95,8 +95,12 @@ func (b *builder) compress(ctx context.Context, raw []byte) ([]byte, error) {
 		return nil, err
 	}
 	b.record.add("zstd %s", regexp.MustCompile(`[0-9]+\.[0-9.]+`).Find(version))
+	level := "-19"
+	if b.Fast {
+		level = "-3"
+	}
 	// From a pipe: with the size known, the window could be the whole archive.
-	return runZstd(ctx, raw, fmt.Sprintf("-%d", b.level), fmt.Sprintf("--zstd=wlog=%d", windowLog), "--single-thread", "-c")
+	return runZstd(ctx, raw, level, fmt.Sprintf("--zstd=wlog=%d", windowLog), "--single-thread", "-c")
 }
 
 func runZstd(ctx context.Context, in []byte, args ...string) ([]byte, error) {

@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/bootlace/bootlace/board"
@@ -38,22 +35,23 @@ type kernel struct {
 	trees   map[string][]byte // device trees, by the name that board.Board.Trees has
 }
 
-// debianKernel takes kernel and modules from the board's package.
+// debianKernel takes kernel, modules and device trees from the board's package.
 func (b *builder) debianKernel(ctx context.Context, bd *board.Board) (*kernel, error) {
-	wanted := slices.Collect(maps.Values(bd.Trees))
-	trees := make(map[string]string)
-	dir, err := b.unpack(ctx, bd.Kernel, func(name string) bool {
-		if tree := treeName(name); slices.Contains(wanted, tree) {
-			trees[tree] = name
-			return true
-		}
-		return strings.HasPrefix(name, "boot/vmlinuz-") || strings.Contains(name, "lib/modules/") &&
-			(isModule(name) || path.Base(name) == "modules.builtin")
-	})
+	pkg, err := b.get(ctx, bd.Kernel)
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	dir, ok := b.shared.kernels[pkg.SHA256]
+	if !ok {
+		dir, err = b.unpack(ctx, pkg, func(name string) bool {
+			return strings.HasPrefix(name, "boot/vmlinuz-") || treeName(name) != "" ||
+				strings.Contains(name, "lib/modules/") && (isModule(name) || path.Base(name) == "modules.builtin")
+		})
+		if err != nil {
+			return nil, err
+		}
+		b.shared.kernels[pkg.SHA256] = dir
+	}
 	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
 	if err != nil || len(images) != 1 {
 		return nil, fmt.Errorf("package %s: %d kernels in it", bd.Kernel, len(images))
@@ -63,8 +61,12 @@ func (b *builder) debianKernel(ctx context.Context, bd *board.Board) (*kernel, e
 		return nil, err
 	}
 	k.trees = make(map[string][]byte)
-	for tree, name := range trees {
-		if k.trees[tree], err = os.ReadFile(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
+	for _, tree := range bd.Trees {
+		names, err := filepath.Glob(filepath.Join(dir, "usr/lib/linux-image-*", filepath.FromSlash(tree)))
+		if err != nil || len(names) != 1 {
+			return nil, fmt.Errorf("package %s: no device tree %s", bd.Kernel, tree)
+		}
+		if k.trees[tree], err = os.ReadFile(names[0]); err != nil {
 			return nil, err
 		}
 	}
@@ -119,33 +121,25 @@ func imageRelease(image []byte) string {
 
 // stub returns systemd's EFI stub for the board.
 func (b *builder) stub(ctx context.Context, bd *board.Board) ([]byte, error) {
-	want := arches[bd.Arch].stub
-	var found string
-	dir, err := b.unpack(ctx, stubPackage, func(name string) bool {
-		if path.Base(name) != want {
-			return false
-		}
-		found = name
-		return true
-	})
+	data, err := b.take(ctx, stubPackage, func(name string) bool { return path.Base(name) == arches[bd.Arch].stub })
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("take %s: %w", arches[bd.Arch].stub, err)
 	}
-	defer os.RemoveAll(dir)
-	if found == "" {
-		return nil, errors.New("package " + stubPackage + ": no " + want)
-	}
-	return os.ReadFile(filepath.Join(dir, found))
+	return data, nil
 }
 
-// unpack gets a package for the board and unpacks what want says yes to into a
-// folder of its own.
-func (b *builder) unpack(ctx context.Context, name string, want func(string) bool) (dir string, err error) {
+// get gets a package for the board and records it.
+func (b *builder) get(ctx context.Context, name string) (Package, error) {
 	pkg, err := b.Packages.Get(ctx, b.arch, name)
 	if err != nil {
-		return "", err
+		return pkg, err
 	}
 	b.record.add("input package %s %s %s sha256:%s", pkg.Name, pkg.Version, pkg.Arch, pkg.SHA256)
+	return pkg, nil
+}
+
+// unpack unpacks what want says yes to into a folder of its own.
+func (b *builder) unpack(ctx context.Context, pkg Package, want func(string) bool) (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "bootlace-package-"); err != nil {
 		return "", err
 	}
@@ -154,4 +148,27 @@ func (b *builder) unpack(ctx context.Context, name string, want func(string) boo
 		return "", err
 	}
 	return dir, nil
+}
+
+// take returns the one file of a package that want says yes to.
+func (b *builder) take(ctx context.Context, name string, want func(string) bool) ([]byte, error) {
+	pkg, err := b.get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	dir, err := b.unpack(ctx, pkg, func(name string) bool {
+		if want(name) {
+			found = append(found, name)
+		}
+		return want(name)
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if len(found) != 1 {
+		return nil, fmt.Errorf("package %s: %d files of it will do", pkg.Name, len(found))
+	}
+	return os.ReadFile(filepath.Join(dir, filepath.FromSlash(found[0])))
 }
