@@ -110,7 +110,7 @@ func started(t *testing.T, vm *lab.VM, err error) *lab.VM {
 }
 
 // wait waits for a line on the console, behind the last one that was waited for.
-func wait(t *testing.T, vm *lab.VM, pattern string) {
+func wait(t *testing.T, vm *lab.VM, pattern string) lab.Line {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
@@ -119,9 +119,10 @@ func wait(t *testing.T, vm *lab.VM, pattern string) {
 		t.Fatal(err)
 	}
 	t.Logf("%s %6.1f %s", vm.Name, line.At.Seconds(), line.Text)
+	return line
 }
 
-func blank(t *testing.T, b *bench) string {
+func blankDisk(t *testing.T, b *bench) string {
 	t.Helper()
 	disk := filepath.Join(b.dir, "disk.raw")
 	if err := lab.BlankDisk(disk, 512<<20); err != nil {
@@ -136,7 +137,7 @@ func blank(t *testing.T, b *bench) string {
 func TestQEMUFlashBIOS(t *testing.T) {
 	b := aBench(t, lab.BIOS)
 	appliance := serve(t, b, withImage(t, b, demoProfile))
-	disk := blank(t, b)
+	disk := blankDisk(t, b)
 	m := machine(t, b, disk)
 	wait(t, m, `ftp +\[##+\.`)
 	m.Kill()
@@ -156,7 +157,7 @@ func TestQEMUFlashBIOS(t *testing.T) {
 func TestQEMUFlashUEFI(t *testing.T) {
 	b := aBench(t, lab.UEFI)
 	serve(t, b, withImage(t, b, demoProfile))
-	m := machine(t, b, blank(t, b))
+	m := machine(t, b, blankDisk(t, b))
 	wait(t, m, `bootlace: done: `)
 	wait(t, m, `flashed system: up from /dev/vda`)
 	if err := m.Reset(t.Context()); err != nil {
@@ -245,7 +246,7 @@ profiles:
 		Root:  made.root,
 		Files: map[string]string{"live/vmlinuz": filepath.Join(made.root, b.board.File(board.Kernel)), "live/initrd.cpio": liveInitrd(t)},
 	})
-	m := machine(t, b, blank(t, b))
+	m := machine(t, b, blankDisk(t, b))
 	wait(t, m, `live system: up, command line .*live=yes`)
 	said(t, appliance, `"kind":"handover"`)
 }
@@ -270,7 +271,7 @@ func TestQEMUNoProfile(t *testing.T) {
 	second.Kill()
 	<-second.Ended()
 
-	waiting := machine(t, b, blank(t, b))
+	waiting := machine(t, b, blankDisk(t, b))
 	wait(t, waiting, `bootlace: waiting: .*`+machineSerial)
 	wait(t, appliance, `"kind":"waiting"`)
 }
