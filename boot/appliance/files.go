@@ -1,7 +1,6 @@
 package appliance
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,20 +75,29 @@ func (a *Appliance) ipxe(name string, from netip.Addr) ([]byte, error) {
 }
 
 // script is what iPXE runs: the disk, or our firmware. On UEFI iPXE cannot
-// start the disk; our firmware can, by BootNext.
+// start the disk; our firmware can, by BootNext. What it fetches it asks for by
+// HTTP, then by TFTP: its TFTP knows no windows, which costs a slow card, or a
+// PXE ROM's driver, most of its speed.
 func (a *Appliance) script(d decision, from netip.Addr) []byte {
 	b := a.runs(d.board)
 	self := a.addrFor(from)
-	base := cmp.Or(a.base("tftp", self), a.base("http", self))
+	bases := a.sources(self, []string{"http", "tftp"})
+	// fetch is a line that tries one after the other.
+	fetch := func(before, name, behind string) string {
+		var tries []string
+		for _, base := range bases {
+			tries = append(tries, before+base+name+behind)
+		}
+		return strings.Join(append(tries, "goto failed\n"), " || ")
+	}
 	s := "#!ipxe\n"
 	if d.local() {
 		s += "iseq ${platform} efi && goto firmware ||\nsanboot --no-describe --drive 0x80 || exit\n:firmware\n"
 	}
-	s += fmt.Sprintf("kernel %s initrd=%s %s || goto failed\n",
-		base+b.File(board.Kernel), board.Initramfs, a.cmdline(b, self.String()))
-	s += fmt.Sprintf("initrd --name %s %s || goto failed\n", board.Initramfs, base+b.File(board.Initramfs))
+	s += fetch("kernel ", b.File(board.Kernel), " initrd="+board.Initramfs+" "+a.cmdline(b, self.String()))
+	s += fetch("initrd --name "+board.Initramfs+" ", b.File(board.Initramfs), "")
 	s += "boot || goto failed\n:failed\n"
 	s += "echo Bootlace: no firmware for board " + b.Name + " came; next try in 10 s\nsleep 10\n"
-	s += "chain --autofree " + base + board.Script + "/${netX/mac:hexhyp}\n"
+	s += fetch("chain --autofree ", board.Script+"/${netX/mac:hexhyp}", "")
 	return []byte(s)
 }

@@ -133,8 +133,8 @@ func TestIPXEScript(t *testing.T) {
 	a := newBench(t, of("qemu-x86_64", "pc-x86_64", "arm64")...)
 	a.hears(t, at, board.Traits{Client: board.ClientBIOS, UserClass: "iPXE", MAC: intel})
 	for name, want := range map[string]string{
-		"boot.ipxe/00-1b-21-01-02-03": "kernel tftp://127.0.0.1/firmware/pc-x86_64/vmlinuz ",
-		"boot.ipxe/00-1b-21-09-09-09": "kernel tftp://127.0.0.1/firmware/pc-x86_64/vmlinuz ", // never heard
+		"boot.ipxe/00-1b-21-01-02-03": "kernel http://127.0.0.1/firmware/pc-x86_64/vmlinuz ",
+		"boot.ipxe/00-1b-21-09-09-09": " || kernel tftp://127.0.0.1/firmware/pc-x86_64/vmlinuz initrd=initramfs.cpio.zst console=", // never heard
 		"boot.ipxe":                   "chain --autofree boot.ipxe/${netX/mac:hexhyp}",
 	} {
 		if got := a.serves(t, at, name); !strings.HasPrefix(got, "#!ipxe\n") || !strings.Contains(got, want) {
