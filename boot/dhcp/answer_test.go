@@ -95,6 +95,9 @@ var made = []struct {
 	{"plain-proxy-request-4011", Proxy, message(dhcpv4.MessageTypeRequest), netip.MustParseAddrPort("10.77.0.101:68"), 4011},
 	{"rom-full-discover", Full, message(dhcpv4.MessageTypeDiscover, rom...), nobody, 67},
 	{"rom-proxy-discover", Proxy, message(dhcpv4.MessageTypeDiscover, rom...), nobody, 67},
+	// A Pi 4's REQUEST has no option 60 (raspberrypi/rpi-eeprom issue 82).
+	{"rpi4-full-request", Full, message(dhcpv4.MessageTypeRequest, dhcpv4.WithHwAddr(net.HardwareAddr{0xe4, 0x5f, 1, 0xb7, 0x9d, 0xf1}),
+		option(93, "\x00\x00"), option(97, "\x00RPi4\x11\x31\xc0\x00\xf1\x9d\xb7\x01\x1d\x6b\x2f\x9a"), option(50, first), option(54, string(me.addr.AsSlice()))), nobody, 67},
 	{"relay-full-discover", Full, message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"), relayed)...), netip.MustParseAddrPort("10.77.0.254:67"), 67},
 	{"relay-proxy-discover", Proxy, message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"), relayed)...), netip.MustParseAddrPort("10.77.0.254:67"), 67},
 	{"relay-full-wrong", Full, message(dhcpv4.MessageTypeRequest, option(50, "\x0a\x4d\x00\x6d"), relayed), netip.MustParseAddrPort("10.77.0.254:67"), 67},
