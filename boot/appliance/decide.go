@@ -85,7 +85,11 @@ func (a *Appliance) imageDigest(d decision) string {
 // hear is dhcp.Server.Decide: who is this, and what may it boot?
 func (a *Appliance) hear(ctx context.Context, h dhcp.Hearing) (dhcp.Reply, error) {
 	traits := registry.Traits{MAC: h.MAC, UUID: h.UUID}
-	if h.Board != nil {
+	switch {
+	case h.Board == nil:
+	case h.Traits.UserClass == board.UserClass:
+		traits.Board = h.Board.Name // it runs it
+	default:
 		traits.Board = a.runs(h.Board).Name
 	}
 	m, err := a.registry.Identify(ctx, traits)

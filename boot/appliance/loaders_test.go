@@ -109,6 +109,8 @@ func TestBootfile(t *testing.T) {
 	}{
 		{"UEFI", of("qemu-x86_64", "pc-x86_64"), efi, "firmware/qemu-x86_64/bootlace.efi", "qemu-x86_64"},
 		{"UEFI, a PC's firmware alone", of("pc-x86_64"), efi, "firmware/pc-x86_64/bootlace.efi", "pc-x86_64"},
+		{"our agent from elsewhere", of("pc-x86_64"), board.Traits{Client: board.ClientUEFIx64, UserClass: board.UserClass,
+			VendorClass: board.VendorClass + "qemu-x86_64", MAC: virtio}, "", "qemu-x86_64"},
 		{"UEFI, no firmware", nil, efi, "", "qemu-x86_64"},
 		{"UEFI HTTP", of("qemu-x86_64"), http, "http://127.0.0.1/firmware/qemu-x86_64/bootlace.efi", "qemu-x86_64"},
 		{"PXE ROM", append(of("pc-x86_64"), "firmware/pc-x86_64/undionly.kpxe", "firmware/pc-x86_64/pxelinux.0"), rom, "firmware/pc-x86_64/undionly.kpxe", "pc-x86_64"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -39,3 +40,50 @@ func unkeep(t testing.TB, path string) (raw []byte, from netip.AddrPort, port ui
 
 // machine is the MAC of the machines that were recorded.
 var machine = [6]byte{0x52, 0x54, 0, 0x12, 0x34, 0x56}
+
+// Every recorded packet is recognised for the machine and the program that
+// sent it. Keys are the starts of file names; the longest counts.
+func TestRecognised(t *testing.T) {
+	want := map[string][2]string{
+		"ipxe-":            {"qemu-x86_64", "ipxe"},
+		"ipxe-e1000-":      {"pc-x86_64", "ipxe"},
+		"ipxe-efi-":        {"qemu-x86_64", "ipxe-efi"},
+		"undionly-":        {"qemu-x86_64", "ipxe"},
+		"ovmf-":            {"qemu-x86_64", "uefi-pxe"},
+		"ovmf-http-":       {"qemu-x86_64", "uefi-http"},
+		"aavmf-":           {"qemu-arm64", "uefi-pxe"},
+		"uboot-arm64-":     {"qemu-arm64", "uboot"},
+		"uboot-arm-":       {"qemu-arm", "uboot"},
+		"uboot-efi-arm64-": {"qemu-arm64", "uboot-efi"},
+		"uboot-efi-arm-":   {"qemu-arm", "uboot-efi"},
+		"rpi3-":            {"rpi3", "rpi3"},
+		"rpi4-":            {"rpi4", "rpi"},
+		"rpi5-":            {"rpi5", "rpi"},
+	}
+	recorded, err := filepath.Glob("testdata/*.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, path := range recorded {
+		best := ""
+		for start := range want {
+			if strings.HasPrefix(filepath.Base(path), start) && len(start) > len(best) {
+				best = start
+			}
+		}
+		seen[best] = true
+		raw, from, port := unkeep(t, path)
+		p, err := parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := hear(p, "eth0", from, port)
+		if q.Board == nil || q.Loader == nil || q.Board.Name != want[best][0] || q.Loader.Name != want[best][1] {
+			t.Errorf("%s: taken for %v, %v; want %q", path, q.Board, q.Loader, want[best])
+		}
+	}
+	if len(seen) != len(want) {
+		t.Errorf("%d of %d kinds are recorded", len(seen), len(want))
+	}
+}

@@ -164,6 +164,24 @@ func TestRouterBesideAnother(t *testing.T) {
 	}
 }
 
+func FuzzUnframe6(f *testing.F) {
+	src := boot.MAC{2, 0, 0, 0, 0, 1}
+	f.Add(frame6(src, groupMAC(allRouters), linkLocal(src), allRouters, []byte{routerSolicitation, 0, 0, 0, 0, 0, 0, 0}))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		from, addr, kind, ok := unframe6(raw)
+		if !ok {
+			return
+		}
+		// What is believed is what frame6 would have made of it.
+		n := int(binary.BigEndian.Uint16(raw[18:]))
+		again := frame6(from, boot.MAC(raw[:6]), addr, netip.AddrFrom16([16]byte(raw[38:54])), append([]byte{}, raw[54:54+n]...))
+		if kind != again[54] || binary.BigEndian.Uint16(again[56:]) != binary.BigEndian.Uint16(raw[56:]) && n < 256 {
+			t.Fatalf("%x is not %x", raw, again)
+		}
+	})
+}
+
 func sysctl(t *testing.T, ns *nettest.NS, set string) {
 	t.Helper()
 	name, value, _ := strings.Cut(set, "=")
