@@ -1,0 +1,326 @@
+package tftp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	batch        = 64                    // datagrams a system call, and segments one of them (UDP_MAX_SEGMENTS is 64 in older kernels)
+	segmentable  = 65000                 // bytes that one call may leave to be cut up
+	oobLen       = 64                    // of control messages: an address of ours, and a segment's size
+	rxLen        = 9216                  // bytes of a datagram that a server takes: a jumbo frame's DATA
+	rxQueue      = 4 << 20               // bytes that the kernel may keep for us: requests and ACKs come in storms
+	sendPatience = 20 * time.Millisecond // how long a full link may hold up the sender; what does not leave is lost
+)
+
+// A socket is a UDP socket that is read and written in batches, by system calls
+// that block: in lockstep each block is one packet each way, and asking a poller
+// first would double the calls.
+type socket struct {
+	fd   int
+	port netip.AddrPort // its own
+}
+
+// mmsghdr is that of recvmmsg(2) and sendmmsg(2).
+type mmsghdr struct {
+	unix.Msghdr
+	n uint32
+}
+
+// newSocket takes conn over.
+func newSocket(conn *net.UDPConn) (*socket, error) {
+	port := unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort())
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{port: port}
+	var ferr error
+	// Go's poller lets go of conn; the duplicate lives on.
+	err = raw.Control(func(fd uintptr) { s.fd, ferr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	conn.Close()
+	if err := errors.Join(err, ferr); err != nil {
+		return nil, fmt.Errorf("take over a socket: %w", err)
+	}
+	if err := unix.SetNonblock(s.fd, false); err != nil {
+		s.close()
+		return nil, err
+	}
+	wait := unix.NsecToTimeval(int64(sendPatience))
+	unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait)
+	return s, nil
+}
+
+// roomy asks for large queues, as far as the system gives them.
+func (s *socket) roomy(n int) {
+	for opt, forced := range map[int]int{unix.SO_RCVBUF: unix.SO_RCVBUFFORCE, unix.SO_SNDBUF: unix.SO_SNDBUFFORCE} {
+		if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, forced, n) != nil {
+			unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, opt, n)
+		}
+	}
+}
+
+// wake ends a read that blocks and all later ones: on a UDP socket shutdown(2)
+// says ENOTCONN, and does so all the same.
+func (s *socket) wake() { unix.Shutdown(s.fd, unix.SHUT_RD) }
+
+func (s *socket) close() { unix.Close(s.fd) }
+
+// A reader takes datagrams from a socket.
+type reader struct {
+	*socket
+	msgs  []mmsghdr
+	iovs  []unix.Iovec
+	names []unix.RawSockaddrInet6 // or Inet4
+	oob   [][oobLen]byte
+	buf   []byte
+}
+
+// newReader makes a reader of n datagrams a call, of size bytes each.
+func newReader(s *socket, n, size int) *reader {
+	r := &reader{
+		socket: s, msgs: make([]mmsghdr, n), iovs: make([]unix.Iovec, n),
+		names: make([]unix.RawSockaddrInet6, n), oob: make([][oobLen]byte, n), buf: make([]byte, n*size),
+	}
+	for i := range r.msgs {
+		r.iovs[i].Base = &r.buf[i*size]
+		r.iovs[i].SetLen(size)
+		m := &r.msgs[i]
+		m.Iov = &r.iovs[i]
+		m.SetIovlen(1)
+		m.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		m.Control = &r.oob[i][0]
+	}
+	return r
+}
+
+// read waits for datagrams and returns how many there are; none: the socket was
+// woken. flags are those of recvmmsg.
+func (r *reader) read(flags int) (int, error) {
+	for i := range r.msgs {
+		m := &r.msgs[i]
+		m.Namelen = unix.SizeofSockaddrInet6
+		m.SetControllen(oobLen)
+	}
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.msgs[0])),
+			uintptr(len(r.msgs)), uintptr(flags|unix.MSG_WAITFORONE), 0, 0)
+		switch {
+		case errno == unix.EINTR:
+			continue
+		case errno != 0:
+			return 0, errno
+		case n == 1 && r.msgs[0].Namelen == 0:
+			return 0, nil // of no sender: what shutdown lets through
+		}
+		return int(n), nil
+	}
+}
+
+// datagram returns one of those that were read; it is good until the next read.
+// One that was cut off is nil.
+func (r *reader) datagram(i int) []byte {
+	m := &r.msgs[i]
+	if m.Flags&unix.MSG_TRUNC != 0 {
+		return nil
+	}
+	size := len(r.buf) / len(r.msgs)
+	return r.buf[i*size:][:m.n]
+}
+
+// from is the sender of a datagram; a link-local one has the number of its link
+// for a zone.
+func (r *reader) from(i int) netip.AddrPort {
+	sa := &r.names[i]
+	port := (*[2]byte)(unsafe.Pointer(&sa.Port))
+	p := binary.BigEndian.Uint16(port[:])
+	if sa.Family == unix.AF_INET {
+		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr), p)
+	}
+	a := netip.AddrFrom16(sa.Addr).Unmap()
+	if a.IsLinkLocalUnicast() && a.Is6() {
+		a = a.WithZone(strconv.Itoa(int(sa.Scope_id)))
+	}
+	return netip.AddrPortFrom(a, p)
+}
+
+// control are the control messages of a datagram.
+func (r *reader) control(i int) []byte { return r.oob[i][:min(int(r.msgs[i].Controllen), oobLen)] }
+
+// A route is the way to a peer: its address, and ours from which it is spoken to.
+type route struct {
+	name    unix.RawSockaddrInet6 // or Inet4
+	namelen uint32
+	oob     [oobLen]byte // our address and link; behind it the size of a segment
+	local   int          // bytes of the first
+	both    int          // and of both; 0: datagrams are sent one by one
+}
+
+// routeTo makes the way from one of our addresses to a peer, over a socket for
+// IPv4, or for IPv6 and perhaps both.
+func (s *socket) routeTo(to netip.AddrPort, at local) (r route) {
+	port := binary.BigEndian.AppendUint16(nil, to.Port())
+	if s.port.Addr().Is4() {
+		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(&r.name))
+		sa.Family, sa.Addr, r.namelen = unix.AF_INET, to.Addr().As4(), unix.SizeofSockaddrInet4
+		copy((*[2]byte)(unsafe.Pointer(&sa.Port))[:], port)
+	} else {
+		sa := &r.name
+		sa.Family, sa.Addr, r.namelen = unix.AF_INET6, to.Addr().As16(), unix.SizeofSockaddrInet6
+		copy((*[2]byte)(unsafe.Pointer(&sa.Port))[:], port)
+		if to.Addr().IsLinkLocalUnicast() && to.Addr().Is6() {
+			sa.Scope_id = uint32(at.ifindex)
+		}
+	}
+	r.local = copy(r.oob[:], at.control())
+	return r
+}
+
+// segmented has datagrams of size bytes leave many a call (UDP_SEGMENT).
+func (r *route) segmented(size int) {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&r.oob[r.local]))
+	h.Level, h.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
+	h.SetLen(unix.CmsgLen(2))
+	binary.NativeEndian.PutUint16(r.oob[r.local+unix.CmsgLen(0):], uint16(size))
+	r.both = r.local + unix.CmsgSpace(2)
+}
+
+// A writer gathers datagrams and sends them in few calls. It keeps pointers to
+// what it is given until it is flushed.
+type writer struct {
+	*socket
+	refused func(*route) // told of a route whose link cannot cut datagrams up
+
+	msgs   []mmsghdr
+	routes []*route
+	n      int // messages
+	iovs   []unix.Iovec
+	used   int // iovs
+	heads  [][headerLen]byte
+	blocks int // heads
+	size   int // bytes in the last message
+	whole  int // datagrams in it
+}
+
+// newWriter makes a writer of calls of up to a batch of messages.
+func newWriter(s *socket, refused func(*route)) *writer {
+	const blocks = 4 * batch
+	return &writer{
+		socket: s, refused: refused, msgs: make([]mmsghdr, batch), routes: make([]*route, batch),
+		iovs: make([]unix.Iovec, 4*blocks), heads: make([][headerLen]byte, blocks),
+	}
+}
+
+// packet adds a datagram.
+func (w *writer) packet(r *route, p []byte) {
+	if w.n == len(w.msgs) || w.used == len(w.iovs) {
+		w.flush()
+	}
+	w.begin(r)
+	w.add(p)
+}
+
+// block adds a DATA packet, its data in one piece or two. One that goes the same
+// way as the one before it leaves in the same call, where the route has that;
+// only the last of those may be shorter than the others.
+func (w *writer) block(r *route, block uint16, data, more []byte) {
+	size := headerLen + len(data) + len(more)
+	if w.used+3 > len(w.iovs) || w.blocks == len(w.heads) {
+		w.flush()
+	}
+	if w.n == 0 || w.routes[w.n-1] != r || r.both == 0 || w.whole == 0 || w.whole == batch || w.size+size > segmentable {
+		if w.n == len(w.msgs) {
+			w.flush()
+		}
+		w.begin(r)
+	}
+	w.whole++
+	head := &w.heads[w.blocks]
+	w.blocks++
+	appendHeader(head[:0], opDATA, block)
+	w.add(head[:])
+	if len(data) > 0 {
+		w.add(data)
+	}
+	if len(more) > 0 {
+		w.add(more)
+	}
+	if m := &w.msgs[w.n-1]; w.whole == 2 {
+		m.SetControllen(r.both)
+	}
+}
+
+func (w *writer) begin(r *route) {
+	m := &w.msgs[w.n]
+	m.Name, m.Namelen = (*byte)(unsafe.Pointer(&r.name)), r.namelen
+	m.Control, m.Iov = nil, &w.iovs[w.used]
+	m.SetControllen(r.local)
+	if r.local > 0 {
+		m.Control = &r.oob[0]
+	}
+	m.SetIovlen(0)
+	w.routes[w.n] = r
+	w.n++
+	w.size, w.whole = 0, 0
+}
+
+func (w *writer) add(p []byte) {
+	v := &w.iovs[w.used]
+	v.Base = unsafe.SliceData(p)
+	v.SetLen(len(p))
+	w.used++
+	w.msgs[w.n-1].Iovlen++
+	w.size += len(p)
+}
+
+// flush sends what was gathered. What cannot be sent is lost, as on a bad link.
+func (w *writer) flush() {
+	for i := 0; i < w.n; {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(w.fd), uintptr(unsafe.Pointer(&w.msgs[i])),
+			uintptr(w.n-i), 0, 0, 0)
+		switch {
+		case errno == 0:
+			i += int(n)
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN:
+			i = w.n // the link took nothing for long
+		case (errno == unix.EIO || errno == unix.EINVAL) && int(w.msgs[i].Controllen) > w.routes[i].local:
+			w.oneByOne(i)
+			i++
+		default:
+			i++
+		}
+	}
+	w.n, w.used, w.blocks, w.whole = 0, 0, 0, 0
+}
+
+// oneByOne sends the datagrams of a message that the link does not cut up.
+func (w *writer) oneByOne(i int) {
+	m, r := &w.msgs[i], w.routes[i]
+	size := int(binary.NativeEndian.Uint16(r.oob[r.local+unix.CmsgLen(0):]))
+	iovs := unsafe.Slice(m.Iov, m.Iovlen)
+	m.SetControllen(r.local)
+	for len(iovs) > 0 {
+		n, sum := 0, 0
+		for ; n < len(iovs) && (sum < size && n == 0 || sum+int(iovs[n].Len) <= size); n++ {
+			sum += int(iovs[n].Len)
+		}
+		m.Iov = &iovs[0]
+		m.SetIovlen(n)
+		unix.Syscall(unix.SYS_SENDMSG, uintptr(w.fd), uintptr(unsafe.Pointer(&m.Msghdr)), 0)
+		iovs = iovs[n:]
+	}
+	if r.both > 0 {
+		w.refused(r)
+	}
+	r.both = 0
+}
