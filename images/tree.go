@@ -148,8 +148,22 @@ func (t *Tree) stored(clean string) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	return &File{name: clean, mod: info.ModTime(), os: f,
+	return &File{name: clean, mod: info.ModTime(), os: f, id: identity(info),
 		SectionReader: io.NewSectionReader(whole{f, clean, info.Size()}, 0, info.Size())}, nil
+}
+
+// identity tells a file from others and from what it was before it was written.
+func identity(info fs.FileInfo) any {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	type id struct {
+		dev, ino     uint64
+		size         int64
+		mtime, ctime syscall.Timespec
+	}
+	return id{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}
 }
 
 func regular(info fs.FileInfo) error {
@@ -242,6 +256,7 @@ type File struct {
 	name string
 	mod  time.Time
 	os   *os.File
+	id   any
 	*io.SectionReader
 }
 
@@ -250,6 +265,10 @@ func (f *File) Name() string { return f.name }
 
 // ModTime is zero for a file made on the fly.
 func (f *File) ModTime() time.Time { return f.mod }
+
+// ID is the same, and comparable, for files that hold the same bytes, as far as
+// the file system tells; nil for one made on the fly.
+func (f *File) ID() any { return f.id }
 
 // OS is the file itself for sendfile, nil for one made on the fly. Its
 // offset is its own.

@@ -16,7 +16,7 @@ import (
 const (
 	batch        = 64                    // datagrams a system call, and segments one of them (UDP_MAX_SEGMENTS is 64 in older kernels)
 	segmentable  = 65000                 // bytes that one call may leave to be cut up
-	oobLen       = 64                    // of control messages: an address of ours, and a segment's size
+	oobLen       = 128                   // bytes of control messages: a socket for both families says an IPv4 address twice
 	rxLen        = 9216                  // bytes of a datagram that a server takes: a jumbo frame's DATA
 	rxQueue      = 4 << 20               // bytes that the kernel may keep for us: requests and ACKs come in storms
 	sendPatience = 20 * time.Millisecond // how long a full link may hold up the sender; what does not leave is lost
@@ -27,6 +27,7 @@ const (
 // first would double the calls.
 type socket struct {
 	fd   int
+	v6   bool           // for IPv6, and perhaps for IPv4 as well
 	port netip.AddrPort // its own
 }
 
@@ -51,10 +52,13 @@ func newSocket(conn *net.UDPConn) (*socket, error) {
 	if err := errors.Join(err, ferr); err != nil {
 		return nil, fmt.Errorf("take over a socket: %w", err)
 	}
-	if err := unix.SetNonblock(s.fd, false); err != nil {
+	err = unix.SetNonblock(s.fd, false)
+	domain, ferr := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err := errors.Join(err, ferr); err != nil {
 		s.close()
 		return nil, err
 	}
+	s.v6 = domain == unix.AF_INET6
 	wait := unix.NsecToTimeval(int64(sendPatience))
 	unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait)
 	return s, nil
@@ -163,13 +167,14 @@ type route struct {
 	oob     [oobLen]byte // our address and link; behind it the size of a segment
 	local   int          // bytes of the first
 	both    int          // and of both; 0: datagrams are sent one by one
+	ifindex int          // the link
 }
 
 // routeTo makes the way from one of our addresses to a peer, over a socket for
 // IPv4, or for IPv6 and perhaps both.
 func (s *socket) routeTo(to netip.AddrPort, at local) (r route) {
 	port := binary.BigEndian.AppendUint16(nil, to.Port())
-	if s.port.Addr().Is4() {
+	if !s.v6 {
 		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(&r.name))
 		sa.Family, sa.Addr, r.namelen = unix.AF_INET, to.Addr().As4(), unix.SizeofSockaddrInet4
 		copy((*[2]byte)(unsafe.Pointer(&sa.Port))[:], port)
@@ -181,7 +186,7 @@ func (s *socket) routeTo(to netip.AddrPort, at local) (r route) {
 			sa.Scope_id = uint32(at.ifindex)
 		}
 	}
-	r.local = copy(r.oob[:], at.control())
+	r.local, r.ifindex = copy(r.oob[:], at.control()), at.ifindex
 	return r
 }
 
@@ -294,6 +299,9 @@ func (w *writer) flush() {
 		case errno == unix.EAGAIN:
 			i = w.n // the link took nothing for long
 		case (errno == unix.EIO || errno == unix.EINVAL) && int(w.msgs[i].Controllen) > w.routes[i].local:
+			if errno == unix.EIO { // EINVAL: only its own datagrams are too long
+				w.refused(w.routes[i])
+			}
 			w.oneByOne(i)
 			i++
 		default:
@@ -311,16 +319,13 @@ func (w *writer) oneByOne(i int) {
 	m.SetControllen(r.local)
 	for len(iovs) > 0 {
 		n, sum := 0, 0
-		for ; n < len(iovs) && (sum < size && n == 0 || sum+int(iovs[n].Len) <= size); n++ {
+		for ; n < len(iovs) && sum+int(iovs[n].Len) <= size; n++ {
 			sum += int(iovs[n].Len)
 		}
 		m.Iov = &iovs[0]
 		m.SetIovlen(n)
 		unix.Syscall(unix.SYS_SENDMSG, uintptr(w.fd), uintptr(unsafe.Pointer(&m.Msghdr)), 0)
 		iovs = iovs[n:]
-	}
-	if r.both > 0 {
-		w.refused(r)
 	}
 	r.both = 0
 }

@@ -1,0 +1,358 @@
+package tftp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// An engine is a Server at work. All transfers are states of its own: packets,
+// time and files that were read each move some of them on, under one lock, and
+// what they have to say leaves together at its end. Nothing under the lock waits
+// for anything but the link.
+type engine struct {
+	*Server
+	log    *slog.Logger
+	timing Timing
+	limits Limits
+	ctx    context.Context
+	stop   context.CancelFunc
+
+	ask   *line // where requests come in
+	data  *line // where transfers go on; ask with SinglePort
+	lines []*line
+	jobs  sync.WaitGroup
+
+	mu          sync.Mutex
+	now         time.Time // when what is being handled came
+	active      map[netip.AddrPort]*transfer
+	clients     map[netip.Addr]int // transfers of each that has answered
+	established int                // all of them
+	halfOpen    ring               // transfers whose clients have not answered yet, oldest first
+	clock       clock
+	cache       cache
+	crew        crew
+	whole       map[int]bool // links, by index, that do not cut datagrams up
+	warned      time.Time    // when a limit was last logged
+}
+
+// A line is a socket of the server's.
+type line struct {
+	*socket
+	in  *reader
+	out *writer
+}
+
+// These end a transfer without a word: its client's port has a new one, or
+// there may be no client.
+var (
+	errReplaced = errors.New("the client sent a new request from the same port")
+	errGaveWay  = errors.New("no answer yet, and too many requests")
+)
+
+// errBusy refuses a transfer beyond the limits.
+var errBusy = &Error{CodeUndefined, "server is busy: too many transfers"}
+
+// newEngine takes conn over.
+func newEngine(ctx context.Context, s *Server, conn *net.UDPConn) (*engine, error) {
+	e := &engine{
+		Server: s, log: s.Log, timing: s.Timing.withDefaults(), limits: s.Limits.withDefaults(),
+		active: map[netip.AddrPort]*transfer{}, clients: map[netip.Addr]int{}, whole: map[int]bool{},
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	e.cache.init(e)
+	e.clock.init()
+	at := unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort())
+	var err error
+	if e.ask, err = e.line(conn); err != nil {
+		return nil, err
+	}
+	e.data = e.ask
+	if !s.SinglePort {
+		family := "udp4"
+		if e.ask.v6 {
+			family = "udp" // for IPv4 too
+		}
+		if conn, err = net.ListenUDP(family, udpAddr(netip.AddrPortFrom(at.Addr(), 0))); err == nil {
+			e.data, err = e.line(conn)
+		}
+		if err != nil {
+			e.close()
+			return nil, err
+		}
+	}
+	e.ctx, e.stop = context.WithCancel(ctx)
+	return e, nil
+}
+
+// line makes a line of conn.
+func (e *engine) line(conn *net.UDPConn) (*line, error) {
+	s, err := newSocket(conn)
+	if err != nil {
+		return nil, err
+	}
+	s.roomy(rxQueue)
+	l := &line{s, newReader(s, batch, rxLen), newWriter(s, e.noSegments)}
+	e.lines = append(e.lines, l)
+	return l, nil
+}
+
+func (e *engine) close() {
+	for _, l := range e.lines {
+		l.close()
+	}
+}
+
+// run serves until the context ends.
+func (e *engine) run() error {
+	defer e.close()
+	var readers sync.WaitGroup
+	errs := make([]error, len(e.lines))
+	for i, l := range e.lines {
+		readers.Go(func() {
+			errs[i] = e.listen(l)
+			e.stop()
+		})
+	}
+	readers.Go(e.watch)
+	<-e.ctx.Done()
+	e.shut()
+	for _, l := range e.lines {
+		l.wake()
+	}
+	readers.Wait()
+	e.jobs.Wait()
+	return errors.Join(errs...)
+}
+
+// shut ends all transfers.
+func (e *engine) shut() {
+	e.mu.Lock()
+	defer e.unlock()
+	for _, t := range e.active {
+		t.end(context.Cause(e.ctx))
+	}
+}
+
+// listen handles what comes to a line.
+func (e *engine) listen(l *line) error {
+	for {
+		n, err := l.in.read(0)
+		if e.ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			// What a packet of ours met on its way, or a lack that may pass.
+			e.log.Warn("read TFTP packets", "err", err)
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		e.mu.Lock()
+		e.now = time.Now()
+		for i := range n {
+			if p := l.in.datagram(i); p != nil {
+				e.handle(l, p, l.in.from(i), l.in.control(i))
+			}
+		}
+		e.unlock()
+	}
+}
+
+// unlock sends what there is to say, and lets others go on.
+func (e *engine) unlock() {
+	e.flush()
+	e.mu.Unlock()
+}
+
+func (e *engine) flush() {
+	for _, l := range e.lines {
+		l.out.flush()
+	}
+}
+
+// handle takes one packet. oob says which address of ours it was sent to.
+func (e *engine) handle(l *line, p []byte, from netip.AddrPort, oob []byte) {
+	op := opcode(p)
+	request := l == e.ask && (op == opRRQ || op == opWRQ)
+	if t := e.active[from]; t != nil && t.line == l && !request {
+		t.packet(op, p)
+		return
+	}
+	if from.Port() == 0 {
+		return // nobody can be answered there
+	}
+	at, ok := parseLocal(oob)
+	if !ok {
+		return
+	}
+	if request {
+		e.request(p, from, at)
+		return
+	}
+	e.Counters.Strays.Add(1)
+	switch op {
+	case opERROR: // never answered, so that no two ends can keep each other busy
+	case opDATA, opACK, opOACK:
+		e.reply(l, from, at, errUnknownID)
+	default:
+		e.reply(l, from, at, errIllegal)
+	}
+}
+
+// reply answers a packet of no transfer with an ERROR, RFC 1350 section 4.
+func (e *engine) reply(l *line, to netip.AddrPort, at local, err error) {
+	r := l.routeTo(to, at)
+	l.out.packet(&r, appendError(nil, wireError(err)))
+}
+
+// request begins a transfer.
+func (e *engine) request(p []byte, from netip.AddrPort, at local) {
+	req, err := parseRequest(p)
+	if err != nil {
+		e.log.Debug("malformed TFTP request", "client", from, "err", err)
+		e.reply(e.ask, from, at, errIllegal)
+		return
+	}
+	port := e.ask.port
+	req.Remote, req.Local = named(from), netip.AddrPortFrom(at.addr, port.Port())
+	if !at.addr.IsValid() {
+		req.Local = port
+	}
+	if old := e.active[from]; old != nil {
+		if bytes.Equal(old.asked, p) && !old.stalled {
+			return // the same once more
+		}
+		old.end(errReplaced)
+	}
+	if e.full(from.Addr()) {
+		e.refuse(from, at)
+		return
+	}
+	if e.halfOpen.n >= e.limits.HalfOpen {
+		e.Counters.GaveWay.Add(1)
+		e.warn("oldest TFTP request without an answer gives way", "client", e.halfOpen.front().req.Remote)
+		e.halfOpen.front().end(errGaveWay)
+	}
+	e.Counters.Requests.Add(1)
+	t := &transfer{e: e, req: req, asked: bytes.Clone(p), line: e.data, at: at, peer: from, began: e.now, slot: -1}
+	t.ctx, t.cancel = context.WithCancelCause(e.ctx)
+	t.route = t.line.routeTo(from, at)
+	e.active[from] = t
+	e.halfOpen.push(t)
+	if req.Write && (req.Mode == "octet" || req.Mode == "netascii") {
+		t.in = make(chan []byte, uploadQueue)
+		e.jobs.Go(func() { e.upload(t) })
+		return
+	}
+	e.crew.do(e, t.open)
+}
+
+// full reports whether there is no room for another transfer of a client.
+func (e *engine) full(client netip.Addr) bool {
+	return e.established >= e.limits.Transfers || e.clients[client] >= e.limits.PerClient
+}
+
+func (e *engine) refuse(from netip.AddrPort, at local) {
+	e.Counters.Refused.Add(1)
+	e.warn("TFTP request refused: too many transfers", "client", from, "transfers", e.established, "of the client", e.clients[from.Addr()])
+	e.reply(e.ask, from, at, errBusy)
+}
+
+// warn logs at most once a second: floods are long.
+func (e *engine) warn(msg string, args ...any) {
+	if e.now.Sub(e.warned) > time.Second {
+		e.warned = e.now
+		e.log.Warn(msg, args...)
+	}
+}
+
+// noSegments notes that the link of a route does not cut datagrams up.
+func (e *engine) noSegments(r *route) { e.whole[r.ifindex] = true }
+
+// watch moves transfers on by time.
+func (e *engine) watch() {
+	for e.clock.wait(e.ctx) {
+		e.mu.Lock()
+		e.now = time.Now()
+		for t := e.clock.next(e.now); t != nil; t = e.clock.next(e.now) {
+			t.timeout()
+		}
+		e.unlock()
+	}
+}
+
+// A ring is a list of transfers, each in one at most.
+type ring struct {
+	head, tail *transfer
+	n          int
+}
+
+func (r *ring) front() *transfer { return r.head }
+
+func (r *ring) push(t *transfer) {
+	t.waits, t.older = true, r.tail
+	if r.tail != nil {
+		r.tail.newer = t
+	} else {
+		r.head = t
+	}
+	r.tail = t
+	r.n++
+}
+
+// remove returns whether t was in the list.
+func (r *ring) remove(t *transfer) bool {
+	if !t.waits {
+		return false
+	}
+	if t.older != nil {
+		t.older.newer = t.newer
+	} else {
+		r.head = t.newer
+	}
+	if t.newer != nil {
+		t.newer.older = t.older
+	} else {
+		r.tail = t.older
+	}
+	t.waits, t.older, t.newer = false, nil, nil
+	r.n--
+	return true
+}
+
+// A crew runs what may take long, a file that is opened or an end that is
+// reported, a bounded number at a time.
+type crew struct {
+	queue   []func()
+	working int
+}
+
+const crewSize = 64
+
+// do is called with the engine locked, f is not.
+func (c *crew) do(e *engine, f func()) {
+	if c.working == crewSize {
+		c.queue = append(c.queue, f)
+		return
+	}
+	c.working++
+	e.jobs.Go(func() {
+		for f != nil {
+			f()
+			e.mu.Lock()
+			if f = nil; len(c.queue) > 0 {
+				f, c.queue = c.queue[0], c.queue[1:]
+			} else {
+				c.working--
+			}
+			e.mu.Unlock()
+		}
+	})
+}
