@@ -213,7 +213,8 @@ type writer struct {
 	heads  [][headerLen]byte
 	blocks int // heads
 	size   int // bytes in the last message
-	whole  int // datagrams in it
+	whole  int // datagrams in it, none where it takes no more
+	unit   int // bytes of each but its last
 }
 
 // newWriter makes a writer of calls of up to a batch of messages.
@@ -235,20 +236,25 @@ func (w *writer) packet(r *route, p []byte) {
 }
 
 // block adds a DATA packet, its data in one piece or two. One that goes the same
-// way as the one before it leaves in the same call, where the route has that;
-// only the last of those may be shorter than the others.
+// way as the one before it leaves in the same message, where the route has that;
+// only the last of one may be shorter than the others.
 func (w *writer) block(r *route, block uint16, data, more []byte) {
 	size := headerLen + len(data) + len(more)
 	if w.used+3 > len(w.iovs) || w.blocks == len(w.heads) {
 		w.flush()
 	}
-	if w.n == 0 || w.routes[w.n-1] != r || r.both == 0 || w.whole == 0 || w.whole == batch || w.size+size > segmentable {
+	if w.n == 0 || w.routes[w.n-1] != r || r.both == 0 || w.whole == 0 || w.whole == batch || size > w.unit || w.size+size > segmentable {
 		if w.n == len(w.msgs) {
 			w.flush()
 		}
 		w.begin(r)
 	}
-	w.whole++
+	switch w.whole++; {
+	case w.whole == 1:
+		w.unit = size
+	case w.whole == 2:
+		w.msgs[w.n-1].SetControllen(r.both)
+	}
 	head := &w.heads[w.blocks]
 	w.blocks++
 	appendHeader(head[:0], opDATA, block)
@@ -259,8 +265,8 @@ func (w *writer) block(r *route, block uint16, data, more []byte) {
 	if len(more) > 0 {
 		w.add(more)
 	}
-	if m := &w.msgs[w.n-1]; w.whole == 2 {
-		m.SetControllen(r.both)
+	if size < w.unit {
+		w.whole = 0
 	}
 }
 
