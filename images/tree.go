@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 // Clean is the one place where a name from the network is resolved. It gives
@@ -273,6 +275,14 @@ func (f *File) ID() any { return f.id }
 // OS is the file itself for sendfile, nil for one made on the fly. Its
 // offset is its own.
 func (f *File) OS() *os.File { return f.os }
+
+// ReadAtNow reads as far as that needs no disk.
+func (f *File) ReadAtNow(p []byte, off int64) (int, error) {
+	if f.os == nil {
+		return f.ReadAt(p, off)
+	}
+	return unix.Preadv2(int(f.os.Fd()), [][]byte{p}, off, unix.RWF_NOWAIT)
+}
 
 // Close closes it.
 func (f *File) Close() error {

@@ -46,7 +46,8 @@ type chunk struct {
 	place
 	data         []byte
 	err          error
-	ready        bool
+	ready        bool // data is there, or err
+	slow         bool // it had to be waited for
 	waiting      []*transfer
 	older, newer *chunk
 }
@@ -109,15 +110,27 @@ func (c *cache) chunk(f *file, index int64) *chunk {
 		k = &chunk{place: at}
 		c.chunks[at] = k
 		f.chunks++
-		f.refs++
-		c.read(k)
+		if now, ok := f.src.ReaderAt.(NowReader); ok {
+			k.data = c.room(chunkLen(f, index))
+			n, err := now.ReadAtNow(k.data, index*chunkSize)
+			k.ready = err == nil && n == len(k.data)
+		}
+		if !k.ready {
+			f.refs++
+			c.read(k)
+		}
 	}
 	k.link(&c.used)
 	return k
 }
 
-// ahead has the chunks read that follow, for n bytes.
-func (c *cache) ahead(f *file, index, n int64) {
+// ahead has the chunks read that follow one that had to be waited for, for n
+// bytes.
+func (c *cache) ahead(k *chunk, n int64) {
+	if k.ready && !k.slow {
+		return
+	}
+	f, index := k.file, k.index+1
 	n = min(n, int64(c.e.limits.Cache)/8)
 	for last := index + n/chunkSize; index <= last; index++ {
 		if c.chunks[place{f, index}] == nil && c.chunk(f, index) == nil {
@@ -165,7 +178,10 @@ func (c *cache) work() {
 			c.queue = nil
 		}
 		f := k.file
-		buf := c.room(chunkLen(f, k.index))
+		buf := k.data
+		if buf == nil {
+			buf = c.room(chunkLen(f, k.index))
+		}
 		c.e.mu.Unlock()
 		n, err := f.src.ReadAt(buf, k.index*chunkSize)
 		c.e.mu.Lock()
@@ -219,7 +235,7 @@ func (c *cache) done(k *chunk, buf []byte, n int, err error) {
 	} else if err != nil && err != io.EOF {
 		k.err = fmt.Errorf("read at %d: %w", k.index*chunkSize+int64(n), err)
 	}
-	k.data, k.ready = buf[:n], true
+	k.data, k.ready, k.slow = buf[:n], true, true
 	waiting := k.waiting
 	k.waiting = nil
 	c.e.now = time.Now()

@@ -380,7 +380,7 @@ func (t *transfer) piece(i int, off int64, n int) ([]byte, error) {
 		if c = t.e.cache.chunk(t.file, at); c == nil {
 			return nil, nil // an empty file, or its very end
 		}
-		t.e.cache.ahead(t.file, at+1, int64(t.window*t.blksize))
+		t.e.cache.ahead(c, int64(t.window*t.blksize))
 		t.pieces[i] = c
 	}
 	switch {

@@ -37,6 +37,13 @@ type Source struct {
 	Windowsize int
 }
 
+// A NowReader is a Source's ReaderAt that can tell what it has at hand, as the
+// system's page cache may: ReadAtNow waits for nothing. Where it does not fill p
+// ReadAt is called, by a goroutine that may wait.
+type NowReader interface {
+	ReadAtNow(p []byte, off int64) (n int, err error)
+}
+
 // A Result is what became of one request.
 type Result struct {
 	Request
