@@ -143,8 +143,9 @@ func (r *reader) datagram(i int) []byte {
 
 // from is the sender of a datagram; a link-local one has the number of its link
 // for a zone.
-func (r *reader) from(i int) netip.AddrPort {
-	sa := &r.names[i]
+func (r *reader) from(i int) netip.AddrPort { return addrPort(&r.names[i]) }
+
+func addrPort(sa *unix.RawSockaddrInet6) netip.AddrPort {
 	port := (*[2]byte)(unsafe.Pointer(&sa.Port))
 	p := binary.BigEndian.Uint16(port[:])
 	if sa.Family == unix.AF_INET {
