@@ -25,8 +25,6 @@ func linkLocal(link int) func(*probe) {
 	}
 }
 
-func secondLink(p *probe) { p.open(near4second, far4second, "eth1").whole("small") }
-
 func refusalFrom(near netip.Addr, far ...netip.Addr) func(*probe) {
 	return func(p *probe) {
 		for _, a := range far {
