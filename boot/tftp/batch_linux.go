@@ -14,11 +14,13 @@ import (
 )
 
 const (
-	batch        = 64                    // datagrams a system call, and segments one of them (UDP_MAX_SEGMENTS is 64 in older kernels)
+	batch        = 64                    // datagrams a system call
+	segments     = 32                    // datagrams that leave as one: a receiver takes the first half of a window of 64 while the other leaves
 	segmentable  = 65000                 // bytes that one call may leave to be cut up
 	oobLen       = 128                   // bytes of control messages: a socket for both families says an IPv4 address twice
 	rxLen        = 9216                  // bytes of a datagram that a server takes: a jumbo frame's DATA
 	rxQueue      = 4 << 20               // bytes that the kernel may keep for us: requests and ACKs come in storms
+	eager        = 30 * time.Microsecond // see readSoon
 	sendPatience = 20 * time.Millisecond // how long a full link may hold up the sender; what does not leave is lost
 )
 
@@ -87,6 +89,8 @@ type reader struct {
 	names []unix.RawSockaddrInet6 // or Inet4
 	oob   [][oobLen]byte
 	buf   []byte
+
+	most, full, doubt int // see took
 }
 
 // newReader makes a reader of n datagrams a call, of size bytes each.
@@ -94,6 +98,7 @@ func newReader(s *socket, n, size int) *reader {
 	r := &reader{
 		socket: s, msgs: make([]mmsghdr, n), iovs: make([]unix.Iovec, n),
 		names: make([]unix.RawSockaddrInet6, n), oob: make([][oobLen]byte, n), buf: make([]byte, n*size),
+		most: n,
 	}
 	for i := range r.msgs {
 		r.iovs[i].Base = &r.buf[i*size]
@@ -110,14 +115,10 @@ func newReader(s *socket, n, size int) *reader {
 // read waits for datagrams and returns how many there are; none: the socket was
 // woken. flags are those of recvmmsg.
 func (r *reader) read(flags int) (int, error) {
-	for i := range r.msgs {
-		m := &r.msgs[i]
-		m.Namelen = unix.SizeofSockaddrInet6
-		m.SetControllen(oobLen)
-	}
+	r.ready()
 	for {
 		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.msgs[0])),
-			uintptr(len(r.msgs)), uintptr(flags|unix.MSG_WAITFORONE), 0, 0)
+			uintptr(r.most), uintptr(flags|unix.MSG_WAITFORONE), 0, 0)
 		switch {
 		case errno == unix.EINTR:
 			continue
@@ -126,8 +127,48 @@ func (r *reader) read(flags int) (int, error) {
 		case n == 1 && r.msgs[0].Namelen == 0:
 			return 0, nil // of no sender: what shutdown lets through
 		}
-		return int(n), nil
+		return r.took(int(n)), nil
 	}
+}
+
+// readSoon is read for datagrams that come within a time, or none. It does not
+// sleep for them: to be woken takes longer, and on a virtual machine five times
+// as long. Others on the same processor are let go first.
+func (r *reader) readSoon(d time.Duration) int {
+	r.ready()
+	for until := time.Now().Add(d); ; {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.msgs[0])),
+			uintptr(r.most), unix.MSG_DONTWAIT, 0, 0)
+		switch {
+		case errno == 0 && (n > 1 || r.msgs[0].Namelen != 0):
+			return r.took(int(n))
+		case errno != unix.EAGAIN, time.Now().After(until):
+			return 0
+		}
+		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+	}
+}
+
+// ready has the messages take datagrams again.
+func (r *reader) ready() {
+	for i := range r.msgs[:r.most] {
+		m := &r.msgs[i]
+		m.Namelen = unix.SizeofSockaddrInet6
+		m.SetControllen(oobLen)
+	}
+}
+
+// took adapts how many datagrams the next call asks for: to ask for one that is
+// not there costs half as much as to get one. It asks for one more now and then.
+func (r *reader) took(n int) int {
+	r.full++
+	switch {
+	case n < r.most:
+		r.most, r.doubt, r.full = n, min(2*r.doubt+1, batch), 0
+	case r.full > r.doubt || n > 1:
+		r.most, r.doubt, r.full = min(2*n, len(r.msgs)), r.doubt/2, 0
+	}
+	return n
 }
 
 // datagram returns one of those that were read; it is good until the next read.
@@ -244,7 +285,7 @@ func (w *writer) block(r *route, block uint16, data, more []byte) {
 	if w.used+3 > len(w.iovs) || w.blocks == len(w.heads) {
 		w.flush()
 	}
-	if w.n == 0 || w.routes[w.n-1] != r || r.both == 0 || w.whole == 0 || w.whole == batch || size > w.unit || w.size+size > segmentable {
+	if w.n == 0 || w.routes[w.n-1] != r || r.both == 0 || w.whole == 0 || w.whole == segments || size > w.unit || w.size+size > segmentable {
 		if w.n == len(w.msgs) {
 			w.flush()
 		}
@@ -297,8 +338,7 @@ func (w *writer) add(p []byte) {
 // flush sends what was gathered. What cannot be sent is lost, as on a bad link.
 func (w *writer) flush() {
 	for i := 0; i < w.n; {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(w.fd), uintptr(unsafe.Pointer(&w.msgs[i])),
-			uintptr(w.n-i), 0, 0, 0)
+		n, _, errno := w.sendmmsg(i)
 		switch {
 		case errno == 0:
 			i += int(n)
@@ -316,6 +356,19 @@ func (w *writer) flush() {
 		}
 	}
 	w.n, w.used, w.blocks, w.whole = 0, 0, 0, 0
+}
+
+// sendmmsg sends the messages from i on. A few go without a word to Go's
+// scheduler, if that takes no wait.
+func (w *writer) sendmmsg(i int) (n, _ uintptr, errno unix.Errno) {
+	const few = 4
+	first, left := uintptr(unsafe.Pointer(&w.msgs[i])), uintptr(w.n-i)
+	if left <= few {
+		if n, _, errno = unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(w.fd), first, left, unix.MSG_DONTWAIT, 0, 0); errno != unix.EAGAIN {
+			return n, 0, errno
+		}
+	}
+	return unix.Syscall6(unix.SYS_SENDMMSG, uintptr(w.fd), first, left, 0, 0, 0)
 }
 
 // oneByOne sends the datagrams of a message that the link does not cut up.

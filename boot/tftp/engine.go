@@ -30,6 +30,8 @@ type engine struct {
 
 	mu          sync.Mutex
 	now         time.Time // when what is being handled came
+	lockstep    bool      // somebody was sent a window of one block
+	reader      *transfer // came to another piece of its file
 	active      map[netip.AddrPort]*transfer
 	clients     map[netip.Addr]int // transfers of each that has answered
 	established int                // all of them
@@ -143,8 +145,16 @@ func (e *engine) shut() {
 
 // listen handles what comes to a line.
 func (e *engine) listen(l *line) error {
+	var soon hope
 	for {
-		n, err := l.in.read(0)
+		n, err := 0, error(nil)
+		if soon.there(e) {
+			n = l.in.readSoon(eager)
+			soon.was(n > 0)
+		}
+		if n == 0 {
+			n, err = l.in.read(0)
+		}
 		if e.ctx.Err() != nil {
 			return nil
 		}
@@ -155,7 +165,7 @@ func (e *engine) listen(l *line) error {
 			continue
 		}
 		e.mu.Lock()
-		e.now = time.Now()
+		e.now, e.lockstep = time.Now(), false
 		for i := range n {
 			if p := l.in.datagram(i); p != nil {
 				e.handle(l, p, l.in.from(i), l.in.control(i))
@@ -165,9 +175,36 @@ func (e *engine) listen(l *line) error {
 	}
 }
 
+// A hope is that a client in lockstep answers at once. Where it does not, as over
+// most real links, it is given up for a while, and for longer each time.
+type hope struct{ missed, rest, left int }
+
+func (h *hope) there(e *engine) bool {
+	if h.left > 0 {
+		h.left--
+		return false
+	}
+	return e.lockstep
+}
+
+func (h *hope) was(fulfilled bool) {
+	const patience, most = 4, 4096
+	if fulfilled {
+		h.missed, h.rest = 0, max(h.rest/2, 16)
+		return
+	}
+	if h.missed++; h.missed == patience {
+		h.missed, h.left, h.rest = 0, h.rest, min(2*h.rest+16, most)
+	}
+}
+
 // unlock sends what there is to say, and lets others go on.
 func (e *engine) unlock() {
 	e.flush()
+	if t := e.reader; t != nil {
+		t.readAhead()
+		e.reader = nil
+	}
 	e.mu.Unlock()
 }
 

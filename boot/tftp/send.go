@@ -315,6 +315,7 @@ func (t *transfer) faster() { t.burst = min(t.burst+max(t.window/16, 1), t.windo
 // sendWindow sends what follows base.
 func (t *transfer) sendWindow() {
 	t.next, t.gap, t.missing = t.base+1, false, nil
+	t.e.lockstep = t.e.lockstep || t.window == 1
 	t.send()
 }
 
@@ -382,6 +383,7 @@ func (t *transfer) piece(i int, off int64, n int) ([]byte, error) {
 		}
 		t.e.cache.ahead(c, int64(t.window*t.blksize))
 		t.pieces[i] = c
+		t.e.reader = t
 	}
 	switch {
 	case !c.ready:
@@ -394,6 +396,19 @@ func (t *transfer) piece(i int, off int64, n int) ([]byte, error) {
 	}
 	data := c.data[min(off%chunkSize, int64(len(c.data))):]
 	return data[:min(n, len(data))], nil
+}
+
+// readAhead reads what the next window is made of, while the client has its
+// hands full with this one.
+func (t *transfer) readAhead() {
+	if t.over || t.missing != nil {
+		return
+	}
+	from := (t.next - 1) * int64(t.blksize) / chunkSize
+	to := (t.next - 1 + int64(t.window)) * int64(t.blksize) / chunkSize
+	for i := from; i <= min(to, from+3); i++ {
+		t.e.cache.chunk(t.file, i)
+	}
 }
 
 // timeout sends again, or goes on with a window that leaves in bursts.
