@@ -146,9 +146,10 @@ func (e *engine) shut() {
 // listen handles what comes to a line.
 func (e *engine) listen(l *line) error {
 	var soon hope
+	lockstep := false
 	for {
 		n, err := 0, error(nil)
-		if soon.there(e) {
+		if lockstep && soon.worth() {
 			n = l.in.readSoon(eager)
 			soon.was(n > 0)
 		}
@@ -171,6 +172,7 @@ func (e *engine) listen(l *line) error {
 				e.handle(l, p, l.in.from(i), l.in.control(i))
 			}
 		}
+		lockstep = e.lockstep
 		e.unlock()
 	}
 }
@@ -179,12 +181,9 @@ func (e *engine) listen(l *line) error {
 // most real links, it is given up for a while, and for longer each time.
 type hope struct{ missed, rest, left int }
 
-func (h *hope) there(e *engine) bool {
-	if h.left > 0 {
-		h.left--
-		return false
-	}
-	return e.lockstep
+func (h *hope) worth() bool {
+	h.left = max(h.left-1, 0)
+	return h.left == 0
 }
 
 func (h *hope) was(fulfilled bool) {
@@ -230,7 +229,9 @@ func (e *engine) handle(l *line, p []byte, from netip.AddrPort, oob []byte) {
 		return
 	}
 	if request {
-		e.request(p, from, at)
+		if e.ctx.Err() == nil {
+			e.request(p, from, at)
+		}
 		return
 	}
 	e.Counters.Strays.Add(1)
