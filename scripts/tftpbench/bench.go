@@ -18,6 +18,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A bench measures groups of cases.
@@ -105,7 +107,7 @@ func (b *bench) run(ctx context.Context, groups []*group) (err error) {
 	}
 	if b.cgroups, err = findCgroups(); err != nil {
 		fmt.Fprintf(b.log, "no cgroups for the servers, so CPU seconds are sums of samples: %v\n", err)
-		err = nil
+		b.cgroups = ""
 	}
 	b.header()
 	var goals []goal
@@ -136,29 +138,66 @@ func (b *bench) measure(ctx context.Context, g *group) (results, error) {
 	for round := range rounds {
 		for _, step := range g.steps {
 			step = slices.DeleteFunc(slices.Clone(step), func(r run) bool { return !b.wanted(r) || r.once && round > 0 })
-			figures, errs := make([]figure, len(step)), make([]error, len(step))
-			done := make(chan int)
-			for i, run := range step {
-				go func() {
-					figures[i], errs[i] = run.do(ctx, b, round)
-					done <- i
-				}()
-			}
-			for range step {
-				i := <-done
-				f, key := figures[i], [2]string{step[i].label, step[i].who}
-				r[key] = append(r[key], f)
-				fmt.Fprintf(b.log, "%s, round %d of %d: %s, %s: %s\n", g.name, round+1, rounds, key[0], key[1], f)
-			}
-			if err := errors.Join(errs...); err != nil {
+			figures, err := b.step(ctx, step, round)
+			if err != nil {
 				return nil, err
 			}
-			if ctx.Err() != nil {
-				return nil, errors.New("interrupted")
+			for i, f := range figures {
+				key := [2]string{step[i].label, step[i].who}
+				r[key] = append(r[key], f)
+				fmt.Fprintf(b.log, "%s, round %d of %d: %s, %s: %s\n", g.name, round+1, rounds, key[0], key[1], f)
 			}
 		}
 	}
 	return r, nil
+}
+
+// step does the runs of a step, at the same time. A machine that stood still
+// meanwhile, as virtual ones do when their host stops them, measured nothing:
+// then it is done again.
+func (b *bench) step(ctx context.Context, step []run, round int) ([]figure, error) {
+	const tries, still = 3, time.Second
+	for try := 1; ; try++ {
+		figures, errs := make([]figure, len(step)), make([]error, len(step))
+		watch := watchClock()
+		var wg sync.WaitGroup
+		for i, run := range step {
+			wg.Go(func() { figures[i], errs[i] = run.do(ctx, b, round) })
+		}
+		wg.Wait()
+		stood := watch()
+		switch {
+		case ctx.Err() != nil:
+			return nil, errors.New("interrupted")
+		case stood < still || try == tries:
+			return figures, errors.Join(errs...)
+		}
+		fmt.Fprintf(b.log, "the machine stood still for %v: once more\n", stood.Round(time.Millisecond))
+	}
+}
+
+// watchClock returns a function that stops watching, and tells by how much at
+// most a short sleep was too long.
+func watchClock() func() time.Duration {
+	const sleep = 50 * time.Millisecond
+	stop, worst := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		most := time.Duration(0)
+		for {
+			start := time.Now()
+			select {
+			case <-stop:
+				worst <- most
+				return
+			case <-time.After(sleep):
+				most = max(most, time.Since(start)-sleep)
+			}
+		}
+	}()
+	return func() time.Duration {
+		close(stop)
+		return <-worst
+	}
 }
 
 func (f figure) String() string {
@@ -184,6 +223,15 @@ func load(label, server, file string, flags ...string) run {
 		if err != nil {
 			return figure{}, err
 		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			select {
+			case <-s.ended:
+				cancel() // nobody will answer any more
+			case <-ctx.Done():
+			}
+		}()
 		r, err := b.generate(ctx, s, append([]string{"--name", file, "--content", filepath.Join(b.rig.root, file),
 			"--threads", fmt.Sprint(b.threads), "--seed", fmt.Sprint(round + 1)}, flags...))
 		if err != nil {
@@ -247,6 +295,8 @@ type command struct {
 // client runs a program in the clients' namespace.
 func (b *bench) client(ctx context.Context, line ...string) (command, error) {
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) } // and it tells what it has
+	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	start := time.Now()

@@ -66,7 +66,11 @@ func manyClients() *group {
 func storm() *group {
 	const label = "2,000 × 256 KiB"
 	return &group{name: "storm", title: "2,000 clients × 256 KiB at once, lockstep", most: 3,
-		steps: each(everyone, func(s string) run { return load(label, s, "256K", "--clients", "2000") }),
+		steps: each(everyone, func(s string) run {
+			r := load(label, s, "256K", "--clients", "2000")
+			r.once = s != ours
+			return r
+		}),
 		goals: func(r results) []goal {
 			a := [2]string{label, ours}
 			return []goal{
@@ -128,13 +132,12 @@ func lossy() *group {
 func delayed() *group {
 	g := &group{name: "delay", title: "every ACK 0.2 ms late, one client", most: 3}
 	for _, w := range []string{"1", "16", "64"} {
-		servers := everyone
-		label := "lockstep"
+		servers, label, file := everyone, "lockstep", "4M"
 		if w != "1" {
-			servers, label = []string{ours, atftpd}, "window "+w
+			servers, label, file = []string{ours, atftpd}, "window "+w, "64M"
 		}
 		g.steps = append(g.steps, each(servers, func(s string) run {
-			return load(label, s, "4M", "--delay", "200us", "--windowsize", w)
+			return load(label, s, file, "--delay", "200us", "--windowsize", w)
 		})...)
 	}
 	return g

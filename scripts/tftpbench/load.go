@@ -133,7 +133,9 @@ func single(ctx context.Context, o *options) (result, error) {
 		}
 		// Packets that bring nothing new must not keep it from its timeout.
 		switch now := time.Now(); {
-		case ctx.Err() != nil || now.Sub(start) > o.patience:
+		case ctx.Err() != nil:
+			c.fail("was stopped")
+		case now.Sub(start) > o.patience:
 			c.fail("ran out of time")
 		case errno == unix.EAGAIN || !idle.IsZero() && now.Sub(idle) >= o.timeout:
 			idle = now

@@ -42,24 +42,30 @@ type process struct {
 	start uint64 // clock ticks after boot
 }
 
-// findCgroups returns where cgroups for servers can be made, or an error that
-// says why nowhere.
-func findCgroups() (string, error) {
+// cgroupMount returns where the hierarchy of version 2 is.
+func cgroupMount() (string, error) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return "", err
 	}
-	why := errors.New("no cgroup2 is mounted")
 	for line := range strings.Lines(string(mounts)) {
 		before, after, _ := strings.Cut(line, " - ")
 		if fields := strings.Fields(before); strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 {
-			dir := filepath.Join(fields[4], fmt.Sprintf("tftpbench-%d", os.Getpid()))
-			if why = tryCgroup(dir); why == nil {
-				return dir, nil
-			}
+			return fields[4], nil
 		}
 	}
-	return "", why
+	return "", errors.New("no cgroup2 is mounted")
+}
+
+// findCgroups returns how the path of a server's cgroup begins, or why there can
+// be none.
+func findCgroups() (string, error) {
+	dir, err := cgroupMount()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, fmt.Sprintf("%s%d", prefix, os.Getpid()))
+	return dir, tryCgroup(dir)
 }
 
 func tryCgroup(dir string) error {
@@ -242,7 +248,9 @@ func (m *meter) close() {
 	if m.dir == "" {
 		return
 	}
-	m.fd.Close()
+	if m.fd != nil {
+		m.fd.Close()
+	}
 	for range 100 {
 		if err := os.Remove(m.dir); err == nil || os.IsNotExist(err) {
 			return

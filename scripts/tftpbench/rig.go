@@ -49,7 +49,8 @@ func serverAddr(i int) netip.Addr {
 	return a
 }
 
-const nsPrefix = "tftpbench-"
+// prefix, and the process number, begin the name of whatever the bench makes.
+const prefix = "tftpbench-"
 
 // newRig makes a rig. Whatever the error, close it.
 func newRig() (*rig, error) {
@@ -57,7 +58,7 @@ func newRig() (*rig, error) {
 		return &rig{}, errors.New("network namespaces need root")
 	}
 	removeStale()
-	r := &rig{server: fmt.Sprintf("%s%d-s", nsPrefix, os.Getpid()), client: fmt.Sprintf("%s%d-c", nsPrefix, os.Getpid())}
+	r := &rig{server: fmt.Sprintf("%s%d-s", prefix, os.Getpid()), client: fmt.Sprintf("%s%d-c", prefix, os.Getpid())}
 	for _, ns := range []string{r.server, r.client} {
 		if err := ip("netns", "add", ns); err != nil {
 			return r, err
@@ -87,16 +88,35 @@ func newRig() (*rig, error) {
 	return r, r.makeFiles()
 }
 
-// removeStale removes namespaces of benches that were killed.
+// removeStale removes what benches that were killed have left: servers, which are
+// in cgroups, namespaces and folders.
 func removeStale() {
-	names, _ := filepath.Glob("/run/netns/" + nsPrefix + "*")
-	for _, name := range names {
-		name = filepath.Base(name)
-		digits, _, _ := strings.Cut(strings.TrimPrefix(name, nsPrefix), "-")
-		if pid, err := strconv.Atoi(digits); err == nil && unix.Kill(pid, 0) == unix.ESRCH {
-			ip("netns", "del", name)
+	if dir, err := cgroupMount(); err == nil {
+		for _, dir := range stale(dir) {
+			m := &meter{dir: dir}
+			m.kill()
+			m.close()
 		}
 	}
+	for _, ns := range stale("/run/netns") {
+		ip("netns", "del", filepath.Base(ns))
+	}
+	for _, dir := range stale(os.TempDir()) {
+		unix.Unmount(dir, unix.MNT_DETACH)
+		os.Remove(dir)
+	}
+}
+
+// stale are the paths in a folder that have the name of a bench that is gone.
+func stale(dir string) (paths []string) {
+	all, _ := filepath.Glob(filepath.Join(dir, prefix+"*"))
+	for _, path := range all {
+		digits, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), prefix), "-")
+		if pid, err := strconv.Atoi(digits); err == nil && unix.Kill(pid, 0) == unix.ESRCH {
+			paths = append(paths, path)
+		}
+	}
+	return paths
 }
 
 func (r *rig) onClose(f func() error) { r.cleanup = append(r.cleanup, f) }
@@ -115,7 +135,7 @@ var sizes = map[string]int{"1": 1, "256K": 256 << 10, "1M": 1 << 20, "4M": 4 << 
 
 func (r *rig) makeFiles() error {
 	var err error
-	if r.dir, err = os.MkdirTemp("", nsPrefix); err != nil {
+	if r.dir, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid())); err != nil {
 		return err
 	}
 	r.onClose(func() error { return os.RemoveAll(r.dir) })
@@ -147,7 +167,7 @@ func makeFile(name string, size int) error {
 // start starts a command in a namespace, and in the cgroup unless it is -1. It
 // does not get the terminal's signals: the bench ends it.
 func (r *rig) start(ns string, cmd *exec.Cmd, cgroup int) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if cgroup >= 0 {
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, cgroup
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -40,7 +41,8 @@ func (b *bench) commandLine(r *rig, name string, at netip.Addr) []string {
 	case hpa:
 		return []string{"in.tftpd", "-L", "-4", "-a", at.String() + ":69", "-s", r.root}
 	case atftpd:
-		return []string{b.atftpd, "--daemon", "--no-fork", "--user", "nobody.nogroup", "--bind-address", at.String(),
+		// Its select(2) ends it with the first descriptor above 1023.
+		return []string{"prlimit", "--nofile=1024", b.atftpd, "--daemon", "--no-fork", "--user", "nobody.nogroup", "--bind-address", at.String(),
 			"--maxthread", "20000", "--tftpd-timeout", "86400", "--verbose=0", "--logfile", "/dev/null", "--pidfile", filepath.Join(r.dir, "atftpd.pid"), r.root}
 	case masq:
 		return []string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file", "--port=0", "--user=nobody", "--bind-interfaces", "--listen-address", at.String(),
@@ -95,15 +97,19 @@ func (b *bench) serve(ctx context.Context, name string) (*serving, error) {
 
 // await waits until a server answers.
 func (b *bench) await(ctx context.Context, s *serving, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	for {
-		var err error
-		if name == ftpd {
-			err = inNS(b.rig.client, func() error { return dial(s.at) })
-		} else {
-			err = inNS(b.rig.client, func() error { return b.probe(ctx, s.at) })
+	ready := func() error {
+		if err := inNS(b.rig.server, func() error { return bound(s.at) }); err != nil {
+			return err
 		}
+		return inNS(b.rig.client, func() error { return b.probe(ctx, s.at) })
+	}
+	if name == ftpd {
+		ready = func() error { return inNS(b.rig.client, func() error { return dial(s.at) }) }
+	}
+	for {
+		err := ready()
 		if err == nil {
 			return nil
 		}
@@ -125,13 +131,28 @@ func dial(at netip.Addr) error {
 	return c.Close()
 }
 
+// bound returns nil when a server of the calling thread's namespace has an
+// address's port 69. A request that came before would be lost, and the next one
+// is a second later.
+func bound(at netip.Addr) error {
+	sockets, err := os.ReadFile("/proc/thread-self/net/udp")
+	if err != nil {
+		return err
+	}
+	a := at.As4()
+	if !bytes.Contains(sockets, fmt.Appendf(nil, ": %08X:0045 ", binary.NativeEndian.Uint32(a[:]))) {
+		return errors.New("no socket has its address")
+	}
+	return nil
+}
+
 // probe fetches a file of one byte.
 func (b *bench) probe(ctx context.Context, at netip.Addr) error {
 	want, err := os.ReadFile(filepath.Join(b.rig.root, "1"))
 	if err != nil {
 		return err
 	}
-	r, err := single(ctx, &options{server: netip.AddrPortFrom(at, 69), name: "1", want: want, blksize: defaultBlksize, windowsize: 1, timeout: 50 * time.Millisecond, patience: time.Second})
+	r, err := single(ctx, &options{server: netip.AddrPortFrom(at, 69), name: "1", want: want, blksize: defaultBlksize, windowsize: 1, timeout: time.Second, tries: 10, patience: 10 * time.Second})
 	if err == nil && r.Bytes == 0 {
 		err = fmt.Errorf("probe: %v", r.Failed)
 	}

@@ -104,7 +104,13 @@ func (w *worker) run(start time.Time) error {
 		}
 		if now.After(next) {
 			next = now.Add(tick)
-			w.timeouts(w.clients[:begun], now, w.ctx.Err() != nil || now.Sub(start) > w.patience)
+			w.timeouts(w.clients[:begun], now)
+			switch {
+			case w.ctx.Err() != nil:
+				w.stop(now, "was stopped")
+			case now.Sub(start) > w.patience:
+				w.stop(now, "ran out of time")
+			}
 		}
 	}
 	return nil
@@ -171,14 +177,21 @@ func (w *worker) begin(first int, start time.Time) int {
 	return due
 }
 
-// timeouts looks for clients that waited too long; all of them did at the end.
-func (w *worker) timeouts(clients []*client, now time.Time, all bool) {
+// stop ends all clients.
+func (w *worker) stop(now time.Time, why string) {
+	for _, c := range w.clients {
+		if !c.over {
+			c.fail(why)
+			w.end(now)
+		}
+	}
+}
+
+// timeouts looks for clients that waited too long.
+func (w *worker) timeouts(clients []*client, now time.Time) {
 	for _, c := range clients {
 		switch {
 		case c.over:
-		case all:
-			c.fail("ran out of time")
-			w.end(now)
 		case now.Before(c.deadline):
 		case c.timeout(w.tries):
 			w.send(c, now)
