@@ -114,7 +114,7 @@ type client struct {
 	mode     string                // "" is octet
 	lose     func(n int) bool      // DATA number n of the transfer is lost
 	extra    func(n int64) []int64 // blocks to acknowledge besides n, before it
-	within   time.Duration         // of a whole transfer; 0 is as long as blocks come
+	within   time.Duration         // of a whole transfer; 0 is two minutes, while blocks come
 	patience time.Duration         // with one packet that is due; 0 is atOnce
 
 	sent, received int               // bytes of UDP payload

@@ -15,9 +15,10 @@ func (c *client) fetch(name string, options ...string) []byte {
 
 // receive takes the answer to a request, to its end.
 func (c *client) receive(name string) []byte {
-	const stall = 15 * time.Second
+	const stall, most = 15 * time.Second, 2 * time.Minute
+	began := time.Now()
 	within := cmp.Or(c.within, stall)
-	end := time.Now().Add(within)
+	end := began.Add(within)
 	var got bytes.Buffer
 	blksize, window := 512, int64(1)
 	base, acked := int64(0), int64(0) // last block in order, last one acknowledged
@@ -33,7 +34,7 @@ func (c *client) receive(name string) []byte {
 		case time.Now().After(end) && !c.peer.IsValid():
 			c.failf("%s: no answer in %v", name, within)
 		case time.Now().After(end):
-			c.failf("%s: %v have gone, %d bytes came", name, within, got.Len())
+			c.failf("%s: %d bytes came in %.0f s", name, got.Len(), time.Since(began).Seconds())
 		case !ok && c.peer.IsValid():
 			acked = base
 			c.ack(base) // it or its answer was lost
@@ -72,7 +73,7 @@ func (c *client) receive(name string) []byte {
 		base, gap = base+1, false
 		got.Write(k.data)
 		if c.within == 0 {
-			end = time.Now().Add(stall)
+			end = began.Add(min(time.Since(began)+stall, most))
 		}
 		last := len(k.data) < blksize
 		if last || base == acked+window {
