@@ -131,19 +131,22 @@ func (r *reader) read(flags int) (int, error) {
 	}
 }
 
-// readSoon is read for datagrams that come within a time, or none. It does not
+// readSoon is read for datagrams that come within a time, or none without an
+// error. It does not
 // sleep for them: to be woken takes longer, and on a virtual machine five times
 // as long. Others on the same processor are let go first.
-func (r *reader) readSoon(d time.Duration) int {
+func (r *reader) readSoon(d time.Duration) (int, error) {
 	r.ready()
 	for until := time.Now().Add(d); ; {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.msgs[0])),
 			uintptr(r.most), unix.MSG_DONTWAIT, 0, 0)
 		switch {
 		case errno == 0 && (n > 1 || r.msgs[0].Namelen != 0):
-			return r.took(int(n))
-		case errno != unix.EAGAIN, time.Now().After(until):
-			return 0
+			return r.took(int(n)), nil
+		case errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR:
+			return 0, errno
+		case errno == 0, time.Now().After(until):
+			return 0, nil
 		}
 		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
@@ -202,6 +205,32 @@ func addrPort(sa *unix.RawSockaddrInet6) netip.AddrPort {
 // control are the control messages of a datagram.
 func (r *reader) control(i int) []byte { return r.oob[i][:min(int(r.msgs[i].Controllen), oobLen)] }
 
+// refusals calls f for peers whose ports are closed, as ICMP told since it was
+// asked last, and returns whether there was anything of that kind.
+func (s *socket) refusals(f func(netip.AddrPort)) (any bool) {
+	var name unix.RawSockaddrInet6
+	var oob [4 * oobLen]byte
+	for {
+		m := unix.Msghdr{Name: (*byte)(unsafe.Pointer(&name)), Namelen: unix.SizeofSockaddrInet6, Control: &oob[0]}
+		m.SetControllen(len(oob))
+		if _, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&m)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT); errno != 0 {
+			return any
+		}
+		any = true
+		cmsgs, err := unix.ParseSocketControlMessage(oob[:m.Controllen])
+		if err != nil {
+			continue
+		}
+		for _, c := range cmsgs {
+			recverr := c.Header.Level == unix.IPPROTO_IP && c.Header.Type == unix.IP_RECVERR ||
+				c.Header.Level == unix.IPPROTO_IPV6 && c.Header.Type == unix.IPV6_RECVERR
+			if recverr && len(c.Data) >= 4 && binary.NativeEndian.Uint32(c.Data) == uint32(unix.ECONNREFUSED) {
+				f(addrPort(&name))
+			}
+		}
+	}
+}
+
 // A route is the way to a peer: its address, and ours from which it is spoken to.
 type route struct {
 	name    unix.RawSockaddrInet6 // or Inet4
@@ -253,10 +282,11 @@ type writer struct {
 	iovs   []unix.Iovec
 	used   int // iovs
 	heads  [][headerLen]byte
-	blocks int // heads
-	size   int // bytes in the last message
-	whole  int // datagrams in it, none where it takes no more
-	unit   int // bytes of each but its last
+	blocks int  // heads
+	met    bool // an error of a packet that was sent before
+	size   int  // bytes in the last message
+	whole  int  // datagrams in it, none where it takes no more
+	unit   int  // bytes of each but its last
 }
 
 // newWriter makes a writer of calls of up to a batch of messages.
@@ -337,11 +367,11 @@ func (w *writer) add(p []byte) {
 
 // flush sends what was gathered. What cannot be sent is lost, as on a bad link.
 func (w *writer) flush() {
-	for i := 0; i < w.n; {
+	for i, again := 0, true; i < w.n; {
 		n, _, errno := w.sendmmsg(i)
 		switch {
 		case errno == 0:
-			i += int(n)
+			i, again = i+int(n), true
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN:
 			i = w.n // the link took nothing for long
@@ -351,8 +381,11 @@ func (w *writer) flush() {
 			}
 			w.oneByOne(i)
 			i++
+		case again:
+			// It may be what an earlier packet met, and this one not have left.
+			w.met, again = true, false
 		default:
-			i++
+			i, again = i+1, true
 		}
 	}
 	w.n, w.used, w.blocks, w.whole = 0, 0, 0, 0

@@ -15,6 +15,7 @@ const (
 	batch   = 1
 	rxLen   = 9216
 	rxQueue = 4 << 20
+	eager   = 0
 )
 
 type socket struct {
@@ -55,6 +56,10 @@ func (r *reader) datagram(int) []byte     { return r.buf[:r.n] }
 func (r *reader) from(int) netip.AddrPort { return r.sender }
 func (r *reader) control(int) []byte      { return nil }
 
+func (r *reader) readSoon(time.Duration) (int, error) { return 0, nil }
+
+func (s *socket) refusals(func(netip.AddrPort)) bool { return false }
+
 type route struct {
 	to      netip.AddrPort
 	ifindex int
@@ -65,6 +70,7 @@ func (r *route) segmented(int)                             {}
 
 type writer struct {
 	*socket
+	met bool
 	buf []byte
 }
 

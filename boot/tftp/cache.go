@@ -110,12 +110,7 @@ func (c *cache) chunk(f *file, index int64) *chunk {
 		k = &chunk{place: at}
 		c.chunks[at] = k
 		f.chunks++
-		if now, ok := f.src.ReaderAt.(NowReader); ok {
-			k.data = c.room(chunkLen(f, index))
-			n, err := now.ReadAtNow(k.data, index*chunkSize)
-			k.ready = err == nil && n == len(k.data)
-		}
-		if !k.ready {
+		if !c.readNow(k) {
 			f.refs++
 			c.read(k)
 		}
@@ -152,10 +147,33 @@ func (k *chunk) unlink() {
 func (c *cache) drop(k *chunk) {
 	k.unlink()
 	delete(c.chunks, k.place)
-	c.bytes -= cap(k.data)
+	c.give(k.data)
 	k.file.chunks--
 	c.tidy(k.file)
-	k.place = place{}
+	k.place, k.data = place{}, nil
+}
+
+// give takes a buffer back.
+func (c *cache) give(buf []byte) {
+	c.bytes -= cap(buf)
+	if cap(buf) == chunkSize && len(c.free) < readers {
+		c.free = append(c.free, buf[:chunkSize])
+	}
+}
+
+// readNow reads a chunk if that needs no wait.
+func (c *cache) readNow(k *chunk) bool {
+	src, ok := k.file.src.ReaderAt.(NowReader)
+	if !ok {
+		return false
+	}
+	buf := c.room(chunkLen(k.file, k.index))
+	if n, err := src.ReadAtNow(buf, k.index*chunkSize); n < len(buf) || err != nil {
+		c.give(buf)
+		return false
+	}
+	k.data, k.ready = buf, true
+	return true
 }
 
 // read has a chunk read by a goroutine.
@@ -178,10 +196,7 @@ func (c *cache) work() {
 			c.queue = nil
 		}
 		f := k.file
-		buf := k.data
-		if buf == nil {
-			buf = c.room(chunkLen(f, k.index))
-		}
+		buf := c.room(chunkLen(f, k.index))
 		c.e.mu.Unlock()
 		n, err := f.src.ReadAt(buf, k.index*chunkSize)
 		c.e.mu.Lock()
@@ -207,11 +222,7 @@ func (c *cache) room(n int) []byte {
 		next := k.newer
 		if k.ready {
 			c.e.flush() // it may be on its way out
-			buf := k.data
 			c.drop(k)
-			if cap(buf) == chunkSize && len(c.free) < readers {
-				c.free = append(c.free, buf[:chunkSize])
-			}
 		}
 		k = next
 	}

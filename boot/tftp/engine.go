@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -57,6 +59,9 @@ var (
 	errGaveWay  = errors.New("no answer yet, and too many requests")
 )
 
+// errGone ends a transfer whose client's port is closed.
+var errGone = fmt.Errorf("the client has gone: %w", syscall.ECONNREFUSED)
+
 // errBusy refuses a transfer beyond the limits.
 var errBusy = &Error{CodeUndefined, "server is busy: too many transfers"}
 
@@ -96,6 +101,7 @@ func newEngine(ctx context.Context, s *Server, conn *net.UDPConn) (*engine, erro
 
 // line makes a line of conn.
 func (e *engine) line(conn *net.UDPConn) (*line, error) {
+	askRefused(conn)
 	s, err := newSocket(conn)
 	if err != nil {
 		return nil, err
@@ -150,23 +156,28 @@ func (e *engine) listen(l *line) error {
 	for {
 		n, err := 0, error(nil)
 		if lockstep && soon.worth() {
-			n = l.in.readSoon(eager)
+			n, err = l.in.readSoon(eager)
 			soon.was(n > 0)
 		}
-		if n == 0 {
+		if n == 0 && err == nil {
 			n, err = l.in.read(0)
 		}
 		if e.ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
-			// What a packet of ours met on its way, or a lack that may pass.
-			e.log.Warn("read TFTP packets", "err", err)
-			time.Sleep(10 * time.Millisecond)
-			continue
-		}
 		e.mu.Lock()
 		e.now, e.lockstep = time.Now(), false
+		if err != nil {
+			if !e.refused(l) {
+				e.warn("read TFTP packets", "err", err)
+				n = -1
+			}
+			e.unlock()
+			if n < 0 {
+				time.Sleep(10 * time.Millisecond) // a lack that may pass
+			}
+			continue
+		}
 		for i := range n {
 			if p := l.in.datagram(i); p != nil {
 				e.handle(l, p, l.in.from(i), l.in.control(i))
@@ -175,6 +186,16 @@ func (e *engine) listen(l *line) error {
 		lockstep = e.lockstep
 		e.unlock()
 	}
+}
+
+// refused ends the transfers of clients whose ports turn out to be closed: they
+// have gone, or were never there and somebody else asked in their name.
+func (e *engine) refused(l *line) bool {
+	return l.refusals(func(client netip.AddrPort) {
+		if t := e.active[client]; t != nil && t.line == l {
+			t.end(errGone)
+		}
+	})
 }
 
 // A hope is that a client in lockstep answers at once. Where it does not, as over
@@ -200,6 +221,12 @@ func (h *hope) was(fulfilled bool) {
 // unlock sends what there is to say, and lets others go on.
 func (e *engine) unlock() {
 	e.flush()
+	for _, l := range e.lines {
+		if l.out.met {
+			l.out.met = false
+			e.refused(l)
+		}
+	}
 	if t := e.reader; t != nil {
 		t.readAhead()
 		e.reader = nil

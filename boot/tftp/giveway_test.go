@@ -1,6 +1,7 @@
 package tftp
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -42,5 +43,37 @@ func TestHalfOpenGiveWay(t *testing.T) {
 		// The latest are there still.
 		halfOpen[19].send(ack(1))
 		halfOpen[19].want(data(2, file[512:1024]))
+	})
+}
+
+// A client whose port is closed is not sent to for long: it has gone, or
+// somebody asked in its name.
+func TestClientGone(t *testing.T) {
+	both(t, func(t *testing.T, change func(*Server)) {
+		file := pattern(100_000)
+		b := serve(t, map[string][]byte{"f": file}, func(s *Server) { change(s); s.Timing = Timing{} })
+		for i, acked := range []int{0, 1} {
+			gone := newWire(t, b.addr)
+			gone.send(rrq("f"))
+			gone.want(data(1, file[:512]))
+			if acked > 0 {
+				gone.send(ack(1))
+				gone.want(data(2, file[512:1024]))
+			}
+			other := newWire(t, b.addr)
+			other.send(rrq("f"))
+			other.want(data(1, file[:512]))
+			gone.conn.Close()
+			if r := b.result(t, 2*i); !errors.Is(r.Err, errGone) || r.Took > 3*time.Second {
+				t.Errorf("result %+v", r)
+			}
+			// Nobody else is the worse for it.
+			for n := 1; n < 10; n++ {
+				other.send(ack(n))
+				other.until(data(n+1, file[n*512:(n+1)*512]))
+			}
+			other.send(errp(errCancelled))
+			b.result(t, 2*i+1)
+		}
 	})
 }

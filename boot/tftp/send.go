@@ -454,7 +454,7 @@ func (t *transfer) end(err error) {
 	}
 	var told peerError
 	switch {
-	case err == nil, errors.Is(err, errReplaced), errors.Is(err, errGaveWay), errors.Is(err, errSilent):
+	case err == nil, errors.Is(err, errReplaced), errors.Is(err, errGaveWay), errors.Is(err, errGone), errors.Is(err, errSilent):
 	case errors.As(err, &told):
 		if t.oack != nil && t.granted.TSize {
 			t.probed, err = true, nil

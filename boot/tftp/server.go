@@ -69,7 +69,7 @@ type Limits struct {
 	HalfOpen   int // at once: 4096
 	Blksize    int // largest block granted, bytes: 65464
 	Windowsize int // widest window granted, blocks: 64
-	Cache      int // bytes of files that are kept in memory: 16 MiB
+	Cache      int // bytes of files that are kept in memory: 16 MiB, at least 1 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -84,6 +84,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Blksize, maxBlksize)
 	def(&l.Windowsize, 64)
 	def(&l.Cache, 16<<20)
+	l.Cache = max(l.Cache, 1<<20) // all that is read at a time, and what one block is made of
 	l.Blksize = max(l.Blksize, minBlksize)
 	return l
 }

@@ -315,7 +315,7 @@ func (u *upload) say(err error) {
 	var told peerError
 	var busy *Error
 	switch cause := context.Cause(u.t.ctx); {
-	case errors.Is(cause, errReplaced), errors.Is(cause, errGaveWay), errors.As(err, &told), errors.Is(err, errSilent):
+	case errors.Is(cause, errReplaced), errors.Is(cause, errGaveWay), errors.Is(cause, errGone), errors.As(err, &told), errors.Is(err, errSilent):
 	case cause != nil && !errors.As(cause, &busy):
 		u.t.sendNow(appendError(nil, errStopping))
 	default:
