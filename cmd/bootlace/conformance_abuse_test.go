@@ -166,7 +166,7 @@ func (p *probe) closedSilently() {
 // flood leaves requests half open, each from a port of its own.
 func flood(p *probe) {
 	p.closedSilently()
-	for i := range 3000 {
+	for i := range 6000 {
 		p.bind = uint16(10_000 + i)
 		c := p.client()
 		c.rrq("mib", "blksize", "1428")
@@ -178,6 +178,40 @@ func flood(p *probe) {
 	c.within = 15 * time.Second
 	c.whole("mib", "blksize", "1428")
 	p.note("in %d ms", time.Since(began).Milliseconds())
+}
+
+// limits begins transfers of one address until one is refused. Their clients
+// have acknowledged a block, and then say no more.
+func limits(p *probe) {
+	if p.name == "tftpd-hpa" {
+		p.dash("it has no limit")
+	}
+	p.closedSilently()
+	first := p.client()
+	first.begin("mib", 3)
+	for n := 1; n < 10_000; n++ {
+		p.bind = uint16(10_000 + n)
+		c := p.client()
+		c.rrq("mib")
+		k, ok := c.recv(time.Now().Add(2 * time.Second))
+		c.peer = k.from
+		switch {
+		case !ok:
+			p.failf("with %d under way a request gets no answer", n)
+		case k.op == opERROR && n < 4000:
+			p.failf("with %d under way: %v", n, k)
+		case k.op == opERROR && k.text == "":
+			p.failf("with %d under way an ERROR %d without text", n, k.block)
+		case k.op == opERROR:
+			p.note("%d, then %v", n, k)
+			first.ack(3)
+			first.data(4)
+			return
+		}
+		c.ack(1)
+		c.conn.Close()
+	}
+	p.failf("10,000 are under way, and none is refused")
 }
 
 // put uploads data, each block so many times.

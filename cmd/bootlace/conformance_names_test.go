@@ -25,6 +25,10 @@ func linkLocal(link int) func(*probe) {
 	}
 }
 
+// secondLink is a bench with a switch of its own, whose subnet is the first's:
+// the server's route to the client leads to the other.
+func secondLink(p *probe) { p.open(near4second, far4second, "eth1").whole("middle", "blksize", "1024") }
+
 func refusalFrom(near netip.Addr, far ...netip.Addr) func(*probe) {
 	return func(p *probe) {
 		for _, a := range far {

@@ -93,13 +93,16 @@ var contenders = []*contender{
 }
 
 // The two cables between a server and its clients. On the second the server
-// has the first's link-local address again.
+// has the first's link-local address again, and an address of the first's
+// subnet without a route of its own.
 var (
 	far4, far4b          = netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.3")
 	far6, far6b, farLink = netip.MustParseAddr("fd09::1"), netip.MustParseAddr("fd09::3"), netip.MustParseAddr("fe80::1")
 	near4, near4b        = netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("10.9.0.4")
 	near6, nearLink      = netip.MustParseAddr("fd09::2"), netip.MustParseAddr("fe80::2")
 	near4narrow          = netip.MustParseAddr("10.9.0.77") // the route to it carries packets of 1000 bytes
+	near4second          = netip.MustParseAddr("10.9.0.12") // on the second
+	far4second           = netip.MustParseAddr("10.9.0.11")
 	local4               = netip.MustParseAddr("127.0.0.1")
 )
 
@@ -110,6 +113,7 @@ addr add fe80::1/64 dev eth0 nodad
 route add 10.9.0.77/32 dev eth0 mtu 1000
 link add eth1 type veth peer name eth1 netns %s
 addr add fe80::1/64 dev eth1 nodad
+addr add 10.9.0.11/24 dev eth1 noprefixroute
 link set eth1 up
 `
 
@@ -118,6 +122,7 @@ addr add 10.9.0.77/24 dev eth0
 addr add fd09::2/64 dev eth0 nodad
 addr add fe80::2/64 dev eth0 nodad
 addr add fe80::2/64 dev eth1 nodad
+addr add 10.9.0.12/24 dev eth1 noprefixroute
 link set eth1 up
 `
 
@@ -151,6 +156,17 @@ func startServer(t testing.TB, c *contender, m mode, root string) *server {
 	}
 	batch(s.far, fmt.Sprintf(cables, s.near.Name))
 	batch(s.near, nearCables)
+	for _, ns := range []*nettest.NS{s.far, s.near} {
+		ns.Do(t, func() {
+			// An address is answered for on its own cable only, and a packet
+			// is taken on whatever cable it comes.
+			for name, value := range map[string]string{"arp_ignore": "1", "rp_filter": "0"} {
+				if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/"+name, []byte(value), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
 	s.near.Do(t, func() {
 		for i, name := range []string{"eth0", "eth1"} {
 			link, err := net.InterfaceByName(name)
