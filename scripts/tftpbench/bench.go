@@ -30,14 +30,19 @@ type bench struct {
 	bootlace string // programs
 	atftpd   string
 	tests    string
-	log      io.Writer
+	log      io.Writer // progress
+	began    time.Time
 
-	rig     *rig
-	served  atomic.Int32 // servers that were started
-	cgroups string       // prefix of the servers' cgroups; "" where there are none
+	rig    *rig
+	served atomic.Int32 // servers that were started
 
 	mu      sync.Mutex
 	corrupt []string // transfers whose content was wrong
+}
+
+// say reports progress.
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(b.log, "== %.0f s: %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
 func (b *bench) reportCorrupt(format string, args ...any) {
@@ -105,10 +110,6 @@ func (b *bench) run(ctx context.Context, groups []*group) (err error) {
 	if err != nil {
 		return fmt.Errorf("set up the rig: %w", err)
 	}
-	if b.cgroups, err = findCgroups(); err != nil {
-		fmt.Fprintf(b.log, "no cgroups for the servers, so CPU seconds are sums of samples: %v\n", err)
-		b.cgroups = ""
-	}
 	b.header()
 	var goals []goal
 	for _, g := range groups {
@@ -145,7 +146,7 @@ func (b *bench) measure(ctx context.Context, g *group) (results, error) {
 			for i, f := range figures {
 				key := [2]string{step[i].label, step[i].who}
 				r[key] = append(r[key], f)
-				fmt.Fprintf(b.log, "%s, round %d of %d: %s, %s: %s\n", g.name, round+1, rounds, key[0], key[1], f)
+				b.say("%s, round %d of %d: %s, %s: %s", g.name, round+1, rounds, key[0], key[1], f)
 			}
 		}
 	}
@@ -172,7 +173,7 @@ func (b *bench) step(ctx context.Context, step []run, round int) ([]figure, erro
 		case stood < still || try == tries:
 			return figures, errors.Join(errs...)
 		}
-		fmt.Fprintf(b.log, "the machine stood still for %v: once more\n", stood.Round(time.Millisecond))
+		b.say("the machine stood still for %v: once more", stood.Round(time.Millisecond))
 	}
 }
 
@@ -201,6 +202,9 @@ func watchClock() func() time.Duration {
 }
 
 func (f figure) String() string {
+	if f.seconds == 0 {
+		return f.note
+	}
 	s := fmt.Sprintf("%s MB/s in %.2f s, %s CPU s/GB, %.0f MB", number(f.rate, 3), f.seconds, number(f.cpu, 3), f.memory)
 	if f.failed > 0 {
 		s += fmt.Sprintf(", %d of %d failed", f.failed, f.of)
@@ -300,7 +304,7 @@ func (b *bench) client(ctx context.Context, line ...string) (command, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	start := time.Now()
-	err := b.rig.start(b.rig.client, cmd, -1)
+	err := b.rig.start(b.rig.client, cmd, nil)
 	if err == nil {
 		err = cmd.Wait()
 	}

@@ -117,7 +117,7 @@ func mapFile(name string) ([]byte, error) {
 
 // runTable measures the cases and prints the table.
 func runTable(ctx context.Context, args []string) error {
-	b := &bench{log: os.Stderr}
+	b := &bench{log: os.Stderr, began: time.Now()}
 	set := flag.NewFlagSet("tftp", flag.ContinueOnError)
 	set.IntVar(&b.rounds, "rounds", 5, "of every measurement; medians are shown")
 	peers := set.String("peers", strings.Join(peers, ","), "`SERVERS` to compare with; none for no one")

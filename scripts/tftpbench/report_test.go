@@ -3,10 +3,15 @@
 package main
 
 import (
+	"fmt"
 	"math"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bootlace/bootlace/boot/nettest"
 )
@@ -66,48 +71,44 @@ PASS
 	}
 }
 
-// What children of a server cost is counted, in a cgroup and without; and they
-// end with it.
+// What children of a server cost is counted, and they end with it.
 func TestMeter(t *testing.T) {
 	nettest.NeedRoot(t)
-	cgroups, err := findCgroups()
-	if err != nil {
-		t.Logf("no cgroups here: %v", err)
-		cgroups = ""
+	dir := t.TempDir()
+	if err := mountCgroups(dir); err != nil {
+		t.Fatal(err)
 	}
-	for _, where := range []string{cgroups, ""} {
-		m := newMeter(where, 1)
-		r := &rig{}
-		cmd := exec.Command("sh", "-c", "(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; sleep 60) & sleep 60 & wait")
-		if err := r.start("", cmd, m.cgroupFD()); err != nil {
-			t.Fatal(err)
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	m, err := newMeter(filepath.Join(dir, fmt.Sprintf("%s%d", prefix, os.Getpid())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", "(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done) & sleep 60 & wait")
+	if err := new(rig).start("", cmd, m.fd); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	m.watch()
+	used := time.Duration(0)
+	for range 300 {
+		if used, err = m.cpu(); err != nil || used > 50*time.Millisecond {
+			break
 		}
-		ended := make(chan struct{})
-		go func() { cmd.Wait(); close(ended) }()
-		m.watch(cmd.Process.Pid)
-		used := time.Duration(0)
-		for range 300 {
-			if used, err = m.cpu(); err != nil || used > 50*time.Millisecond {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		if err != nil || used < 50*time.Millisecond {
-			t.Errorf("cgroup %q: %v, %v", where, used, err)
-		}
-		if n := len(m.pids()); n < 3 {
-			t.Errorf("cgroup %q: %d processes, want 3 or more", where, n)
-		}
-		if kb := m.memory() >> 10; kb < 100 || kb > 100_000 {
-			t.Errorf("cgroup %q: %d KB", where, kb)
-		}
-		m.stopWatching()
-		cmd.Process.Kill()
-		m.kill()
-		<-ended
-		m.close()
-		if n := len(m.pids()); n > 1 { // without a cgroup, the number that it had
-			t.Errorf("cgroup %q: %d processes are left", where, n)
-		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil || used < 50*time.Millisecond {
+		t.Errorf("%v of CPU time, %v", used, err)
+	}
+	if n := len(m.pids()); n < 2 {
+		t.Errorf("%d processes, want 2 or 3", n)
+	}
+	if kb := m.memory() >> 10; kb < 100 || kb > 100_000 {
+		t.Errorf("%d KB", kb)
+	}
+	m.close()
+	<-ended
+	if _, err := os.Stat(m.dir); !os.IsNotExist(err) || len(m.pids()) > 0 {
+		t.Errorf("the cgroup is left, with %d processes: %v", len(m.pids()), err)
 	}
 }

@@ -24,6 +24,7 @@ import (
 type rig struct {
 	dir     string // on a tmpfs: files in root/, what clients write in out/
 	root    string
+	cgroups string // where those of the servers are made
 	server  string // namespaces
 	client  string
 	cleanup []func() error
@@ -57,8 +58,11 @@ func newRig() (*rig, error) {
 	if os.Geteuid() != 0 {
 		return &rig{}, errors.New("network namespaces need root")
 	}
-	removeStale()
 	r := &rig{server: fmt.Sprintf("%s%d-s", prefix, os.Getpid()), client: fmt.Sprintf("%s%d-c", prefix, os.Getpid())}
+	if err := r.makeFolders(); err != nil {
+		return r, err
+	}
+	r.removeStale()
 	for _, ns := range []string{r.server, r.client} {
 		if err := ip("netns", "add", ns); err != nil {
 			return r, err
@@ -85,18 +89,14 @@ func newRig() (*rig, error) {
 			return r, err
 		}
 	}
-	return r, r.makeFiles()
+	return r, nil
 }
 
 // removeStale removes what benches that were killed have left: servers, which are
 // in cgroups, namespaces and folders.
-func removeStale() {
-	if dir, err := cgroupMount(); err == nil {
-		for _, dir := range stale(dir) {
-			m := &meter{dir: dir}
-			m.kill()
-			m.close()
-		}
+func (r *rig) removeStale() {
+	for _, dir := range stale(r.cgroups) {
+		(&meter{dir: dir}).remove()
 	}
 	for _, ns := range stale("/run/netns") {
 		ip("netns", "del", filepath.Base(ns))
@@ -133,7 +133,8 @@ func (r *rig) close() error {
 // sizes of the files that are served, by name.
 var sizes = map[string]int{"1": 1, "256K": 256 << 10, "1M": 1 << 20, "4M": 4 << 20, "64M": 64 << 20, "256M": 256 << 20}
 
-func (r *rig) makeFiles() error {
+// makeFolders mounts the folder, and fills it.
+func (r *rig) makeFolders() error {
 	var err error
 	if r.dir, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid())); err != nil {
 		return err
@@ -143,16 +144,29 @@ func (r *rig) makeFiles() error {
 		return fmt.Errorf("mount a tmpfs: %w", err)
 	}
 	r.onClose(func() error { return unix.Unmount(r.dir, unix.MNT_DETACH) })
-	r.root = filepath.Join(r.dir, "root")
-	for _, dir := range []string{r.root, filepath.Join(r.dir, "out"), filepath.Join(r.dir, "empty"), filepath.Join(r.dir, "state")} {
+	r.root, r.cgroups = filepath.Join(r.dir, "root"), filepath.Join(r.dir, "cgroups")
+	for _, dir := range []string{r.root, r.cgroups, filepath.Join(r.dir, "out"), filepath.Join(r.dir, "empty"), filepath.Join(r.dir, "state")} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
 	}
+	if err := mountCgroups(r.cgroups); err != nil {
+		return err
+	}
+	r.onClose(func() error { return unix.Unmount(r.cgroups, unix.MNT_DETACH) })
 	for name, size := range sizes {
 		if err := makeFile(filepath.Join(r.root, name), size); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// mountCgroups mounts the hierarchy of version 2 once more: where a system or a
+// container has mounted it, it may be read-only.
+func mountCgroups(dir string) error {
+	if err := unix.Mount("cgroup2", dir, "cgroup2", 0, ""); err != nil {
+		return fmt.Errorf("mount cgroup2: %w", err)
 	}
 	return nil
 }
@@ -164,12 +178,12 @@ func makeFile(name string, size int) error {
 	return os.WriteFile(name, p, 0o644)
 }
 
-// start starts a command in a namespace, and in the cgroup unless it is -1. It
+// start starts a command in a namespace, and in the cgroup unless it is nil. It
 // does not get the terminal's signals: the bench ends it.
-func (r *rig) start(ns string, cmd *exec.Cmd, cgroup int) error {
+func (r *rig) start(ns string, cmd *exec.Cmd, cgroup *os.File) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if cgroup >= 0 {
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, cgroup
+	if cgroup != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
 	}
 	if ns == "" {
 		return cmd.Start()

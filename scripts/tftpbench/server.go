@@ -78,16 +78,19 @@ func (b *bench) serve(ctx context.Context, name string) (*serving, error) {
 			return nil, err
 		}
 	}
-	s.meter = newMeter(b.cgroups, n)
+	var err error
+	if s.meter, err = newMeter(filepath.Join(b.rig.cgroups, fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), n))); err != nil {
+		return nil, err
+	}
 	s.cmd = exec.Command(line[0], line[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.said, &s.said
 	s.cmd.WaitDelay = time.Second // for the output that children hold open
-	if err := b.rig.start(b.rig.server, s.cmd, s.cgroupFD()); err != nil {
+	if err := b.rig.start(b.rig.server, s.cmd, s.fd); err != nil {
 		s.meter.close()
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	go func() { s.cmd.Wait(); close(s.ended) }()
-	s.watch(s.cmd.Process.Pid)
+	s.watch()
 	if err := b.await(ctx, s, name); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("%s: %w: %s", strings.Join(line, " "), err, bytes.TrimSpace(s.said.Bytes()))
@@ -175,14 +178,11 @@ func (s *serving) stop() {
 		return
 	}
 	s.closed = true
-	s.stopWatching()
 	s.cmd.Process.Signal(unix.SIGTERM)
 	select {
 	case <-s.ended:
 	case <-time.After(2 * time.Second):
 	}
-	s.kill()
-	s.cmd.Process.Kill()
-	<-s.ended
 	s.meter.close()
+	<-s.ended
 }
