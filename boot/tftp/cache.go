@@ -18,6 +18,7 @@ const (
 type cache struct {
 	e      *engine
 	files  map[any]*file
+	open   int // sources
 	chunks map[place]*chunk
 	used   chunk // the list's ring: older is the most recent, newer the least
 	bytes  int   // of all buffers in chunks
@@ -57,22 +58,27 @@ func (c *cache) init(e *engine) {
 	c.used.older, c.used.newer = &c.used, &c.used
 }
 
-// open takes src for a transfer, or another that is the same.
-func (c *cache) open(src *Source) *file {
+// shares reports whether a source that is open already will do for src.
+func (c *cache) shares(src *Source) bool {
 	f := c.files[src.Key]
-	switch {
-	case src.Key == nil || f == nil:
-		f = &file{src: src, key: src.Key, size: src.Size}
+	return src.Key != nil && f != nil && f.src != nil
+}
+
+// take has a transfer use src, or another that is the same: then src is spare.
+func (c *cache) take(src *Source) (f *file, spare *Source) {
+	if f = c.files[src.Key]; src.Key == nil || f == nil {
+		f = &file{key: src.Key, size: src.Size}
 		if f.key != nil {
 			c.files[f.key] = f
 		}
-	case f.src == nil:
-		f.src = src
-	default:
-		c.e.crew.do(c.e, src.close)
 	}
 	f.refs++
-	return f
+	if f.src != nil {
+		return f, src
+	}
+	f.src = src
+	c.open++
+	return f, nil
 }
 
 // close returns the source that nobody needs any more, or nil.
@@ -85,6 +91,7 @@ func (c *cache) close(f *file) *Source {
 	}
 	src := f.src
 	f.src = nil
+	c.open--
 	c.tidy(f)
 	return src
 }

@@ -301,9 +301,7 @@ func (e *engine) request(p []byte, from netip.AddrPort, at local) {
 		return
 	}
 	if e.halfOpen.n >= e.limits.HalfOpen {
-		e.Counters.GaveWay.Add(1)
-		e.warn("oldest TFTP request without an answer gives way", "client", e.halfOpen.front().req.Remote)
-		e.halfOpen.front().end(errGaveWay)
+		e.giveWay(e.halfOpen.head)
 	}
 	e.Counters.Requests.Add(1)
 	t := &transfer{e: e, req: req, asked: bytes.Clone(p), line: e.data, at: at, peer: from, began: e.now, slot: -1}
@@ -317,6 +315,29 @@ func (e *engine) request(p []byte, from netip.AddrPort, at local) {
 		return
 	}
 	e.crew.do(e, t.open)
+}
+
+// giveWay ends the transfer of a client that may not be there.
+func (e *engine) giveWay(t *transfer) {
+	e.Counters.GaveWay.Add(1)
+	e.warn("oldest TFTP request without an answer gives way", "client", t.peer)
+	t.end(errGaveWay)
+}
+
+// room reports whether src may be open with the others. Half-open transfers
+// older than t that keep others open give way.
+func (e *engine) room(src *Source, t *transfer) bool {
+	if e.cache.shares(src) {
+		return true
+	}
+	for o := e.halfOpen.head; o != nil && o != t && e.cache.open >= e.limits.Files; {
+		next := o.newer
+		if o.file != nil && o.file.refs == 1 {
+			e.giveWay(o)
+		}
+		o = next
+	}
+	return e.cache.open < e.limits.Files
 }
 
 // full reports whether there is no room for another transfer of a client.
@@ -358,8 +379,6 @@ type ring struct {
 	head, tail *transfer
 	n          int
 }
-
-func (r *ring) front() *transfer { return r.head }
 
 func (r *ring) push(t *transfer) {
 	t.waits, t.older = true, r.tail

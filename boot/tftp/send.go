@@ -87,21 +87,32 @@ func (t *transfer) open() {
 			src = netasciiSource(src)
 		}
 	}
+	if spare := t.opened(src, granted, err); spare != nil {
+		spare.close()
+	}
+}
+
+// opened goes on with the file, and returns it if it is not needed.
+func (t *transfer) opened(src *Source, granted Options, err error) (spare *Source) {
 	t.e.mu.Lock()
 	defer t.e.unlock()
 	t.e.now = time.Now()
 	switch {
 	case t.over:
-		if err == nil {
-			t.e.jobs.Go(src.close)
-		}
+		return src
+	case err == nil && !t.e.room(src, t):
+		t.e.Counters.Refused.Add(1)
+		t.e.warn("TFTP request refused: too many files are open", "client", t.peer, "files", t.e.cache.open)
+		spare, err = src, errBusy
+		fallthrough
 	case err != nil:
 		t.e.reply(t.e.ask, t.peer, t.at, err)
 		t.conclude(err)
 	default:
-		t.file = t.e.cache.open(src)
+		t.file, spare = t.e.cache.take(src)
 		t.start(granted)
 	}
+	return spare
 }
 
 // grant decides on the options of a request: of blksize and windowsize at most

@@ -69,6 +69,7 @@ type Limits struct {
 	HalfOpen   int // at once: 4096
 	Blksize    int // largest block granted, bytes: 65464
 	Windowsize int // widest window granted, blocks: 64
+	Files      int // open at once: 2048; transfers of the same Source.Key share one
 	Cache      int // bytes of files that are kept in memory: 16 MiB, at least 1 MiB
 }
 
@@ -83,6 +84,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.HalfOpen, 4096)
 	def(&l.Blksize, maxBlksize)
 	def(&l.Windowsize, 64)
+	def(&l.Files, 2048)
 	def(&l.Cache, 16<<20)
 	l.Cache = max(l.Cache, 1<<20) // all that is read at a time, and what one block is made of
 	l.Blksize = max(l.Blksize, minBlksize)
@@ -92,7 +94,7 @@ func (l Limits) withDefaults() Limits {
 // Counters count since a server began.
 type Counters struct {
 	Requests atomic.Int64 // RRQ and WRQ that began a transfer
-	Refused  atomic.Int64 // beyond Limits.Transfers or PerClient
+	Refused  atomic.Int64 // beyond Limits.Transfers, PerClient or Files
 	GaveWay  atomic.Int64 // half-open, beyond Limits.HalfOpen
 	Strays   atomic.Int64 // packets of no transfer
 }
