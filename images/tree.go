@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 // Clean is the one place where a name from the network is resolved. It gives
@@ -159,7 +161,7 @@ func (t *Tree) stored(clean string) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	return &File{name: clean, mod: info.ModTime(), os: f,
+	return &File{name: clean, mod: info.ModTime(), os: f, id: identity(info),
 		SectionReader: io.NewSectionReader(whole{f, clean, info.Size()}, 0, info.Size())}, nil
 }
 
@@ -171,6 +173,20 @@ func (t *Tree) Holds(name string) bool {
 	}
 	info, err := t.root.Stat(clean)
 	return err == nil && regular(info) == nil
+}
+
+// identity tells a file from others and from what it was before it was written.
+func identity(info fs.FileInfo) any {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	type id struct {
+		dev, ino     uint64
+		size         int64
+		mtime, ctime syscall.Timespec
+	}
+	return id{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}
 }
 
 func regular(info fs.FileInfo) error {
@@ -263,6 +279,7 @@ type File struct {
 	name string
 	mod  time.Time
 	os   *os.File
+	id   any
 	*io.SectionReader
 }
 
@@ -272,9 +289,21 @@ func (f *File) Name() string { return f.name }
 // ModTime is zero for a file made on the fly.
 func (f *File) ModTime() time.Time { return f.mod }
 
+// ID is the same, and comparable, for files that hold the same bytes, as far as
+// the file system tells; nil for one made on the fly.
+func (f *File) ID() any { return f.id }
+
 // OS is the file itself for sendfile, nil for one made on the fly. Its
 // offset is its own.
 func (f *File) OS() *os.File { return f.os }
+
+// ReadAtNow reads as far as that needs no disk.
+func (f *File) ReadAtNow(p []byte, off int64) (int, error) {
+	if f.os == nil {
+		return f.ReadAt(p, off)
+	}
+	return unix.Preadv2(int(f.os.Fd()), [][]byte{p}, off, unix.RWF_NOWAIT)
+}
 
 // Close closes it.
 func (f *File) Close() error {

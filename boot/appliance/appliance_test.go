@@ -61,11 +61,11 @@ func TestFoundBeforeItServes(t *testing.T) {
 func TestShare(t *testing.T) {
 	for _, n := range []int{256, 1024, 4096, wantFiles, 1 << 20} {
 		b := share(n)
-		if sum := 2*b.tftp.Transfers + 4*b.ftp.Total + 2*b.http.Total; sum > n*15/16 {
+		if sum := b.tftp.Files + 4*b.ftp.Total + 2*b.http.Total; sum > n*15/16 {
 			t.Errorf("of %d files strangers take %d", n, sum)
 		}
 	}
-	if b := share(1 << 20); b.http.Total != web.DefaultLimits.Total || b.tftp.Transfers != 8192 {
+	if b := share(1 << 20); b.http.Total != web.DefaultLimits.Total || b.tftp.Files != 2048 {
 		t.Errorf("with files enough: %+v", b)
 	}
 }

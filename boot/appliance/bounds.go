@@ -11,16 +11,16 @@ import (
 )
 
 // bounds are how much strangers may have open at once, so that those of one
-// protocol do not take the last file descriptor from another. A TFTP transfer
-// has a socket and a file, an HTTP client likewise; an FTP client has two
-// sockets, a listener and a file.
+// protocol do not take the last file descriptor from another. TFTP transfers have
+// a file, and share those that are the same; an HTTP client has a socket and a
+// file, an FTP client two sockets, a listener and a file.
 type bounds struct {
 	tftp      tftp.Limits
 	ftp, http *limit.Conns
 }
 
-// wantFiles is enough for the defaults, 16384 + 4096 + 2048, and our own.
-const wantFiles = 24 << 10
+// wantFiles is enough for the defaults, 2048 + 4096 + 2048, and our own.
+const wantFiles = 10 << 10
 
 // openFiles raises the limit on open files to what the servers want. Without
 // root it may not go so far, and our firmware starts with 4096, the kernel's
@@ -41,7 +41,7 @@ func openFiles(log *slog.Logger) bounds {
 func share(n int) bounds {
 	of := func(most int) int { return max(most*min(n, wantFiles)/wantFiles, 1) }
 	return bounds{
-		tftp: tftp.Limits{Transfers: of(8192), PerClient: of(4096)},
+		tftp: tftp.Limits{Files: of(2048)},
 		ftp:  &limit.Conns{Total: of(ftp.DefaultLimits.Total), PerHost: of(ftp.DefaultLimits.PerHost)},
 		http: &limit.Conns{Total: of(web.DefaultLimits.Total), PerHost: of(web.DefaultLimits.PerHost)},
 	}

@@ -127,7 +127,7 @@ func (a *Appliance) tftpServer() *tftp.Server {
 			if err != nil {
 				return nil, err
 			}
-			return &tftp.Source{ReaderAt: f, Size: f.Size(), Close: f.Close}, nil
+			return &tftp.Source{ReaderAt: f, Size: f.Size(), Close: f.Close, Key: f.ID()}, nil
 		},
 		Done: func(r tftp.Result) {
 			ev := boot.Event{Proto: "tftp", File: r.Name, Bytes: r.Bytes, Took: r.Took, Text: tftpText(r)}

@@ -66,6 +66,16 @@ func Need(t testing.TB, program string) string {
 	return ""
 }
 
+// Atftpd returns the path of atftpd. Debian does not install it beside
+// tftpd-hpa: ATFTPD names one that was unpacked elsewhere, as scripts/test does.
+func Atftpd(t testing.TB) string {
+	t.Helper()
+	if p := os.Getenv("ATFTPD"); p != "" {
+		return p
+	}
+	return Need(t, "atftpd")
+}
+
 // serial tells apart the namespaces of one test process.
 var serial atomic.Int64
 

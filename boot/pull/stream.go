@@ -3,7 +3,6 @@ package pull
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
@@ -139,7 +138,7 @@ func (s *stream) begin(at int64) {
 	if at == s.held {
 		return
 	}
-	s.skip, s.prefix, s.want = s.held, sha256.New(), s.sum.Sum(nil)
+	s.skip, s.prefix, s.want = s.held, s.newSum(), s.sum.Sum(nil)
 }
 
 // Write is called with the bytes as they come.

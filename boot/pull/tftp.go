@@ -20,11 +20,9 @@ func getTFTP(ctx context.Context, u *url.URL, s *stream) error {
 		return err
 	}
 	s.begin(0)
-	t, err := s.puller.TFTP.Get(ctx, server, tftpName(u), s)
-	// A size that is not the one it must have says more than that it was exceeded.
-	if wrong := s.announce(t.Size); wrong != nil {
-		return wrong
-	}
+	client := s.puller.TFTP
+	client.Announce = s.announce
+	t, err := client.Get(ctx, server, tftpName(u), s)
 	if t.Bytes > 0 && errors.Is(err, fs.ErrNotExist) {
 		// pin/tftp 3.2.0 gives up with code 1 too; a file that came in part is there.
 		return errors.New(err.Error())

@@ -278,19 +278,21 @@ func TestGetCancel(t *testing.T) {
 	g.want(errp(errCancelled))
 }
 
-// A writer that fails ends the transfer, and tells the server no more than
-// that the disk is full.
+// A writer that fails ends the transfer, be the window acknowledged or not, and
+// tells the server no more than that the disk is full.
 func TestGetWriter(t *testing.T) {
 	for err, told := range map[error]*Error{
 		&fs.PathError{Op: "write", Path: "/dev/sda", Err: syscall.ENOSPC}: {CodeDiskFull, "disk full or allocation exceeded"},
 		&fs.PathError{Op: "write", Path: "/dev/sda", Err: syscall.EIO}:    errCancelled,
 	} {
-		g := ask(t, t.Context(), &Client{Timing: patient}, &failing{after: 8, err: err})
+		g := ask(t, t.Context(), &Client{Timing: patient}, &failing{after: 12, err: err})
 		g.accept("blksize", "8", "windowsize", "2")
 		g.send(data(1, pattern(8)))
 		g.send(data(2, pattern(8)))
+		g.want(ack(2))
+		g.send(data(3, nil)) // the last: its ACK would say that all was written
 		g.want(errp(told))
-		if got := g.end(); !errors.Is(got, err) || g.tr.Bytes != 8 {
+		if got := g.end(); !errors.Is(got, err) || g.tr.Bytes != 12 {
 			t.Errorf("%+v, %v", g.tr, got)
 		}
 	}
@@ -304,7 +306,7 @@ type failing struct {
 
 func (f *failing) Write(p []byte) (int, error) {
 	if f.after < len(p) {
-		return 0, f.err
+		return f.after, f.err
 	}
 	f.after -= len(p)
 	return len(p), nil

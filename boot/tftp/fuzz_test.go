@@ -38,8 +38,10 @@ func FuzzServer(f *testing.F) {
 			},
 			Create: func(context.Context, *Request) (io.WriteCloser, error) { return nopCloser{io.Discard}, nil },
 		}
-		e := newEngine(s, conn)
-		ctx, cancel := context.WithCancel(context.Background())
+		e, err := newEngine(context.Background(), s, conn)
+		if err != nil {
+			t.Fatal(err)
+		}
 		from := client.LocalAddr().(*net.UDPAddr).AddrPort()
 		handled, acks := 0, 0
 		for len(script) > 0 {
@@ -50,14 +52,19 @@ func FuzzServer(f *testing.F) {
 				acks++
 			}
 			handled++
-			e.handle(ctx, p, from, local{})
+			e.mu.Lock()
+			e.now = time.Now()
+			e.handle(e.ask, p, from, nil)
+			e.unlock()
 		}
 		time.Sleep(time.Millisecond)
-		cancel()
-		e.transfers.Wait()
-		if len(e.active) != 0 || len(e.clients) != 0 {
+		e.stop()
+		e.shut()
+		e.jobs.Wait()
+		if len(e.active) != 0 || len(e.clients) != 0 || e.halfOpen.n != 0 || len(e.clock.due) != 0 {
 			t.Errorf("%d transfers, %d clients are left", len(e.active), len(e.clients))
 		}
+		e.close()
 		// What the client was sent: five packets a request, at most, with the
 		// ERROR that ends it.
 		got := 0

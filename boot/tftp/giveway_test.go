@@ -1,6 +1,7 @@
 package tftp
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ func TestHalfOpenGiveWay(t *testing.T) {
 		b := serve(t, map[string][]byte{"f": file}, func(s *Server) {
 			change(s)
 			s.Timing = patient
-			s.Limits = Limits{Transfers: 4, PerClient: 100}
+			s.Limits = Limits{HalfOpen: 4, PerClient: 2}
 		})
 		request := func() *wire {
 			w := newWire(t, b.addr)
@@ -32,10 +33,11 @@ func TestHalfOpenGiveWay(t *testing.T) {
 		honest.send(ack(2))
 		honest.want(data(3, file[1024:]))
 		honest.send(ack(3))
-		for i := range 18 {
-			if r := b.result(t, i); r.Err != nil && !errors.Is(r.Err, errGaveWay) {
-				t.Errorf("result %d: %v", i, r.Err)
-			}
+		if r := b.result(t, 0); r.Err != nil || r.Bytes != 1200 {
+			t.Errorf("result %+v", r)
+		}
+		if n := b.Counters.GaveWay.Load(); n != 16 {
+			t.Errorf("%d gave way, 16 should", n)
 		}
 		// They ended without a word, which would go to whoever owns the address.
 		halfOpen[0].silent(50 * time.Millisecond)
@@ -43,4 +45,80 @@ func TestHalfOpenGiveWay(t *testing.T) {
 		halfOpen[19].send(ack(1))
 		halfOpen[19].want(data(2, file[512:1024]))
 	})
+}
+
+// A client whose port is closed is not sent to for long: it has gone, or
+// somebody asked in its name.
+func TestClientGone(t *testing.T) {
+	both(t, func(t *testing.T, change func(*Server)) {
+		file := pattern(100_000)
+		b := serve(t, map[string][]byte{"f": file}, func(s *Server) { change(s); s.Timing = Timing{} })
+		for i, acked := range []int{0, 1} {
+			gone := newWire(t, b.addr)
+			gone.send(rrq("f"))
+			gone.want(data(1, file[:512]))
+			if acked > 0 {
+				gone.send(ack(1))
+				gone.want(data(2, file[512:1024]))
+			}
+			other := newWire(t, b.addr)
+			other.send(rrq("f"))
+			other.want(data(1, file[:512]))
+			gone.conn.Close()
+			if r := b.result(t, 2*i); !errors.Is(r.Err, errGone) || r.Took > 10*time.Second { // a system sends few ICMP a second
+				t.Errorf("result %+v", r)
+			}
+			// Nobody else is the worse for it.
+			for n := 1; n < 10; n++ {
+				other.send(ack(n))
+				other.until(data(n+1, file[n*512:(n+1)*512]))
+			}
+			other.send(errp(errCancelled))
+			b.result(t, 2*i+1)
+		}
+	})
+}
+
+// Files that are open for nobody who answered give way to one that is asked for;
+// those of clients that are there do not.
+func TestFilesGiveWay(t *testing.T) {
+	t.Parallel()
+	files := map[string][]byte{}
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		files[name] = pattern(600)
+	}
+	b := serve(t, files, func(s *Server) {
+		s.Timing, s.Limits.Files = patient, 3
+		open := s.Open
+		s.Open = func(ctx context.Context, r *Request) (*Source, error) {
+			src, err := open(ctx, r)
+			if err == nil {
+				src.Key = r.Name
+			}
+			return src, err
+		}
+	})
+	ask := func(name string) *wire {
+		w := newWire(t, b.addr)
+		w.send(rrq(name))
+		return w
+	}
+	first := func(name string) *wire {
+		w := ask(name)
+		w.want(data(1, files[name][:512]))
+		return w
+	}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		first(name)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		w := first(name)
+		w.send(ack(1))
+		w.want(data(2, files[name][512:]))
+	}
+	ask("e").want(errp(errBusy))
+	first("a")
+	if n, m := b.Counters.Refused.Load(), b.count(0); n != 1 || m > 3 {
+		t.Errorf("%d were refused, %d files are open", n, m)
+	}
 }

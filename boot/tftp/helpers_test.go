@@ -107,7 +107,7 @@ func (b *bench) count(by int) int {
 // result waits for the n-th result, from 0.
 func (b *bench) result(t testing.TB, n int) Result {
 	t.Helper()
-	for range 500 {
+	for range 1500 {
 		b.mu.Lock()
 		if len(b.results) > n {
 			defer b.mu.Unlock()

@@ -172,13 +172,13 @@ func TestCablePulled(t *testing.T) {
 	for _, at := range []string{"0.0.0.0:1069", "0.0.0.0:1069!"} {
 		a, b := nettest.Pair(t, "10.73.0.1/24", "10.73.0.2/24")
 		startIn(t, a, at)
-		pull := &counting{after: 500, f: func() {
+		pull := &tripwire{after: 700_000, f: func() {
 			ipCommand(t, "-n", a.Name, "link", "set", "eth0", "down")
 			time.AfterFunc(time.Second, func() { ipCommand(t, "-n", a.Name, "link", "set", "eth0", "up") })
 		}}
 		b.Do(t, func() {
 			var got bytes.Buffer
-			tr, err := (&Client{}).Get(t.Context(), netip.AddrPortFrom(a.Addr, 1069), "2000000", io.MultiWriter(&got, readAsWrite{pull}))
+			tr, err := (&Client{}).Get(t.Context(), netip.AddrPortFrom(a.Addr, 1069), "2000000", io.MultiWriter(&got, pull))
 			if err != nil || !bytes.Equal(got.Bytes(), pattern(2_000_000)) {
 				t.Errorf("%s: %+v, %v", at, tr, err)
 			}
@@ -189,7 +189,16 @@ func TestCablePulled(t *testing.T) {
 	}
 }
 
-// readAsWrite counts writes.
-type readAsWrite struct{ r io.Reader }
+// A tripwire calls f once it took some bytes.
+type tripwire struct {
+	after int
+	f     func()
+}
 
-func (w readAsWrite) Write(p []byte) (int, error) { return w.r.Read(p) }
+func (w *tripwire) Write(p []byte) (int, error) {
+	if w.after > 0 && w.after <= len(p) {
+		w.f()
+	}
+	w.after -= len(p)
+	return len(p), nil
+}

@@ -1,270 +1,89 @@
 package tftp
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"sync"
 	"time"
-
-	"github.com/pin/tftp/v3/netascii"
 )
 
-// errSilent ends a transfer whose peer said nothing more.
-var errSilent = errors.New("no answer")
-
-// A peerError is an ERROR that the peer sent: it ended the transfer, and is
-// not told of that.
-type peerError struct{ said *Error }
-
-func (e peerError) Error() string { return "ended by the peer: " + e.said.Error() }
-func (e peerError) Unwrap() error { return e.said }
-
-// download serves a read request.
-func (e *engine) download(ctx context.Context, t *transfer, res *Result) {
-	src, err := e.Open(ctx, &t.req)
-	if err != nil {
-		res.Err = e.refuse(t, err)
+// ack takes an ACK.
+func (t *transfer) ack(block uint16) {
+	if t.oack != nil {
+		if block != 0 || !t.answered() {
+			return
+		}
+		if t.resends == 0 {
+			t.rto.sample(t.e.now.Sub(t.sent))
+		}
+		t.rto.fixed = t.granted.Timeout // holds from here: before, the client had not agreed
+		t.oack, t.resends = nil, 0
+		t.sendWindow()
 		return
 	}
-	if src.Close != nil {
-		defer src.Close()
-	}
-	p, err := e.dial(ctx, t)
-	if err != nil {
-		res.Err = e.refuse(t, fmt.Errorf("open a socket for the transfer: %w", err))
-		return
-	}
-	defer p.close()
-
-	o := e.grant(t)
-	s := &sender{peer: p, timing: e.timing, rto: newRTO(e.timing), in: make([]byte, 1024), window: 1, stalled: t.stalled.Store,
-		answered: sync.OnceFunc(func() { e.answered(t) })}
-	blksize := defaultBlksize
-	if o.Blksize > 0 {
-		blksize = o.Blksize
-	}
-	if t.req.Mode == "netascii" {
-		// Blocks are made in order, so one at a time; and the size on the wire
-		// is not known before the end.
-		o.TSize, o.Windowsize = false, 0
-		s.load = netasciiBlocks(src)
-	} else {
-		o.Size = 0
-		if o.TSize {
-			o.Size = src.Size
+	switch ahead := t.ahead(block); {
+	case ahead > t.high-t.base:
+		// Old, or never sent.
+	case ahead > 0:
+		if !t.answered() {
+			return
 		}
-		s.load = octetBlocks(src)
-	}
-	s.buf = make([]byte, headerLen+blksize)
-	s.window = max(o.Windowsize, 1)
-	res.Granted = o
-
-	err = s.run(o)
-	res.Bytes, res.Resent = s.acked, s.resent
-	var told peerError
-	switch {
-	case err == nil:
-	case s.offered && !s.agreed && o.TSize && errors.As(err, &told):
-		res.Probe = true
-	default:
-		sendError(ctx, p, err)
-		res.Err = fmt.Errorf("send %q: %w", t.req.Name, err)
-	}
-}
-
-// octetBlocks reads blocks at any place, so that none need be kept for resends.
-func octetBlocks(src *Source) func(n int64, p []byte) (int, error) {
-	return func(n int64, p []byte) (int, error) {
-		off := (n - 1) * int64(len(p))
-		p = p[:min(int64(len(p)), max(src.Size-off, 0))]
-		k, err := src.ReadAt(p, off)
-		if k == len(p) {
-			return k, nil
+		t.progress(t.base + ahead)
+		if t.base == t.last {
+			t.end(nil)
+			return
 		}
-		if err == nil || err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return k, fmt.Errorf("read at %d: %w", off+int64(k), err)
-	}
-}
-
-// netasciiBlocks encodes line ends as RFC 764 has them, in order.
-func netasciiBlocks(src *Source) func(n int64, p []byte) (int, error) {
-	r := netascii.ToReader(io.NewSectionReader(src, 0, src.Size))
-	return func(_ int64, p []byte) (int, error) {
-		k, err := io.ReadFull(r, p)
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			err = nil
-		}
-		return k, err
-	}
-}
-
-// A sender sends a file as blocks 1, 2, …; on the wire their numbers roll over
-// to 0. It keeps one block in memory.
-type sender struct {
-	peer    peer
-	timing  Timing
-	rto     *rto
-	load    func(n int64, p []byte) (int, error) // block n, less than len(p) bytes of it: the last
-	window  int
-	stalled func(bool)
-
-	answered func() // called when the client answers
-
-	buf  []byte // DATA
-	held int64  // block in buf
-	size int    // its bytes
-	in   []byte
-
-	acked           int64 // bytes
-	resent          int
-	offered, agreed bool // OACK was sent, and answered by ACK 0
-
-	base, high  int64     // last block acknowledged; highest sent
-	last, total int64     // the final block, -1 while it is not known, and the bytes up to its end
-	sent        time.Time // the window
-	resends     int       // timeouts in a row
-	heard       bool      // the client has answered anything
-	clean       bool      // nothing of the window was resent
-	doubt       int64     // up to this block, see measure
-	trust       bool      // the last ACK once more may stand for a gap
-}
-
-func (s *sender) run(o Options) error {
-	if (o != Options{}) {
-		if err := s.offer(o); err != nil {
-			return err
-		}
-	}
-	return s.data()
-}
-
-// offer sends the OACK until it is answered.
-func (s *sender) offer(o Options) error {
-	oack := appendOACK(nil, o)
-	s.offered = true
-	for try := 0; ; try++ {
-		s.peer.send(oack)
-		sent := time.Now()
-		block, err := uint16(0), error(nil)
-		for {
-			if block, err = s.ack(sent.Add(s.rto.wait())); err != nil || block == 0 {
-				break
-			}
-		}
-		switch {
-		case err == nil:
-			if try == 0 {
-				s.rto.sample(time.Since(sent))
-			}
-			s.agreed = true
-			s.answered()
-			s.rto.fixed = o.Timeout // holds from here: before, the client had not agreed
-			return nil
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return err
-		case try == s.timing.First:
-			return fmt.Errorf("options: %w", errSilent)
-		}
-		s.rto.backoff()
-		s.resent++
-	}
-}
-
-// data sends the blocks, window by window.
-func (s *sender) data() error {
-	s.last, s.clean, s.trust, s.heard = -1, true, true, s.agreed
-	for {
-		if err := s.sendWindow(); err != nil {
-			return err
-		}
-		if err := s.awaitACK(); err != nil {
-			return err
-		}
-		if s.base == s.last {
-			return nil
+		t.sendWindow()
+	case t.window > 1 && t.trust && !t.gap && t.missing == nil:
+		// The window's first block is missing, or the network doubled the ACK.
+		// If the client has the window, its own ACK comes within the grace. In
+		// lockstep it is always a duplicate, and answering one would double
+		// every packet from there on: the Sorcerer's Apprentice, RFC 1123
+		// section 4.2.3.1.
+		t.gap = true
+		if soon := t.e.now.Add(t.rto.grace()); soon.Before(t.due) {
+			t.e.clock.set(t, soon)
 		}
 	}
 }
 
-// sendWindow sends what follows base.
-func (s *sender) sendWindow() error {
-	for n := s.base + 1; n <= s.base+int64(s.window) && (s.last < 0 || n <= s.last); n++ {
-		if err := s.block(n); err != nil {
-			return err
-		}
-		if blksize := len(s.buf) - headerLen; s.size < blksize {
-			s.last, s.total = n, (n-1)*int64(blksize)+int64(s.size)
-		}
-		if n <= s.high {
-			s.resent++
-		}
-		s.high = max(s.high, n)
+// wire is the number of block n in a packet.
+func (t *transfer) wire(n int64) uint16 {
+	if t.e.RollToOne && n > 0 {
+		return uint16((n-1)%65535 + 1)
 	}
-	s.sent = time.Now()
-	return nil
+	return uint16(n)
 }
 
-// awaitACK returns nil when the window that follows base is to be sent: after
-// an ACK, or again after a timeout.
-func (s *sender) awaitACK() error {
-	until := s.sent.Add(s.rto.wait())
-	gap := false // the last ACK came once more
-	for {
-		block, err := s.ack(until)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded) && gap:
-			s.clean, s.trust, s.doubt = false, false, s.high
-			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			if s.resends++; s.resends > s.timing.Retries || !s.heard && s.resends > s.timing.First {
-				return fmt.Errorf("%d bytes acknowledged: %w", s.acked, errSilent)
-			}
-			s.rto.backoff()
-			s.clean, s.trust, s.doubt = false, true, s.high
-			s.stalled(s.heard)
-			return nil
-		case err != nil:
-			return err
-		}
-		switch ahead := int64(block - uint16(s.base)); {
-		case ahead > s.high-s.base:
-			// Old, or never sent.
-		case ahead > 0:
-			s.progress(s.base + ahead)
-			return nil
-		case s.window > 1 && s.trust && !gap:
-			// The window's first block is missing, or the network doubled the
-			// ACK. If the client has the window, its own ACK comes within the
-			// grace. In lockstep it is always a duplicate, and answering one
-			// would double every packet from there on: the Sorcerer's
-			// Apprentice, RFC 1123 section 4.2.3.1.
-			gap = true
-			if soon := time.Now().Add(s.rto.grace()); soon.Before(until) {
-				until = soon
-			}
-		}
+// ahead tells how many blocks an ACK is ahead of base.
+func (t *transfer) ahead(block uint16) int64 {
+	if !t.e.RollToOne {
+		return int64(block - uint16(t.base))
 	}
+	d := int64(block) - int64(t.wire(t.base))
+	if d < 0 && block > 0 {
+		d += 65535
+	}
+	if d < 0 {
+		return t.high - t.base + 1 // never sent
+	}
+	return d
 }
 
-// progress takes an ACK. If it is for less than was sent it stands at a gap,
-// and what follows is sent again, RFC 7440 section 4.
-func (s *sender) progress(base int64) {
-	whole := s.clean && base == s.high
-	s.measure(base)
-	s.trust = whole // where blocks went out twice, so may ACKs
-	s.clean = base == s.high
-	s.base, s.heard, s.resends = base, true, 0
-	s.acked = base * int64(len(s.buf)-headerLen)
-	if base == s.last {
-		s.acked = s.total
+// progress takes an ACK that is ahead. If it is for less than was sent it stands
+// at a gap, and what follows is sent again, RFC 7440 section 4.
+func (t *transfer) progress(base int64) {
+	whole := t.clean && base == t.high
+	t.measure(base)
+	t.trust = whole // where blocks went out twice, so may ACKs
+	t.clean = base == t.high
+	if !t.clean {
+		t.slower()
+	} else if whole {
+		t.faster()
 	}
-	s.stalled(false)
-	s.answered()
+	t.base, t.resends, t.stalled = base, 0, false
+	if t.acked = base * int64(t.blksize); base == t.last {
+		t.acked = t.total
+	}
 }
 
 // measure takes a round trip from an ACK of a window that needed no timeout. Up
@@ -273,48 +92,158 @@ func (s *sender) progress(base int64) {
 // back half of what timeouts doubled, if it came soon: where hardly a window of
 // 64 comes whole nothing else would. A slow link takes longer for the whole of
 // a window than for the part before a gap, by up to their ratio.
-func (s *sender) measure(base int64) {
+func (t *transfer) measure(base int64) {
 	const most = 8 // of that ratio: more would make a delay on the machine look like a slow link
-	took, part := time.Since(s.sent), base-s.base
-	switch whole := s.high - s.base; {
-	case s.resends > 0:
-	case part == whole && base > s.doubt:
-		s.rto.sample(took)
-	case took*time.Duration(min(whole, most*part))/time.Duration(part) < s.rto.value/2:
-		s.rto.ease()
+	took, part := t.e.now.Sub(t.sent), base-t.base
+	switch whole := t.high - t.base; {
+	case t.resends > 0:
+	case part == whole && base > t.doubt:
+		t.rto.sample(took)
+		if t.burst == t.window {
+			t.pace = took / time.Duration(whole)
+		}
+	case took*time.Duration(min(whole, most*part))/time.Duration(part) < t.rto.value/2:
+		t.rto.ease()
 	}
 }
 
-// block sends block n.
-func (s *sender) block(n int64) error {
-	if n != s.held {
-		k, err := s.load(n, s.buf[headerLen:])
-		if err != nil {
-			return err
-		}
-		s.held, s.size = n, k
-	}
-	appendHeader(s.buf[:0], opDATA, uint16(n))
-	// What cannot be sent is a packet lost: the link may come back.
-	s.peer.send(s.buf[:headerLen+s.size])
-	return nil
+// slower halves what is sent at once. The whole window has to be sent all the
+// same, since a receiver acknowledges no less (RFC 7440 section 4): a window
+// that overruns a device's ring leaves in bursts, as far apart as the device
+// takes to receive one.
+func (t *transfer) slower() {
+	const least = 8 // bursts a window
+	t.burst = min(t.burst, max(t.burst/2, t.window/least, 1))
 }
 
-// ack waits for an ACK. Other packets of the peer are ignored, and gain it no
-// time; an ERROR is a peerError.
-func (s *sender) ack(until time.Time) (uint16, error) {
-	for {
-		n, err := s.peer.recv(s.in, until)
-		if err != nil {
-			return 0, err
-		}
-		switch p := s.in[:n]; opcode(p) {
-		case opACK:
-			if block, _, ok := parseBlock(p); ok {
-				return block, nil
+// faster takes an eighth of that back.
+func (t *transfer) faster() { t.burst = min(t.burst+max(t.window/16, 1), t.window) }
+
+// sendWindow sends what follows base.
+func (t *transfer) sendWindow() {
+	t.next, t.gap, t.missing = t.base+1, false, nil
+	t.e.lockstep = t.e.lockstep || t.window == 1
+	t.send()
+}
+
+// send goes on with the window.
+func (t *transfer) send() {
+	t.resting = false
+	edge := t.base + int64(t.window)
+	if t.last >= 0 {
+		edge = min(edge, t.last)
+	}
+	for left := t.burst; t.next <= edge; left-- {
+		if left == 0 {
+			if pause := t.pace * time.Duration(t.burst); pause > 50*time.Microsecond {
+				t.resting = true
+				t.e.clock.set(t, t.e.now.Add(pause))
+				return
 			}
-		case opERROR:
-			return 0, peerError{parseError(p)}
+			left = t.burst
 		}
+		data, more, err := t.block(t.next)
+		if err != nil {
+			t.end(err)
+			return
+		}
+		if t.missing != nil {
+			t.e.clock.unset(t)
+			return // it comes here again
+		}
+		t.line.out.block(&t.route, t.wire(t.next), data, more)
+		if n := len(data) + len(more); n < t.blksize {
+			t.last, t.total = t.next, (t.next-1)*int64(t.blksize)+int64(n)
+			edge = t.last
+		}
+		if t.next <= t.high {
+			t.resent++
+		}
+		t.high = max(t.high, t.next)
+		t.next++
+	}
+	t.sent = t.e.now
+	t.e.clock.set(t, t.e.now.Add(t.rto.wait()))
+}
+
+// block finds the data of block n, in one piece of the cache or in two; missing
+// is set when one is not there yet.
+func (t *transfer) block(n int64) (data, more []byte, err error) {
+	off := (n - 1) * int64(t.blksize)
+	if data, err = t.piece(0, off, t.blksize); err != nil || t.missing != nil {
+		return nil, nil, err
+	}
+	if k := len(data); k < t.blksize && (t.file.size < 0 || off+int64(k) < t.file.size) && (off+int64(k))%chunkSize == 0 {
+		if more, err = t.piece(1, off+int64(k), t.blksize-k); err != nil || t.missing != nil {
+			return nil, nil, err
+		}
+	}
+	return data, more, nil
+}
+
+// piece returns up to n bytes at an offset, of one chunk of the file.
+func (t *transfer) piece(i int, off int64, n int) ([]byte, error) {
+	c := t.pieces[i]
+	if at := off / chunkSize; c == nil || c.file != t.file || c.index != at {
+		if c = t.e.cache.chunk(t.file, at); c == nil {
+			return nil, nil // an empty file, or its very end
+		}
+		t.e.cache.ahead(c, int64(t.window*t.blksize))
+		t.pieces[i] = c
+		t.e.reader = t
+	}
+	switch {
+	case !c.ready:
+		t.missing = c
+		t.pieces[i] = nil
+		c.waiting = append(c.waiting, t)
+		return nil, nil
+	case c.err != nil:
+		return nil, c.err
+	}
+	data := c.data[min(off%chunkSize, int64(len(c.data))):]
+	return data[:min(n, len(data))], nil
+}
+
+// readAhead reads what the next window is made of, while the client has its
+// hands full with this one.
+func (t *transfer) readAhead() {
+	if t.over || t.missing != nil {
+		return
+	}
+	from := (t.next - 1) * int64(t.blksize) / chunkSize
+	to := (t.next - 1 + int64(t.window)) * int64(t.blksize) / chunkSize
+	for i := from; i <= min(to, from+3); i++ {
+		t.e.cache.chunk(t.file, i)
+	}
+}
+
+// timeout sends again, or goes on with a window that leaves in bursts.
+func (t *transfer) timeout() {
+	switch {
+	case t.oack != nil:
+		if t.resends++; t.resends > t.e.timing.First {
+			t.end(fmt.Errorf("options: %w", errSilent))
+			return
+		}
+		t.rto.backoff()
+		t.resent++
+		t.offer()
+	case t.resting:
+		t.send()
+	case t.gap:
+		t.clean, t.trust, t.doubt = false, false, t.high
+		t.slower()
+		t.sendWindow()
+	default:
+		if t.resends++; t.resends > t.e.timing.Retries || t.waits && t.resends > t.e.timing.First {
+			t.end(fmt.Errorf("%d bytes acknowledged: %w", t.acked, errSilent))
+			return
+		}
+		t.rto.backoff()
+		t.clean, t.trust, t.doubt = false, true, t.high
+		t.stalled = !t.waits
+		t.slower()
+		t.sendWindow()
 	}
 }

@@ -150,8 +150,8 @@ func TestRefusals(t *testing.T) {
 				w.send(ack(0))
 			}
 			w.want(errp(tt.want))
-			if tt.is != nil {
-				if r := b.result(t, n); !errors.Is(r.Err, tt.is) {
+			if tt.want != errIllegal && tt.want != errUnknownID {
+				if r := b.result(t, n); tt.is != nil && !errors.Is(r.Err, tt.is) {
 					t.Errorf("%q: result %v, want %v", tt.packet, r.Err, tt.is)
 				}
 			}
@@ -290,30 +290,48 @@ func TestResend(t *testing.T) {
 	})
 }
 
+// Beyond the limits a client that is there is told so, and counted.
 func TestLimits(t *testing.T) {
 	both(t, func(t *testing.T, change func(*Server)) {
-		b := serve(t, map[string][]byte{"f": pattern(9)}, func(s *Server) {
+		file := pattern(600)
+		b := serve(t, map[string][]byte{"f": file}, func(s *Server) {
 			change(s)
 			s.Timing.Initial = time.Second
 			s.Limits = Limits{Transfers: 5, PerClient: 3}
 		})
-		var ws []*wire
-		for range 3 {
+		request := func() *wire {
 			w := newWire(t, b.addr)
 			w.send(rrq("f"))
-			w.want(data(1, b.files["f"]))
-			ws = append(ws, w)
+			w.want(data(1, file[:512]))
+			return w
 		}
+		// Who has not answered counts not: there may be nobody.
+		for range 10 {
+			request()
+		}
+		var ws []*wire
+		for range 4 {
+			ws = append(ws, request())
+		}
+		for _, w := range ws[:3] {
+			w.send(ack(1))
+			w.want(data(2, file[512:]))
+		}
+		ws[3].send(ack(1)) // it began while there was room
+		ws[3].want(errp(errBusy))
 		w := newWire(t, b.addr)
 		w.send(rrq("f"))
-		w.silent(50 * time.Millisecond)
-		ws[0].send(ack(1))
-		b.result(t, 0)
-		time.Sleep(20 * time.Millisecond)
-		w.send(rrq("f"))
-		w.want(data(1, b.files["f"]))
+		w.want(errp(errBusy))
+		if n := b.Counters.Refused.Load(); n != 2 {
+			t.Errorf("%d were refused, not 2", n)
+		}
+		ws[0].send(ack(2))
+		b.result(t, 1)
+		w = request()
+		w.send(ack(1))
+		w.want(data(2, file[512:]))
 	})
-	if l := (Limits{}).withDefaults(); l.PerClient < 4000 || l.Transfers < l.PerClient {
+	if l := (Limits{}).withDefaults(); l.PerClient < 4000 || l.HalfOpen < 4000 || l.Transfers < l.PerClient {
 		t.Errorf("defaults %+v do not take 4000 devices behind one address", l)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,17 +72,13 @@ func parseLocal(oob []byte) (l local, ok bool) {
 	return local{}, true
 }
 
-// control has a packet leave from l, over a socket bound to no address.
+// control has a packet leave from l, address and link, over a socket bound to neither.
 func (l local) control() []byte {
 	switch {
 	case l.addr.Is4():
-		return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: l.addr.As4()})
+		return unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: int32(l.ifindex), Spec_dst: l.addr.As4()})
 	case l.addr.Is6():
-		info := unix.Inet6Pktinfo{Addr: l.addr.As16()}
-		if l.addr.IsLinkLocalUnicast() {
-			info.Ifindex = uint32(l.ifindex)
-		}
-		return unix.PktInfo6(&info)
+		return unix.PktInfo6(&unix.Inet6Pktinfo{Ifindex: uint32(l.ifindex), Addr: l.addr.As16()})
 	}
 	return nil
 }
@@ -117,4 +114,24 @@ func askRefused(conn *net.UDPConn) {
 		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
 		return nil
 	})
+}
+
+// named gives a link-local address its link's name for a zone, as package net
+// has it, where that is known.
+func named(a netip.AddrPort) netip.AddrPort {
+	index, err := strconv.Atoi(a.Addr().Zone())
+	if err != nil {
+		return a
+	}
+	link, err := net.InterfaceByIndex(index)
+	if err != nil {
+		return a
+	}
+	return netip.AddrPortFrom(a.Addr().WithZone(link.Name), a.Port())
+}
+
+// nap sleeps without the runtime's poller, whose clock ticks in milliseconds.
+func nap(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	unix.Nanosleep(&t, nil)
 }

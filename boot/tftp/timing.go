@@ -9,19 +9,19 @@ import "time"
 // one before: 1+2+4+8 = 15 s by default, and a spoofed address gets 4 packets.
 //
 // After that a sender waits the RTO, at least Min, and doubles it up to Max:
-// with Retries 10 and a fast link .05+.1+…+6.4+8+8+8 = 36.75 s until it gives
+// with Retries 11 and a fast link .025+.05+…+6.4+8+8+8 = 36.775 s until it gives
 // up, so that a device may stop for half a minute to erase its flash. A
 // receiver waits twice as long as a sender that measured the same link would,
-// so that the sender's resend comes first: .1+.2+…+6.4+8+8+8+8 = 44.7 s.
+// so that the sender's resend comes first: .05+.1+…+6.4+8+8+8+8 = 44.75 s.
 //
 // A timeout that a client asked for and was granted (RFC 2349) takes the place
-// of the RTO and is not doubled: 11 × 5 s = 55 s for a client that asks for 5.
+// of the RTO and is not doubled: 12 × 5 s = 60 s for a client that asks for 5.
 type Timing struct {
 	Initial time.Duration // RTO until a round trip was measured, RFC 6298 section 2.1: 1 s
-	Min     time.Duration // floor of the RTO; RFC 6298's second is meant for the Internet, a LAN wants 50 ms
+	Min     time.Duration // floor of the RTO; RFC 6298's second is meant for the Internet, a LAN, where a packet lost in lockstep costs one, wants 25 ms
 	Max     time.Duration // ceiling of the RTO: 8 s
 	First   int           // resends before the first answer: 3
-	Retries int           // resends in a row without progress: 10
+	Retries int           // resends in a row without progress: 11
 	Dally   time.Duration // how long the last ACK is repeated on request, RFC 1350 section 6: 3 s, which is more than one resend of common servers
 }
 
@@ -32,14 +32,14 @@ func (t Timing) withDefaults() Timing {
 		}
 	}
 	def(&t.Initial, time.Second)
-	def(&t.Min, 50*time.Millisecond)
+	def(&t.Min, 25*time.Millisecond)
 	def(&t.Max, 8*time.Second)
 	def(&t.Dally, 3*time.Second)
 	if t.First <= 0 {
 		t.First = 3
 	}
 	if t.Retries <= 0 {
-		t.Retries = 10
+		t.Retries = 11
 	}
 	return t
 }

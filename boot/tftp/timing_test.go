@@ -25,15 +25,15 @@ func TestTimingSums(t *testing.T) {
 		r.sample(100 * time.Microsecond)
 		return r
 	}
-	if got := total(fast(), def.Retries, 1); got != 36750*time.Millisecond {
+	if got := total(fast(), def.Retries, 1); got != 36775*time.Millisecond {
 		t.Errorf("sender: %v", got)
 	}
-	if got := total(fast(), def.Retries, 2); got != 44700*time.Millisecond {
+	if got := total(fast(), def.Retries, 2); got != 44750*time.Millisecond {
 		t.Errorf("receiver: %v", got)
 	}
 	r := fast()
 	r.fixed = 5 * time.Second
-	if got := total(r, def.Retries, 1); got != 55*time.Second {
+	if got := total(r, def.Retries, 1); got != 60*time.Second {
 		t.Errorf("granted timeout: %v", got)
 	}
 }
@@ -59,7 +59,7 @@ func TestRTO(t *testing.T) {
 	for range 100 {
 		r.sample(50 * time.Microsecond)
 	}
-	if r.wait() != 50*time.Millisecond || r.grace() != 5*time.Millisecond {
+	if r.wait() != 25*time.Millisecond || r.grace() != 2500*time.Microsecond {
 		t.Errorf("floor: %v, grace %v", r.wait(), r.grace())
 	}
 	for range 20 {

@@ -13,37 +13,73 @@ import (
 	pin "github.com/pin/tftp/v3"
 )
 
-// upload serves a write request. The file is complete when it returns; after,
-// if not nil, then repeats the last ACK to a client that missed it.
-func (e *engine) upload(ctx context.Context, t *transfer, res *Result) (after func()) {
+// upload serves a write request, and reports it.
+func (e *engine) upload(t *transfer) {
+	defer t.cancel(nil)
+	r := Result{Request: t.req}
+	u, err := e.receive(t, &r)
+	r.Took, r.Err = time.Since(t.began), err
+	e.mu.Lock()
+	if err != nil {
+		t.leave()
+	}
+	t.stalled = true // the same request is a new one from here
+	e.mu.Unlock()
+	if e.Done != nil {
+		e.Done(r)
+	}
+	if err == nil {
+		u.dally(e.timing.Dally)
+		e.mu.Lock()
+		t.leave()
+		e.mu.Unlock()
+	}
+}
+
+// receive takes the file, which is whole when it returns without an error.
+func (e *engine) receive(t *transfer, r *Result) (*upload, error) {
+	refuse := func(err error) (*upload, error) {
+		e.mu.Lock()
+		defer e.unlock()
+		e.reply(e.ask, t.peer, t.at, err)
+		return nil, err
+	}
 	if e.Create == nil {
-		res.Err = e.refuse(t, errNoUploads)
-		return nil
+		return refuse(errNoUploads)
 	}
-	w, err := e.Create(ctx, &t.req)
+	w, err := e.Create(t.ctx, &t.req)
 	if err != nil {
-		res.Err = e.refuse(t, err)
-		return nil
+		return refuse(err)
 	}
-	p, err := e.dial(ctx, t)
-	if err != nil {
-		closeWriter(w, err)
-		res.Err = e.refuse(t, fmt.Errorf("open a socket for the transfer: %w", err))
-		return nil
-	}
-	u := newUpload(ctx, e, t, p, w)
+	u := newUpload(t, w)
 	u.srv.Serve(u)
 	<-u.done
-	res.Granted, res.Bytes, res.Resent = u.granted, u.bytes, u.resent
+	r.Granted, r.Bytes, r.Resent = u.granted, u.bytes, u.resent
 	if u.err != nil {
-		p.close()
-		res.Err = fmt.Errorf("receive %q: %w", t.req.Name, u.err)
-		return nil
+		return u, fmt.Errorf("receive %q: %w", t.req.Name, u.err)
 	}
-	return func() {
-		defer p.close()
-		t.stalled.Store(true) // the same request is a new one from here
-		u.dally(e.timing.Dally)
+	return u, nil
+}
+
+// sendNow sends a packet to the client of an upload.
+func (t *transfer) sendNow(p []byte) {
+	t.e.mu.Lock()
+	defer t.e.unlock()
+	t.line.out.packet(&t.route, p)
+}
+
+// recv waits for a packet of an upload's client until then, and returns
+// os.ErrDeadlineExceeded at that time, or the context's cause.
+func (t *transfer) recv(p []byte, until time.Time) (int, error) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case q := <-t.in:
+		return copy(p, q), nil
+	case <-timer.C:
+		return 0, os.ErrDeadlineExceeded
+	case <-t.ctx.Done():
+		return 0, context.Cause(t.ctx)
 	}
 }
 
@@ -56,18 +92,15 @@ func (e *engine) upload(ctx context.Context, t *transfer, res *Result) (after fu
 // next, and no other before it has answered. Resends are made here, and its
 // ERRORs are replaced by ours.
 type upload struct {
-	ctx      context.Context
-	peer     peer
-	req      *Request
-	granted  Options
-	timing   Timing
-	rto      *rto
-	w        io.WriteCloser
-	srv      *pin.Server
-	answered func()        // called when the first DATA came
-	turn     chan struct{} // holds a token when pin can be handed a packet
-	over     chan struct{} // closed: it will be handed none any more
-	done     chan struct{} // closed: the outcome is known
+	t       *transfer
+	granted Options
+	timing  Timing
+	rto     *rto
+	w       io.WriteCloser
+	srv     *pin.Server
+	turn    chan struct{} // holds a token when pin can be handed a packet
+	over    chan struct{} // closed: it will be handed none any more
+	done    chan struct{} // closed: the outcome is known
 
 	// Of the side that hands packets to pin.
 	first  []byte // the request, for pin; then nil
@@ -85,14 +118,15 @@ type upload struct {
 	err   error // the outcome
 }
 
-func newUpload(ctx context.Context, e *engine, t *transfer, p peer, w io.WriteCloser) *upload {
+func newUpload(t *transfer, w io.WriteCloser) *upload {
 	u := &upload{
-		ctx: ctx, peer: p, req: &t.req, timing: e.timing, rto: newRTO(e.timing), w: w, granted: e.grant(t), answered: func() { e.answered(t) },
+		t: t, timing: t.e.timing, rto: newRTO(t.e.timing), w: w, granted: t.grant(nil),
 		turn: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{}),
 	}
 	u.turn <- struct{}{}
 	// pin takes blocks from 512 bytes and knows no windows.
 	u.granted.Windowsize = 0
+	u.granted.Blksize = min(u.granted.Blksize, rxLen-headerLen-1)
 	if u.granted.Blksize < defaultBlksize {
 		u.granted.Blksize = 0
 	}
@@ -120,8 +154,8 @@ func (u *upload) receive(_ string, wt io.WriterTo) error {
 		return n, u.werr
 	}))
 	switch {
-	case err == nil && u.req.Options.TSize && u.req.Mode == "octet" && n != u.req.Options.Size:
-		err = fmt.Errorf("%d bytes came, %d were announced: %w", n, u.req.Options.Size, io.ErrUnexpectedEOF)
+	case err == nil && u.t.req.Options.TSize && u.t.req.Mode == "octet" && n != u.t.req.Options.Size:
+		err = fmt.Errorf("%d bytes came, %d were announced: %w", n, u.t.req.Options.Size, io.ErrUnexpectedEOF)
 	case err != nil:
 		err = u.why(err)
 	}
@@ -197,7 +231,7 @@ func (u *upload) next() (int, error) {
 	clean := true
 	until := u.sent.Add(u.wait())
 	for resends := 0; ; {
-		n, err := u.peer.recv(u.buf, until)
+		n, err := u.t.recv(u.buf, until)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			if resends++; resends > u.timing.Retries || !u.heard && resends > u.timing.First {
 				return 0, errSilent
@@ -224,7 +258,7 @@ func (u *upload) next() (int, error) {
 			}
 			if !u.heard {
 				u.heard = true
-				u.answered()
+				u.t.hear()
 			}
 			u.rto.fixed = u.granted.Timeout
 			return n, nil
@@ -246,7 +280,7 @@ func (u *upload) wait() time.Duration {
 // again repeats the last ACK.
 func (u *upload) again() {
 	u.resent++
-	u.peer.send(u.last)
+	u.t.sendNow(u.last)
 	u.sent = time.Now()
 }
 
@@ -258,7 +292,7 @@ func (u *upload) WriteTo(p []byte, _ net.Addr) (int, error) {
 		if err == nil {
 			err = u.why(errSilent)
 		}
-		sendError(u.ctx, u.peer, err)
+		u.say(err)
 		return len(p), nil
 	}
 	u.last = bytes.Clone(p)
@@ -269,21 +303,43 @@ func (u *upload) WriteTo(p []byte, _ net.Addr) (int, error) {
 		// pin knows blksize alone: the whole answer to the request is ours.
 		u.last = appendOACK(nil, u.granted)
 	}
-	u.peer.send(u.last)
+	u.t.sendNow(u.last)
 	u.sent = time.Now()
 	u.turn <- struct{}{}
 	return len(p), nil
 }
 
+// say tells the client why the upload ends, unless it was the client that ended
+// it, said nothing for long, or began another.
+func (u *upload) say(err error) {
+	var told peerError
+	var busy *Error
+	switch cause := context.Cause(u.t.ctx); {
+	case errors.Is(cause, errReplaced), errors.Is(cause, errGaveWay), errors.Is(cause, errGone), errors.As(err, &told), errors.Is(err, errSilent):
+	case cause != nil && !errors.As(cause, &busy):
+		u.t.sendNow(appendError(nil, errStopping))
+	default:
+		u.t.sendNow(appendError(nil, wireError(err)))
+	}
+}
+
+// hear notes that the client of an upload is there; where there is no room for
+// it the transfer has ended.
+func (t *transfer) hear() {
+	t.e.mu.Lock()
+	defer t.e.unlock()
+	t.answered()
+}
+
 // dally repeats the last ACK for a while, RFC 1350 section 6.
 func (u *upload) dally(d time.Duration) {
 	for until := time.Now().Add(d); ; {
-		n, err := u.peer.recv(u.buf, until)
+		n, err := u.t.recv(u.buf, until)
 		if err != nil || opcode(u.buf[:n]) == opERROR {
 			return
 		}
 		if block, _, ok := parseBlock(u.buf[:n]); ok && opcode(u.buf[:n]) == opDATA && block == u.acked {
-			u.peer.send(u.last)
+			u.t.sendNow(u.last)
 		}
 	}
 }

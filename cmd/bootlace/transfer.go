@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,12 +13,14 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/bootlace/bootlace/boot/pull"
+	"github.com/bootlace/bootlace/boot/tftp"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -26,8 +29,8 @@ import (
 const patience = time.Minute
 
 // newPuller is that of the commands get, put and ls.
-func newPuller(base string, show *progress) *pull.Puller {
-	p := &pull.Puller{Sources: []string{base}, Timing: pull.DefaultTiming}
+func newPuller(base string, show *progress, client tftp.Client) *pull.Puller {
+	p := &pull.Puller{Sources: []string{base}, Timing: pull.DefaultTiming, TFTP: client}
 	p.Timing.GiveUp = patience
 	if show != nil {
 		p.Progress, p.Notify = show.moved, show.changed
@@ -42,6 +45,33 @@ func parseURL(command, raw string) (*url.URL, error) {
 		return nil, usageError{fmt.Errorf("%s: %q is not a URL like ftp://10.0.0.1/lab.raw.zst; there are %s", command, raw, strings.Join(pull.Schemes(), ", "))}
 	}
 	return u, nil
+}
+
+// tftpFlags are the options that a person may ask of a TFTP server, windowsize
+// for downloads alone.
+func tftpFlags(set *flag.FlagSet, windows bool) *tftp.Client {
+	c := new(tftp.Client)
+	option := func(name, usage string, least, most int, to *int) {
+		set.Func(name, usage, func(v string) (err error) {
+			if *to, err = strconv.Atoi(v); err != nil || *to < least || *to > most {
+				err = fmt.Errorf("want a number from %d to %d", least, most)
+			}
+			return err
+		})
+	}
+	option("blksize", "`BYTES` of a block to ask a TFTP server for, 8 to 65464 (default 1428)", 8, 65464, &c.Blksize)
+	if windows {
+		option("windowsize", "`BLOCKS` between two acknowledgements to ask a TFTP server for, 1 to 32767 (default 64)", 1, 32767, &c.Windowsize)
+	}
+	return c
+}
+
+// checkTFTP refuses options of TFTP with another protocol.
+func checkTFTP(command string, c *tftp.Client, u *url.URL) error {
+	if (c.Blksize != 0 || c.Windowsize != 0) && u.Scheme != "tftp" {
+		return usageError{fmt.Errorf("%s: --blksize and --windowsize are of tftp, not of %s", command, u.Scheme)}
+	}
+	return nil
 }
 
 // splitURL parts the URL of a file into its folder, which ends in a slash, and
@@ -65,6 +95,7 @@ func runGet(ctx context.Context, args []string) error {
 func get(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	set := newFlags("get", "URL [-o FILE]")
 	out := set.String("o", "", "`FILE` or folder to write to, - for standard output (default: the name in the URL)")
+	client := tftpFlags(set, true)
 	noVerify := set.Bool("no-verify", false, "do not ask for the file's manifest and check size and SHA-256 against it")
 	operands, err := parse(set, args)
 	if err != nil {
@@ -77,17 +108,20 @@ func get(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := checkTFTP("get", client, u); err != nil {
+		return err
+	}
 	base, name, err := splitURL(u)
 	if err != nil {
 		return err
 	}
 	show := newProgress(stderr)
 	defer show.clear()
-	f, checked, err := known(ctx, base, name, *noVerify)
+	f, checked, err := known(ctx, base, name, *client, *noVerify)
 	if err != nil {
 		return fmt.Errorf("get: %w", err)
 	}
-	t := &getting{puller: newPuller(base, show), file: f, show: show}
+	t := &getting{puller: newPuller(base, show, *client), file: f, show: show}
 	if *out == "-" {
 		err = t.puller.Fetch(ctx, f, stdout)
 	} else {
@@ -102,7 +136,7 @@ func get(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // known asks for the manifest beside a file: what the file must be, and what to
 // tell a person about it.
-func known(ctx context.Context, base, name string, noVerify bool) (f pull.File, checked string, err error) {
+func known(ctx context.Context, base, name string, client tftp.Client, noVerify bool) (f pull.File, checked string, err error) {
 	f = pull.File{Name: name, Size: -1}
 	switch {
 	case noVerify:
@@ -111,7 +145,7 @@ func known(ctx context.Context, base, name string, noVerify bool) (f pull.File, 
 		return f, "a manifest has none of its own: not verified", nil
 	}
 	m := pull.File{Name: name + images.ManifestSuffix, Size: -1}
-	p := newPuller(base, nil)
+	p := newPuller(base, nil, client)
 	p.Timing.GiveUp = time.Nanosecond
 	raw, err := p.FetchSmall(ctx, m, images.MaxManifest)
 	switch {
@@ -215,7 +249,9 @@ func (g *getting) stream(ctx context.Context, out string) error {
 func runPut(ctx context.Context, args []string) error { return put(ctx, args, os.Stderr) }
 
 func put(ctx context.Context, args []string, stderr io.Writer) error {
-	operands, err := parse(newFlags("put", "FILE URL"), args)
+	set := newFlags("put", "FILE URL")
+	client := tftpFlags(set, false)
+	operands, err := parse(set, args)
 	if err != nil {
 		return err
 	}
@@ -224,6 +260,9 @@ func put(ctx context.Context, args []string, stderr io.Writer) error {
 	}
 	u, err := parseURL("put", operands[1])
 	if err != nil {
+		return err
+	}
+	if err := checkTFTP("put", client, u); err != nil {
 		return err
 	}
 	f, err := os.Open(operands[0])
@@ -246,7 +285,7 @@ func put(ctx context.Context, args []string, stderr io.Writer) error {
 	}
 	show := newProgress(stderr)
 	defer show.clear()
-	p := newPuller("", show)
+	p := newPuller("", show, *client)
 	if err := p.Put(ctx, u.String(), f, info.Size()); err != nil {
 		return fmt.Errorf("put %s to %s: %w", f.Name(), u.Redacted(), err)
 	}
@@ -268,7 +307,7 @@ func list(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	entries, err := newPuller("", nil).List(ctx, u.String())
+	entries, err := newPuller("", nil, tftp.Client{}).List(ctx, u.String())
 	if err != nil {
 		return fmt.Errorf("ls %s: %w", u.Redacted(), err)
 	}

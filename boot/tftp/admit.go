@@ -1,0 +1,143 @@
+package tftp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// These end a transfer without a word: its client's port has a new one, or
+// there may be no client.
+var (
+	errReplaced = errors.New("the client sent a new request from the same port")
+	errGaveWay  = errors.New("no answer yet, and too many requests")
+)
+
+// errGone ends a transfer whose client's port is closed.
+var errGone = fmt.Errorf("the client has gone: %w", syscall.ECONNREFUSED)
+
+// errBusy refuses a transfer beyond the limits.
+var errBusy = &Error{CodeUndefined, "server is busy: too many transfers"}
+
+// request begins a transfer.
+func (e *engine) request(p []byte, from netip.AddrPort, at local) {
+	req, err := parseRequest(p)
+	if err != nil {
+		e.log.Debug("malformed TFTP request", "client", from, "err", err)
+		e.reply(e.ask, from, at, errIllegal)
+		return
+	}
+	port := e.ask.port
+	req.Remote, req.Local = named(from), netip.AddrPortFrom(at.addr, port.Port())
+	if !at.addr.IsValid() {
+		req.Local = port
+	}
+	if old := e.active[from]; old != nil {
+		if bytes.Equal(old.asked, p) && !old.stalled {
+			return // the same once more
+		}
+		old.end(errReplaced)
+	}
+	if e.full(from.Addr()) {
+		e.refuse(from, at)
+		return
+	}
+	if e.halfOpen.n >= e.limits.HalfOpen {
+		e.giveWay(e.halfOpen.head)
+	}
+	e.Counters.Requests.Add(1)
+	t := &transfer{e: e, req: req, asked: bytes.Clone(p), line: e.data, at: at, peer: from, began: e.now, slot: -1}
+	t.ctx, t.cancel = context.WithCancelCause(e.ctx)
+	t.route = t.line.routeTo(from, at)
+	e.active[from] = t
+	e.halfOpen.push(t)
+	if req.Write && (req.Mode == "octet" || req.Mode == "netascii") {
+		t.in = make(chan []byte, uploadQueue)
+		e.jobs.Go(func() { e.upload(t) })
+		return
+	}
+	e.crew.do(e, t.open)
+}
+
+// giveWay ends the transfer of a client that may not be there.
+func (e *engine) giveWay(t *transfer) {
+	e.Counters.GaveWay.Add(1)
+	e.warn("oldest TFTP request without an answer gives way", "client", t.peer)
+	t.end(errGaveWay)
+}
+
+// room reports whether src may be open with the others. Half-open transfers
+// older than t that keep others open give way.
+func (e *engine) room(src *Source, t *transfer) bool {
+	if e.cache.shares(src) {
+		return true
+	}
+	for o := e.halfOpen.head; o != nil && o != t && e.cache.open >= e.limits.Files; {
+		next := o.newer
+		if o.file != nil && o.file.refs == 1 {
+			e.giveWay(o)
+		}
+		o = next
+	}
+	return e.cache.open < e.limits.Files
+}
+
+// full reports whether there is no room for another transfer of a client.
+func (e *engine) full(client netip.Addr) bool {
+	return e.established >= e.limits.Transfers || e.clients[client] >= e.limits.PerClient
+}
+
+func (e *engine) refuse(from netip.AddrPort, at local) {
+	e.Counters.Refused.Add(1)
+	e.warn("TFTP request refused: too many transfers", "client", from, "transfers", e.established, "of the client", e.clients[from.Addr()])
+	e.reply(e.ask, from, at, errBusy)
+}
+
+// warn logs at most once a second: floods are long.
+func (e *engine) warn(msg string, args ...any) {
+	if e.now.Sub(e.warned) > time.Second {
+		e.warned = e.now
+		e.log.Warn(msg, args...)
+	}
+}
+
+// A ring is a list of transfers, each in one at most.
+type ring struct {
+	head, tail *transfer
+	n          int
+}
+
+func (r *ring) push(t *transfer) {
+	t.waits, t.older = true, r.tail
+	if r.tail != nil {
+		r.tail.newer = t
+	} else {
+		r.head = t
+	}
+	r.tail = t
+	r.n++
+}
+
+// remove returns whether t was in the list.
+func (r *ring) remove(t *transfer) bool {
+	if !t.waits {
+		return false
+	}
+	if t.older != nil {
+		t.older.newer = t.newer
+	} else {
+		r.head = t.newer
+	}
+	if t.newer != nil {
+		t.newer.older = t.older
+	} else {
+		r.tail = t.older
+	}
+	t.waits, t.older, t.newer = false, nil, nil
+	r.n--
+	return true
+}

@@ -1,0 +1,386 @@
+package tftp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	inboxLen  = 256 << 10 // bytes of datagrams that one system call may bring
+	mergedLen = 64 << 10  // and of those that the kernel merged into one
+	queueMost = 4 << 20   // that the kernel is asked to keep for us: a window, if it is not larger
+
+	gatherLen = 64 << 10 // bytes of blocks that are written at once
+	gatherMax = 2 * gatherLen
+	gatherFor = 50 * time.Millisecond // how long a block may wait to be written
+
+	// yieldEvery is how often a transfer goes through Go's scheduler. A goroutine
+	// that was not scheduled for 10 ms loses its processor in its next system
+	// call, each time that sysmon looks, which then is every 20 µs: with Go 1.26
+	// that took a quarter of the speed of lockstep.
+	yieldEvery = 2 * time.Millisecond
+)
+
+// A receiver is one download. It acknowledges the last block of each window
+// and, once for a gap, the last block before it (RFC 7440 section 4).
+type receiver struct {
+	Transfer
+	in       *inbox
+	server   netip.AddrPort
+	asked    Options
+	w        io.Writer
+	announce func(int64) error
+	timing   Timing
+	rto      *rto
+
+	cancelled atomic.Bool
+
+	tid     netip.AddrPort // the server's end, once it is known
+	out     []byte         // what was sent last: the request or an ACK
+	now     time.Time      // when the packets at hand were read
+	sent    time.Time      // and out was sent
+	clean   bool           // out was sent once, and no answer came yet
+	last    uint16         // last block that came in order, or 0
+	count   int            // blocks since the last ACK
+	gap     bool           // a gap was acknowledged, and not yet filled
+	started bool           // DATA came
+	wrap    wrap           // what follows block 65535
+	done    bool           // the file is whole
+
+	held  []byte    // blocks that came in order and w has not
+	since time.Time // when the first of them came
+}
+
+// A wrap is the number of the block after 65535. RFC 1350 has none; most
+// senders go on with 0, some with 1.
+type wrap uint8
+
+const (
+	wrapUnknown wrap = iota
+	wrapTo0
+	wrapTo1
+)
+
+// run returns nil when the whole file was written and acknowledged.
+func (r *receiver) run(ctx context.Context) error {
+	r.now = time.Now()
+	r.send()
+	r.clean = true
+	until := r.now.Add(r.rto.wait())
+	yielded := r.now
+	for resends := 0; ; {
+		r.in.patience(until.Sub(r.now))
+		n, err := r.in.read()
+		r.now = time.Now()
+		if r.now.Sub(yielded) >= yieldEvery {
+			runtime.Gosched()
+			yielded = r.now
+		}
+		if r.cancelled.Load() {
+			return context.Cause(ctx)
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) && !r.tid.IsValid() {
+			return err // nobody serves there
+		}
+		// Other errors are of an earlier packet; silence ends the transfer.
+		progress := false
+		for i := range n {
+			p, err := r.datagram(i)
+			if err != nil || r.done {
+				return err
+			}
+			progress = progress || p
+		}
+		late := !progress && !r.now.Before(until)
+		if len(r.held) > 0 && (late || r.now.Sub(r.since) >= gatherFor) {
+			if err := r.flush(); err != nil {
+				return err
+			}
+		}
+		switch {
+		case progress:
+			if resends == 0 {
+				r.rto.ease()
+			}
+			resends = 0
+			until = r.now.Add(r.wait())
+		case late:
+			if resends++; resends > r.timing.Retries || !r.tid.IsValid() && resends > r.timing.First {
+				return fmt.Errorf("%w: %d bytes came, then nothing: %w", errSilent, r.Bytes, os.ErrDeadlineExceeded)
+			}
+			r.rto.backoff()
+			r.Resent++
+			if r.tid.IsValid() {
+				r.ack()
+				r.gap = false // another may open
+			} else {
+				r.send()
+			}
+			r.clean = false
+			until = r.now.Add(r.wait())
+		}
+	}
+}
+
+// wait is twice the sender's, see Timing.
+func (r *receiver) wait() time.Duration {
+	if !r.tid.IsValid() {
+		return r.rto.wait()
+	}
+	return min(2*r.rto.wait(), r.timing.Max)
+}
+
+func (r *receiver) send() {
+	r.in.send(r.out)
+	r.sent = r.now
+}
+
+// ack acknowledges all that came in order, and begins a window.
+func (r *receiver) ack() {
+	r.out = appendACK(r.out[:0], r.last)
+	r.send()
+	r.clean, r.count = true, 0
+}
+
+// answered takes the round trip of the packet sent last.
+func (r *receiver) answered() {
+	if r.clean {
+		r.rto.sample(r.now.Sub(r.sent))
+	}
+	r.clean = false
+}
+
+// datagram takes one, from anyone. It may be several that the kernel merged.
+func (r *receiver) datagram(i int) (progress bool, err error) {
+	if !r.tid.IsValid() {
+		if !sameAddr(r.in.from(i).Addr(), r.server.Addr()) {
+			return false, nil // RFC 1350 section 4: of no transfer
+		}
+	} else if !r.in.fromPeer(i) {
+		r.turnAway(i)
+		return false, nil
+	}
+	p, size := r.in.datagram(i)
+	for len(p) > 0 && err == nil && !r.done {
+		n, more := min(size, len(p)), false
+		more, err = r.packet(i, p[:n])
+		progress = progress || more
+		p = p[n:]
+	}
+	return progress, err
+}
+
+// turnAway answers a packet of a stranger's, RFC 1350 section 4. An ERROR is
+// never answered, so that no two ends can keep each other busy.
+func (r *receiver) turnAway(i int) {
+	if p, _ := r.in.datagram(i); opcode(p) != opERROR && r.in.from(i).Port() != 0 {
+		r.in.reply(i, appendError(nil, errUnknownID))
+	}
+}
+
+// packet takes one packet of the server's.
+func (r *receiver) packet(i int, p []byte) (progress bool, err error) {
+	switch opcode(p) {
+	case opOACK:
+		return r.oack(i, p)
+	case opDATA:
+		return r.data(i, p)
+	case opERROR:
+		return false, peerError{parseError(p)}
+	}
+	return false, nil
+}
+
+// meet makes the sender of a datagram the other end of the transfer.
+func (r *receiver) meet(i int) {
+	r.tid = r.in.from(i)
+	r.in.answer(i)
+}
+
+func (r *receiver) oack(i int, p []byte) (progress bool, err error) {
+	if r.tid.IsValid() {
+		if !r.started && r.asked != (Options{}) {
+			r.ack() // the last one was lost
+			r.clean = false
+		}
+		return false, nil
+	}
+	o, err := parseOACK(p)
+	if err == nil {
+		err = o.within(r.asked)
+	}
+	r.meet(i)
+	if err != nil {
+		return false, refusal{&Error{CodeOptions, "options were not asked for"}, err}
+	}
+	if o.Blksize > 0 {
+		r.Blksize = o.Blksize
+	}
+	r.Windowsize = max(o.Windowsize, 1)
+	if o.TSize {
+		r.Size = o.Size
+	}
+	if r.announce != nil {
+		if err := r.announce(r.Size); err != nil {
+			return false, err
+		}
+	}
+	if r.Windowsize > 1 {
+		r.in.widen(r.Windowsize, headerLen+r.Blksize)
+	}
+	r.answered()
+	r.ack()
+	return true, nil
+}
+
+func (r *receiver) data(i int, p []byte) (progress bool, err error) {
+	block, data, ok := parseBlock(p)
+	if !ok {
+		return false, nil
+	}
+	if !r.tid.IsValid() { // a server without options
+		if block != 1 {
+			return false, nil
+		}
+		r.meet(i)
+		if r.announce != nil {
+			if err := r.announce(-1); err != nil {
+				return false, err
+			}
+		}
+	}
+	if len(data) > r.Blksize {
+		return false, refusal{errIllegal, fmt.Errorf("block of more than %d bytes", r.Blksize)}
+	}
+	switch ahead := r.ahead(block); {
+	case ahead == 0 && r.started:
+		if r.count > 0 || r.now.Sub(r.sent) < r.timing.Min/2 {
+			return false, nil // too soon for a resend: a duplicate from the network
+		}
+		r.ack() // the end of a window once more: its ACK was lost
+		r.clean = false
+		r.Resent++
+		return false, nil
+	case ahead == 1:
+	case ahead > 1 && int(ahead) <= r.Windowsize && !r.gap:
+		r.gap = true
+		r.ack()
+		r.clean = false
+		return false, nil
+	default:
+		return false, nil // old, or the rest of a window with a gap
+	}
+	return true, r.take(block, data)
+}
+
+// ahead is how far a block is from the last that came.
+func (r *receiver) ahead(block uint16) uint16 {
+	if r.last == 65535 && r.wrap == wrapUnknown {
+		// Block 1 may be the first of a sender that leaves 0 out, or the second
+		// of one whose block 0 was lost. The one that ends the window after 1
+		// does not leave the latter before an ACK of ours.
+		switch block {
+		case 0:
+			r.wrap = wrapTo0
+		case uint16(r.Windowsize - r.count):
+			r.wrap = wrapTo1
+		}
+	}
+	ahead := block - r.last
+	if r.wrap == wrapTo1 && block < r.last {
+		ahead--
+	}
+	return ahead
+}
+
+// take takes the next block.
+func (r *receiver) take(block uint16, data []byte) error {
+	came := r.Bytes + int64(len(r.held))
+	if r.Size >= 0 && came+int64(len(data)) > r.Size {
+		return refusal{errCancelled, fmt.Errorf("more than the %d bytes that were announced", r.Size)}
+	}
+	r.answered()
+	r.last, r.gap, r.started = block, false, true
+	r.count++
+	final := len(data) < r.Blksize
+	if !final && r.count >= r.Windowsize {
+		r.ack()
+	}
+	if len(r.held)+len(data) > gatherMax {
+		if err := r.flush(); err != nil {
+			return err
+		}
+	}
+	if len(r.held) == 0 {
+		r.since = r.now
+	}
+	r.held = append(r.held, data...)
+	if !final {
+		if r.count == 0 && len(r.held) >= gatherLen {
+			return r.flush()
+		}
+		return nil
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	if r.Size >= 0 && r.Bytes < r.Size {
+		return refusal{errCancelled, fmt.Errorf("%d of %d bytes: %w", r.Bytes, r.Size, io.ErrUnexpectedEOF)}
+	}
+	r.ack()
+	r.done = true
+	return nil
+}
+
+// flush writes what was gathered.
+func (r *receiver) flush() error {
+	if len(r.held) == 0 {
+		return nil
+	}
+	n, err := r.w.Write(r.held)
+	r.Bytes += int64(n)
+	if err == nil && n < len(r.held) {
+		err = io.ErrShortWrite
+	}
+	r.held = r.held[:0]
+	if now := time.Now(); now.Sub(r.now) > r.timing.Min/4 {
+		r.now, r.clean = now, false // an answer has waited for us
+	}
+	if err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// A refusal ends a transfer for what the server did: said goes to it.
+type refusal struct {
+	said *Error
+	why  error
+}
+
+func (e refusal) Error() string { return e.why.Error() }
+func (e refusal) Unwrap() error { return e.why }
+
+// abort writes what came in order, and tells the server why the transfer ends.
+func (r *receiver) abort(err error) {
+	r.flush()
+	var told peerError
+	var no refusal
+	switch {
+	case !r.tid.IsValid(), errors.As(err, &told):
+	case errors.As(err, &no):
+		r.in.send(appendError(nil, no.said))
+	case errors.Is(err, syscall.ENOSPC):
+		r.in.send(appendError(nil, wireError(err)))
+	default:
+		r.in.send(appendError(nil, errCancelled))
+	}
+}
