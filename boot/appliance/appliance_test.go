@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/config"
 	"github.com/bootlace/bootlace/boot/web"
@@ -67,5 +68,21 @@ func TestShare(t *testing.T) {
 	}
 	if b := share(1 << 20); b.http.Total != web.DefaultLimits.Total || b.tftp.Files != 2048 {
 		t.Errorf("with files enough: %+v", b)
+	}
+}
+
+// A board whose network card overruns is sent narrower windows.
+func TestWindowOfBoard(t *testing.T) {
+	a := &Appliance{heard: newRecent[boot.MAC, boot.Facts](9), who: newRecent[netip.Addr, boot.MAC](9)}
+	for i, b := range board.Boards {
+		mac, addr := boot.MAC{2, 0, 0, 0, 0, byte(i)}, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+		if n := a.window(addr); n != 0 {
+			t.Errorf("an unknown machine: %d", n)
+		}
+		a.who.put(addr, mac)
+		a.heard.put(mac, boot.Facts{Board: b.Name})
+		if n := a.window(addr); n != b.Windowsize {
+			t.Errorf("%s: %d, want %d", b.Name, n, b.Windowsize)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/config"
 	"github.com/bootlace/bootlace/boot/dhcp"
@@ -127,7 +128,7 @@ func (a *Appliance) tftpServer() *tftp.Server {
 			if err != nil {
 				return nil, err
 			}
-			return &tftp.Source{ReaderAt: f, Size: f.Size(), Close: f.Close, Key: f.ID()}, nil
+			return &tftp.Source{ReaderAt: f, Size: f.Size(), Close: f.Close, Key: f.ID(), Windowsize: a.window(r.Remote.Addr().Unmap())}, nil
 		},
 		Done: func(r tftp.Result) {
 			ev := boot.Event{Proto: "tftp", File: r.Name, Bytes: r.Bytes, Took: r.Took, Text: tftpText(r)}
@@ -138,6 +139,17 @@ func (a *Appliance) tftpServer() *tftp.Server {
 		s.Create = func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) { return a.uploads.create(r.Name) }
 	}
 	return s
+}
+
+// window is the widest TFTP window that the machine at an address takes, as far
+// as its board is known; 0: any.
+func (a *Appliance) window(from netip.Addr) int {
+	mac, _ := a.who.get(from)
+	facts, _ := a.heard.get(mac)
+	if b, ok := board.ByName(facts.Board); ok {
+		return b.Windowsize
+	}
+	return 0
 }
 
 // tftpText says how a transfer ended.
