@@ -27,7 +27,7 @@ var genericARM64 = &Board{
 	QEMU: &QEMU{
 		Command:  "qemu-system-aarch64",
 		Args:     []string{"-machine", "virt", "-accel", "tcg", "-cpu", "cortex-a72", "-smp", "2", "-m", "512"},
-		NIC:      "e1000",
+		NIC:      "virtio-net-pci", // of which alone Debian's AAVMF has a driver
 		Disk:     "nvme",
 		UEFI:     "/usr/share/AAVMF/AAVMF_CODE.fd",
 		UEFIVars: "/usr/share/AAVMF/AAVMF_VARS.fd",

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/bootlace/bootlace/board"
 )
@@ -31,13 +32,21 @@ func Firmwares(b *board.Board) []Firmware {
 		all = append(all, BIOS)
 	}
 	if q.UEFI != "" {
-		all = append(all, UEFI, HTTP)
+		all = append(all, UEFI)
+		if ownDriver(q) {
+			all = append(all, HTTP)
+		}
 	}
 	if q.UBoot != "" {
 		all = append(all, UBoot)
 	}
 	return all
 }
+
+// ownDriver reports whether UEFI firmware has a driver for the board's network
+// card. Debian's has one for virtio alone; other cards bring iPXE's in their ROM,
+// which then boots by itself.
+func ownDriver(q *board.QEMU) bool { return strings.HasPrefix(q.NIC, "virtio-") }
 
 // Missing returns the first program or file that machines of a board need to
 // start with a firmware and this host has not, as an error; nil where all is

@@ -100,7 +100,7 @@ func (m *Machine) args(dir string) ([]string, error) {
 		if n.MAC != "" {
 			dev += ",mac=" + n.MAC
 		}
-		if len(firmware) > 0 {
+		if len(firmware) > 0 && ownDriver(q) {
 			dev += ",romfile=" // the firmware's own driver and PXE, not iPXE's
 		}
 		a = append(a, "-device", dev+bootIndex(n.BootIndex))

@@ -94,8 +94,12 @@ func (a *Appliance) script(d decision, from netip.Addr) []byte {
 	if d.local() {
 		s += "iseq ${platform} efi && goto firmware ||\nsanboot --no-describe --drive 0x80 || exit\n:firmware\n"
 	}
-	s += fetch("kernel ", b.File(board.Kernel), " initrd="+board.Initramfs+" "+a.cmdline(b, self.String()))
-	s += fetch("initrd --name "+board.Initramfs+" ", b.File(board.Initramfs), "")
+	if a.has(b, board.Initramfs) {
+		s += fetch("kernel ", b.File(board.Kernel), " initrd="+board.Initramfs+" "+a.cmdline(b, self.String()))
+		s += fetch("initrd --name "+board.Initramfs+" ", b.File(board.Initramfs), "")
+	} else { // it is inside, as `mkboot kernel` makes it
+		s += fetch("kernel ", b.File(board.Kernel), " "+a.cmdline(b, self.String()))
+	}
 	s += "boot || goto failed\n:failed\n"
 	s += "echo Bootlace: no firmware for board " + b.Name + " came; next try in 10 s\nsleep 10\n"
 	s += fetch("chain --autofree ", board.Script+"/${netX/mac:hexhyp}", "")

@@ -236,12 +236,9 @@ func (a *Appliance) prepareImage(ctx context.Context, im config.Image) error {
 func (a *Appliance) firmware() {
 	var missing []string
 	for _, b := range board.Boards {
-		f, err := a.tree.Open(b.File(board.Initramfs), a.self)
-		if err != nil {
+		if !a.firmed(b) {
 			missing = append(missing, b.Name)
-			continue
 		}
-		f.Close()
 	}
 	if len(missing) == len(board.Boards) && a.cfg.DHCP.Mode != config.Off {
 		a.log.Warn("no firmware in the root: `mkboot build BOARD -o ROOT` makes it", "boards", missing)

@@ -33,6 +33,7 @@ func build(ctx context.Context, args []string) error {
 
 	fs := flag.NewFlagSet("build", flag.ContinueOnError)
 	fs.StringVar(&opt.Dir, "o", "", "root `DIR` to serve; firmware goes to DIR/firmware/BOARD/")
+	fs.BoolVar(&opt.Rescue, "rescue", false, "add u-root's shell and tools, which the kernel's word rdinit=/"+firmware.RescueInit+" starts instead of the agent")
 	fs.BoolVar(&opt.Serve, "serve", false, "include the serving half: for action serve and for a disk labelled BOOTLACE")
 	fs.BoolVar(&opt.Fast, "fast", false, "compress less, to try things out")
 	fs.StringVar(&opt.Kernel, "kernel", "", "kernel image `FILE` instead of Debian's")

@@ -26,6 +26,7 @@ func compileKernel(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("kernel", flag.ContinueOnError)
 	fs.StringVar(&opt.Dir, "o", "", "root `DIR` to serve; the firmware goes to DIR/firmware/BOARD/")
 	fs.StringVar(&name, "board", "", "the `BOARD` whose firmware it becomes, without --board the one that it is meant for")
+	fs.BoolVar(&opt.Rescue, "rescue", false, "add u-root's shell and tools, which the kernel's word rdinit=/"+firmware.RescueInit+" starts instead of the agent")
 	fs.BoolVar(&opt.Serve, "serve", false, "include the serving half: for action serve and for a disk labelled BOOTLACE")
 	fs.StringVar(&opt.Source, "source", ".", "`DIR` with Bootlace's source")
 	fs.StringVar(&packages.Dir, "cache", cache, "`DIR` where Debian's packages and compiled kernels are kept")

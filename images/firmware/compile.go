@@ -44,7 +44,7 @@ func compileFor(ctx context.Context, c *board.Config, bd *board.Board, opt Optio
 	if err != nil {
 		return r, err
 	}
-	raw, err := archive(agent.program, bd.Name, nil)
+	raw, err := b.archive(ctx, bd, agent, nil)
 	if err != nil {
 		return r, err
 	}

@@ -23,6 +23,7 @@ type Options struct {
 	Source     string // folder in Bootlace's source tree
 	Agent      string // Go package in it that becomes /init; AgentPackage unless given
 	Serve      bool   // with the serving half, for action serve and BOOTLACE disks
+	Rescue     bool   // with u-root's shell and tools, see RescueInit
 	Fast       bool   // compress less: a quarter of the time, a fifth more bytes
 	Kernel     string // one's own kernel image instead of Debian's, with
 	Modules    string // the folder of its modules; "": it has what it needs built in
@@ -117,7 +118,7 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 		return r, err
 	}
 	cmdline := bd.CommandLine()
-	raw, err := archive(agent.program, bd.Name, kernel.modules)
+	raw, err := b.archive(ctx, bd, agent, kernel.modules)
 	if err != nil {
 		return r, err
 	}
@@ -147,6 +148,20 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 		{board.Initramfs, initramfs},
 		{board.UKI, uki},
 	}, extras...))
+}
+
+// archive makes the initramfs, with what the options add to it.
+func (b *builder) archive(ctx context.Context, bd *board.Board, a *agent, modules []module) ([]byte, error) {
+	b.record.add("rescue %v", b.Rescue)
+	if !b.Rescue {
+		return archive(a.program, bd.Name, modules, addition{})
+	}
+	more, err := b.rescue(ctx, bd.Arch)
+	if err != nil {
+		return nil, err
+	}
+	defer setenv(fixedEnviron(bd.Arch))()
+	return archive(a.program, bd.Name, modules, more)
 }
 
 // An agent is the program of the initramfs, and what it is made of.

@@ -74,7 +74,7 @@ func TestBuild(t *testing.T) {
 				`commit [0-9a-f]{40}`, `go go1\..+`, `kernel ` + regexp.QuoteMeta(r.Release),
 				`input package linux-image-\S+ \S+ \S+ sha256:[0-9a-f]{64}`,
 				`input package systemd-boot-efi \S+ \S+ sha256:[0-9a-f]{64}`,
-				`input go\.sum sha256:[0-9a-f]{64}`, `serve false`, `zstd 1\.[0-9.]+`,
+				`input go\.sum sha256:[0-9a-f]{64}`, `serve false`, `rescue false`, `zstd 1\.[0-9.]+`,
 				`input module vfat\.ko \d+ sha256:[0-9a-f]{64}`,
 			} {
 				if !regexp.MustCompile(`(?m)^` + want + `$`).Match(record) {
@@ -111,11 +111,11 @@ func TestBuild(t *testing.T) {
 // was made.
 func TestArchive(t *testing.T) {
 	modules := []module{{Name: "b.ko", Data: []byte("B")}, {Name: "a.ko", Data: []byte("A")}}
-	raw, err := archive([]byte("agent"), "some-board", modules)
+	raw, err := archive([]byte("agent"), "some-board", modules, addition{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := archive([]byte("agent"), "some-board", modules)
+	again, err := archive([]byte("agent"), "some-board", modules, addition{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,14 +156,14 @@ func TestArchive(t *testing.T) {
 		mode    uint64
 		content string
 	}{
-		"bin/bootlace":         {cpio.S_IFREG | 0o755, "agent"},
-		"init":                 {cpio.S_IFLNK | 0o777, "bin/bootlace"},
-		"etc/bootlace/board":   {cpio.S_IFREG | 0o644, "some-board\n"},
-		"etc/bootlace/modules": {cpio.S_IFREG | 0o644, "/lib/modules/b.ko\n/lib/modules/a.ko\n"},
-		"lib/modules/a.ko":     {cpio.S_IFREG | 0o644, "A"},
-		"lib/modules/b.ko":     {cpio.S_IFREG | 0o644, "B"},
-		"tmp":                  {cpio.S_IFDIR | 0o1777, ""},
-		"proc":                 {cpio.S_IFDIR | 0o755, ""},
+		"bin/bootlace":              {cpio.S_IFREG | 0o755, "agent"},
+		"init":                      {cpio.S_IFLNK | 0o777, "bin/bootlace"},
+		"etc/bootlace/board":        {cpio.S_IFREG | 0o644, "some-board\n"},
+		"etc/bootlace/modules":      {cpio.S_IFREG | 0o644, "/lib/modules/bootlace/b.ko\n/lib/modules/bootlace/a.ko\n"},
+		"lib/modules/bootlace/a.ko": {cpio.S_IFREG | 0o644, "A"},
+		"lib/modules/bootlace/b.ko": {cpio.S_IFREG | 0o644, "B"},
+		"tmp":                       {cpio.S_IFDIR | 0o1777, ""},
+		"proc":                      {cpio.S_IFDIR | 0o755, ""},
 	} {
 		r, ok := got.Get(name)
 		if !ok {
@@ -179,6 +179,26 @@ func TestArchive(t *testing.T) {
 		if r, ok := got.Get(name); !ok || r.Mode&cpio.S_IFMT != cpio.S_IFCHR || r.Rminor != minor {
 			t.Errorf("%s: %v", name, r.Info)
 		}
+	}
+}
+
+// A rescue image's script finds the shell and all that it calls.
+func TestRescueScript(t *testing.T) {
+	have := map[string]bool{}
+	for _, name := range rescueCommands {
+		if have[name] {
+			t.Errorf("%s is there twice", name)
+		}
+		have[name] = true
+	}
+	words := strings.FieldsFunc(rescueScript, func(r rune) bool { return strings.ContainsRune(" \n$()", r) })
+	for _, name := range []string{"mount", "cat", "insmod", "shutdown"} {
+		if !slices.Contains(words, name) || !have[name] {
+			t.Errorf("the script does not call %s, or it is not there", name)
+		}
+	}
+	if !have["gosh"] || !strings.HasPrefix(rescueScript, "#!/bbin/gosh\n") {
+		t.Error("no shell")
 	}
 }
 

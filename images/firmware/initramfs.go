@@ -26,13 +26,19 @@ const (
 // lib/decompress_unzstd.c, 8 MiB before Linux 5.17).
 const windowLog = 22
 
+// An addition is what an archive holds besides.
+type addition struct {
+	records  []cpio.Record
+	commands []uimage.Modifier // that the builder is to build
+}
+
 // archive makes the initramfs as a cpio, by u-root's builder: the agent as
 // /init, the board's name, and modules with the order to load them in.
 //
 // All of it is given as records, none as files of the machine's: their modes
 // would be the umask's. The builder sorts, adds parents, and clears times,
 // owners and inode numbers.
-func archive(agent []byte, board string, modules []module) ([]byte, error) {
+func archive(agent []byte, board string, modules []module, more addition) ([]byte, error) {
 	records := []cpio.Record{
 		cpio.Directory("bin", 0o755),
 		cpio.Directory("dev", 0o755),
@@ -40,6 +46,7 @@ func archive(agent []byte, board string, modules []module) ([]byte, error) {
 		cpio.Directory("etc/bootlace", 0o755),
 		cpio.Directory("lib", 0o755),
 		cpio.Directory("lib/modules", 0o755),
+		cpio.Directory("lib/modules/bootlace", 0o755), // u-root's init loads what is above, in no order
 		cpio.Directory("mnt", 0o755),
 		cpio.Directory("proc", 0o755),
 		cpio.Directory("root", 0o700),
@@ -57,23 +64,29 @@ func archive(agent []byte, board string, modules []module) ([]byte, error) {
 	}
 	var order strings.Builder
 	for _, m := range modules {
-		name := "/lib/modules/" + m.Name
+		name := "/lib/modules/bootlace/" + m.Name
 		fmt.Fprintln(&order, name)
 		records = append(records, cpio.StaticFile(name[1:], string(m.Data), 0o644))
 	}
 	records = append(records, cpio.StaticFile(ModulesFile[1:], order.String(), 0o644))
 
-	base, err := cpio.ArchiveFromRecords(records)
+	base, err := cpio.ArchiveFromRecords(append(records, more.records...))
 	if err != nil {
 		return nil, fmt.Errorf("make initramfs: %w", err)
 	}
 	var out bytes.Buffer
-	err = uimage.Create(llog.Default(),
-		uimage.WithTempDir(os.TempDir()), // it insists on one, for commands that it builds
+	tmp, err := os.MkdirTemp("", "bootlace-initramfs-") // for commands that it builds
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	err = uimage.Create(llog.Default(), append([]uimage.Modifier{
+		uimage.WithTempDir(tmp),
 		uimage.WithSkipLDD(),
 		uimage.WithBaseArchive(base),
 		uimage.WithExistingInit(true),
-		uimage.WithOutput(output{cpio.Newc.Writer(&out)}))
+		uimage.WithOutput(output{cpio.Newc.Writer(&out)}),
+	}, more.commands...)...)
 	if err != nil {
 		return nil, fmt.Errorf("make initramfs: %w", err)
 	}

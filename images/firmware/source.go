@@ -141,10 +141,14 @@ func (s *Source) environ(ctx context.Context, goarch string) ([]string, error) {
 	for k, v := range keep {
 		env = append(env, k+"="+v)
 	}
-	return append(env,
+	return append(env, fixedEnviron(goarch)...), nil
+}
+
+func fixedEnviron(goarch string) []string {
+	return []string{
 		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off", "CGO_ENABLED=0",
-		"GOOS=linux", "GOARCH="+goarch, "GOAMD64=v1", "GOARM=7", "GOARM64=v8.0", "GORISCV64=rva20u64",
-	), nil
+		"GOOS=linux", "GOARCH=" + goarch, "GOAMD64=v1", "GOARM=7", "GOARM64=v8.0", "GORISCV64=rva20u64",
+	}
 }
 
 func (s *Source) goEnv(ctx context.Context, names ...string) (map[string]string, error) {
