@@ -20,7 +20,6 @@ const (
 	oobLen       = 128                   // bytes of control messages: a socket for both families says an IPv4 address twice
 	rxLen        = 9216                  // bytes of a datagram that a server takes: a jumbo frame's DATA
 	rxQueue      = 4 << 20               // bytes that the kernel may keep for us: requests and ACKs come in storms
-	eager        = 30 * time.Microsecond // see readSoon
 	sendPatience = 20 * time.Millisecond // how long a full link may hold up the sender; what does not leave is lost
 )
 
@@ -128,27 +127,6 @@ func (r *reader) read(flags int) (int, error) {
 			return 0, nil // of no sender: what shutdown lets through
 		}
 		return r.took(int(n)), nil
-	}
-}
-
-// readSoon is read for datagrams that come within a time, or none without an
-// error. It does not
-// sleep for them: to be woken takes longer, and on a virtual machine five times
-// as long. Others on the same processor are let go first.
-func (r *reader) readSoon(d time.Duration) (int, error) {
-	r.ready()
-	for until := time.Now().Add(d); ; {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.msgs[0])),
-			uintptr(r.most), unix.MSG_DONTWAIT, 0, 0)
-		switch {
-		case errno == 0 && (n > 1 || r.msgs[0].Namelen != 0):
-			return r.took(int(n)), nil
-		case errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR:
-			return 0, errno
-		case errno == 0, time.Now().After(until):
-			return 0, nil
-		}
-		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
 }
 

@@ -15,7 +15,6 @@ const (
 	batch   = 1
 	rxLen   = 9216
 	rxQueue = 4 << 20
-	eager   = 0
 )
 
 type socket struct {
@@ -55,8 +54,6 @@ func (r *reader) read(int) (int, error) {
 func (r *reader) datagram(int) []byte     { return r.buf[:r.n] }
 func (r *reader) from(int) netip.AddrPort { return r.sender }
 func (r *reader) control(int) []byte      { return nil }
-
-func (r *reader) readSoon(time.Duration) (int, error) { return 0, nil }
 
 func (s *socket) refusals(func(netip.AddrPort)) bool { return false }
 

@@ -29,7 +29,6 @@ type engine struct {
 
 	mu          sync.Mutex
 	now         time.Time // when what is being handled came
-	lockstep    bool      // somebody was sent a window of one block
 	reader      *transfer // came to another piece of its file
 	active      map[netip.AddrPort]*transfer
 	clients     map[netip.Addr]int // transfers of each that has answered
@@ -135,22 +134,13 @@ func (e *engine) shut() {
 
 // listen handles what comes to a line.
 func (e *engine) listen(l *line) error {
-	var soon hope
-	lockstep := false
 	for {
-		n, err := 0, error(nil)
-		if lockstep && soon.worth() {
-			n, err = l.in.readSoon(eager)
-			soon.was(n > 0)
-		}
-		if n == 0 && err == nil {
-			n, err = l.in.read(0)
-		}
+		n, err := l.in.read(0)
 		if e.ctx.Err() != nil {
 			return nil
 		}
 		e.mu.Lock()
-		e.now, e.lockstep = time.Now(), false
+		e.now = time.Now()
 		if err != nil {
 			if !e.refused(l) {
 				e.warn("read TFTP packets", "err", err)
@@ -167,7 +157,6 @@ func (e *engine) listen(l *line) error {
 				e.handle(l, p, l.in.from(i), l.in.control(i))
 			}
 		}
-		lockstep = e.lockstep
 		e.unlock()
 	}
 }
@@ -180,26 +169,6 @@ func (e *engine) refused(l *line) bool {
 			t.end(errGone)
 		}
 	})
-}
-
-// A hope is that a client in lockstep answers at once. Where it does not, as over
-// most real links, it is given up for a while, and for longer each time.
-type hope struct{ missed, rest, left int }
-
-func (h *hope) worth() bool {
-	h.left = max(h.left-1, 0)
-	return h.left == 0
-}
-
-func (h *hope) was(fulfilled bool) {
-	const patience, most = 4, 4096
-	if fulfilled {
-		h.missed, h.rest = 0, max(h.rest/2, 16)
-		return
-	}
-	if h.missed++; h.missed == patience {
-		h.missed, h.left, h.rest = 0, h.rest, min(2*h.rest+16, most)
-	}
 }
 
 // unlock sends what there is to say, and lets others go on.

@@ -122,7 +122,6 @@ func (t *transfer) faster() { t.burst = min(t.burst+max(t.window/16, 1), t.windo
 // sendWindow sends what follows base.
 func (t *transfer) sendWindow() {
 	t.next, t.gap, t.missing = t.base+1, false, nil
-	t.e.lockstep = t.e.lockstep || t.window == 1
 	t.send()
 }
 

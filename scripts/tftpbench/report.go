@@ -126,7 +126,18 @@ func (b *bench) header() {
 			versions = append(versions, p+" "+string(out))
 		}
 	}
-	fmt.Printf("Medians of rounds in turns; compare ratios, not machines. MB are 10⁶ bytes. %s.\n", strings.Join(versions, ", "))
+	fmt.Printf("Medians of rounds in turns; compare ratios, not machines. MB are 10⁶ bytes. %s. Load average before: %s.\n", strings.Join(versions, ", "), loadAverage())
+}
+
+// loadAverage tells how much else the machine does: above its cores, even
+// ratios are rough.
+func loadAverage() string {
+	avg, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(avg), " ")
+	return first
 }
 
 func printResults(g *group, r results) {
