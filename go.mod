@@ -11,6 +11,7 @@ require (
 	github.com/pin/tftp/v3 v3.2.0 // 37 KiB: TFTP uploads
 	github.com/spf13/afero v1.15.0 // nearly nothing: what ftpserverlib takes a tree as
 	github.com/therootcompany/xz v1.0.1 // 23 KiB: xz with a bounded dictionary
+	github.com/u-root/gobusybox/src v0.0.0-20250101170133-2e884e4509c7 // mkboot only: --rescue
 	github.com/u-root/mkuimage v0.0.0-20250905073043-9a40452f5d3b // mkboot only: packs the initramfs
 	github.com/u-root/u-root v0.16.0 // 3 KiB, and 45 of ulikunitz/xz: kexec, modules
 	github.com/u-root/uio v0.0.0-20240224005618-d2acac8f3701 // mkboot only: the log that mkuimage takes
@@ -23,8 +24,6 @@ require (
 	golang.org/x/sync v0.24.0 // nearly nothing: errgroup
 	golang.org/x/sys v0.49.0 // 30 KiB: system calls
 )
-
-require github.com/u-root/gobusybox/src v0.0.0-20250101170133-2e884e4509c7
 
 require (
 	github.com/dustin/go-humanize v1.0.1 // indirect

@@ -146,7 +146,6 @@ func TestPeerUploads(t *testing.T) {
 var peerServers = map[string]struct {
 	args    func(dir, port string) []string
 	windows bool
-	spare   bool // may be missing
 }{
 	"tftpd-hpa": {func(dir, port string) []string {
 		return []string{"in.tftpd", "-L", "-a", "127.0.0.1:" + port, "-u", "root", "-c", "-s", dir}
@@ -234,10 +233,11 @@ func TestPeerServers(t *testing.T) {
 			t.Parallel()
 			dir, port := served(t), freePort(t)
 			args := s.args(dir, port)
-			if _, err := exec.LookPath(args[0]); err != nil && s.spare {
-				t.Skip(args[0] + " is not installed beside tftpd-hpa")
+			path := nettest.Need
+			if name == "atftpd" {
+				path = func(t testing.TB, _ string) string { return nettest.Atftpd(t) }
 			}
-			start(t, exec.Command(nettest.Need(t, args[0]), args[1:]...))
+			start(t, exec.Command(path(t, args[0]), args[1:]...))
 			at := netip.MustParseAddrPort("127.0.0.1:" + port)
 			fetchAll(t, at, func(c *Client, name string, w io.Writer) (Transfer, error) {
 				return c.Get(t.Context(), at, name, w)
