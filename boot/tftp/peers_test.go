@@ -141,18 +141,17 @@ func TestPeerUploads(t *testing.T) {
 }
 
 // Servers of others, for our client. Each starts one over dir at a port of
-// 127.0.0.1. Debian has tftpd-hpa and atftpd exclude each other: a test of
-// both needs one unpacked beside, in a folder of PATH.
+// 127.0.0.1.
 var peerServers = map[string]struct {
 	args    func(dir, port string) []string
 	windows bool
 }{
 	"tftpd-hpa": {func(dir, port string) []string {
 		return []string{"in.tftpd", "-L", "-a", "127.0.0.1:" + port, "-u", "root", "-c", "-s", dir}
-	}, false, false},
+	}, false},
 	"atftpd": {func(dir, port string) []string {
 		return []string{"atftpd", "--daemon", "--no-fork", "--bind-address", "127.0.0.1", "--port", port, "--user", "root.root", "--logfile", "-", dir}
-	}, true, true},
+	}, true},
 }
 
 func freePort(t *testing.T) string {
