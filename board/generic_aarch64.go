@@ -24,6 +24,7 @@ var genericARM64 = &Board{
 	// device tree's stdout-path, as long as no console is named.
 	Cmdline: cmdline,
 	Clients: arm64Clients,
+	// By U-Boot it would be taken for qemu-arm64, whose address that gives itself.
 	QEMU: &QEMU{
 		Command:  "qemu-system-aarch64",
 		Args:     []string{"-machine", "virt", "-accel", "tcg", "-cpu", "cortex-a72", "-smp", "2", "-m", "512"},
@@ -31,7 +32,6 @@ var genericARM64 = &Board{
 		Disk:     "nvme",
 		UEFI:     "/usr/share/AAVMF/AAVMF_CODE.fd",
 		UEFIVars: "/usr/share/AAVMF/AAVMF_VARS.fd",
-		UBoot:    "/usr/lib/u-boot/qemu_arm64/u-boot.bin",
 	},
 }
 

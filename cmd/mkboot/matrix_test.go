@@ -51,9 +51,13 @@ func (w way) String() string {
 // QEMU, and the turns that these can take. A board is flashed once.
 func ways() []way {
 	var all []way
-	undi := false
+	undi, http := false, map[string]bool{} // by architecture
 	for _, b := range board.Boards {
 		for i, f := range lab.Firmwares(b) {
+			if f == lab.HTTP && http[b.Arch] {
+				continue // the same firmware, the same file by another name
+			}
+			http[b.Arch] = http[b.Arch] || f == lab.HTTP
 			all = append(all, way{board: b, firmware: f, flash: i == 0})
 			switch f {
 			case lab.BIOS:
