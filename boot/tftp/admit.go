@@ -42,7 +42,7 @@ func (e *engine) request(p []byte, from netip.AddrPort, at local) {
 		}
 		old.end(errReplaced)
 	}
-	if e.full(from.Addr()) {
+	if e.full(from.Addr()) || req.Write && e.uploads >= e.limits.Transfers+e.limits.HalfOpen {
 		e.refuse(from, at)
 		return
 	}
@@ -57,10 +57,11 @@ func (e *engine) request(p []byte, from netip.AddrPort, at local) {
 	e.halfOpen.push(t)
 	if req.Write && (req.Mode == "octet" || req.Mode == "netascii") {
 		t.in = make(chan []byte, uploadQueue)
+		e.uploads++
 		e.jobs.Go(func() { e.upload(t) })
 		return
 	}
-	e.crew.do(e, t.open)
+	e.crew.do(e, job{t.open, t})
 }
 
 // giveWay ends the transfer of a client that may not be there.
@@ -78,7 +79,7 @@ func (e *engine) room(src *Source, t *transfer) bool {
 	}
 	for o := e.halfOpen.head; o != nil && o != t && e.cache.open >= e.limits.Files; {
 		next := o.newer
-		if o.file != nil && o.file.refs == 1 {
+		if o.file != nil && o.file.refs-o.file.queued == 1 {
 			e.giveWay(o)
 		}
 		o = next

@@ -3,6 +3,7 @@ package tftp
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -26,6 +27,7 @@ type cache struct {
 
 	queue   []*chunk // to be read
 	reading int
+	user    *transfer // its pieces are in hand
 }
 
 // A file is one that is sent, to many clients perhaps.
@@ -34,6 +36,7 @@ type file struct {
 	key    any
 	size   int64 // bytes, -1 where it shows at the end
 	refs   int   // transfers and reads
+	queued int   // reads that wait for their turn
 	chunks int
 }
 
@@ -87,7 +90,18 @@ func (c *cache) close(f *file) *Source {
 		return nil
 	}
 	if f.refs--; f.refs > 0 {
-		return nil
+		if f.refs != f.queued {
+			return nil
+		}
+		// Nobody waits for what is left to be read, and the disk may be slow.
+		f.refs, f.queued = 0, 0
+		c.queue = slices.DeleteFunc(c.queue, func(k *chunk) bool {
+			if k.file != f {
+				return false
+			}
+			c.drop(k)
+			return true
+		})
 	}
 	src := f.src
 	f.src = nil
@@ -119,6 +133,7 @@ func (c *cache) chunk(f *file, index int64) *chunk {
 		f.chunks++
 		if !c.readNow(k) {
 			f.refs++
+			f.queued++
 			c.read(k)
 		}
 	}
@@ -203,13 +218,14 @@ func (c *cache) work() {
 			c.queue = nil
 		}
 		f := k.file
+		f.queued--
 		buf := c.room(chunkLen(f, k.index))
 		c.e.mu.Unlock()
 		n, err := f.src.ReadAt(buf, k.index*chunkSize)
 		c.e.mu.Lock()
 		c.done(k, buf, n, err)
 		if src := c.close(f); src != nil {
-			c.e.crew.do(c.e, src.close)
+			c.e.crew.do(c.e, job{run: src.close})
 		}
 		c.e.flush()
 	}
@@ -227,7 +243,7 @@ func chunkLen(f *file, index int64) int {
 func (c *cache) room(n int) []byte {
 	for k := c.used.newer; c.bytes+n > c.e.limits.Cache && k != &c.used; {
 		next := k.newer
-		if k.ready {
+		if k.ready && (c.user == nil || k != c.user.pieces[0] && k != c.user.pieces[1]) {
 			c.e.flush() // it may be on its way out
 			c.drop(k)
 		}
@@ -263,7 +279,7 @@ func (c *cache) done(k *chunk, buf []byte, n int, err error) {
 			t.send()
 		}
 	}
-	if k.err != nil {
+	if k.err != nil && k.file != nil {
 		c.drop(k) // another time it may be there
 	}
 }

@@ -11,8 +11,8 @@ import (
 type clock struct {
 	due   dues
 	timer *time.Timer
-	wakes time.Time // when the timer fires
-	nap   time.Duration
+	wakes time.Time     // when the timer fires
+	nap   time.Duration // to be slept instead, or 0
 }
 
 // coarse is what a poller's milliseconds are too coarse for.
@@ -54,7 +54,7 @@ func (c *clock) next(now time.Time) *transfer {
 		t := c.due[0]
 		switch {
 		case t.queued.After(now):
-			c.wakes, c.nap = t.queued, time.Until(t.queued)
+			c.wakes, c.nap = t.queued, max(time.Until(t.queued), 1)
 			if c.nap > coarse {
 				c.nap = 0
 				c.timer.Reset(time.Until(t.queued))

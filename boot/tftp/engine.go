@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -33,6 +34,7 @@ type engine struct {
 	active      map[netip.AddrPort]*transfer
 	clients     map[netip.Addr]int // transfers of each that has answered
 	established int                // all of them
+	uploads     int                // at work, although they may have ended
 	halfOpen    ring               // transfers whose clients have not answered yet, oldest first
 	clock       clock
 	cache       cache
@@ -246,29 +248,43 @@ func (e *engine) watch() {
 }
 
 // A crew runs what may take long, a file that is opened or an end that is
-// reported, a bounded number at a time.
+// reported, a bounded number at a time. Where files take long to open there are
+// more requests than it can take: those that others took the place of are
+// dropped now and then.
 type crew struct {
-	queue   []func()
+	queue   []job
+	most    int // jobs in the queue before it is looked through
 	working int
+}
+
+// A job is run without the lock.
+type job struct {
+	run   func()
+	opens *transfer // nil: another job
 }
 
 const crewSize = 64
 
-// do is called with the engine locked, f is not.
-func (c *crew) do(e *engine, f func()) {
+// do is called with the engine locked.
+func (c *crew) do(e *engine, j job) {
 	if c.working == crewSize {
-		c.queue = append(c.queue, f)
+		c.most = max(c.most, 2*e.limits.HalfOpen)
+		if c.queue = append(c.queue, j); len(c.queue) > c.most {
+			c.queue = slices.DeleteFunc(c.queue, func(j job) bool { return j.opens != nil && j.opens.over })
+			c.most = 2 * len(c.queue)
+		}
 		return
 	}
 	c.working++
 	e.jobs.Go(func() {
-		for f != nil {
-			f()
+		for j.run != nil {
+			j.run()
 			e.mu.Lock()
-			if f = nil; len(c.queue) > 0 {
-				f, c.queue = c.queue[0], c.queue[1:]
+			if j = (job{}); len(c.queue) > 0 {
+				j, c.queue = c.queue[0], c.queue[1:]
 			} else {
 				c.working--
+				c.most = 0
 			}
 			e.mu.Unlock()
 		}

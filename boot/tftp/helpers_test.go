@@ -25,8 +25,9 @@ func pattern(n int) []byte {
 // A bench is a server under test and what it reported.
 type bench struct {
 	*Server
-	addr  netip.AddrPort
-	files map[string][]byte
+	engine *engine // nil but with serveEngine
+	addr   netip.AddrPort
+	files  map[string][]byte
 
 	mu      sync.Mutex
 	results []Result
@@ -57,8 +58,41 @@ func listen(t testing.TB, addr string) *net.UDPConn {
 	return conn
 }
 
+// serveEngine is serve for a test that looks inside.
+func serveEngine(t testing.TB, files map[string][]byte, change func(*Server)) *bench {
+	t.Helper()
+	conn := listen(t, "127.0.0.1:0")
+	b := newBench(t, conn, files, change)
+	if err := askLocal(conn); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	e, err := newEngine(ctx, b.Server, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.engine, b.stop = e, cancel
+	b.start(t, e.run)
+	return b
+}
+
+// look runs f with the engine locked.
+func (b *bench) look(f func(e *engine)) {
+	b.engine.mu.Lock()
+	defer b.engine.mu.Unlock()
+	f(b.engine)
+}
+
 func serveOn(t testing.TB, conn *net.UDPConn, files map[string][]byte, change func(*Server)) *bench {
 	t.Helper()
+	b := newBench(t, conn, files, change)
+	ctx, cancel := context.WithCancel(context.Background())
+	b.stop = cancel
+	b.start(t, func() error { return b.Serve(ctx, conn) })
+	return b
+}
+
+func newBench(t testing.TB, conn *net.UDPConn, files map[string][]byte, change func(*Server)) *bench {
 	b := &bench{Server: &Server{Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, files: files, stopped: make(chan error, 1)}
 	b.addr = unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort())
 	b.Open = func(_ context.Context, r *Request) (*Source, error) {
@@ -77,11 +111,13 @@ func serveOn(t testing.TB, conn *net.UDPConn, files map[string][]byte, change fu
 	if change != nil {
 		change(b.Server)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	b.stop = cancel
-	go func() { b.stopped <- b.Serve(ctx, conn) }()
+	return b
+}
+
+func (b *bench) start(t testing.TB, run func() error) {
+	go func() { b.stopped <- run() }()
 	t.Cleanup(func() {
-		cancel()
+		b.stop()
 		select {
 		case err := <-b.stopped:
 			if err != nil {
@@ -94,7 +130,6 @@ func serveOn(t testing.TB, conn *net.UDPConn, files map[string][]byte, change fu
 			t.Errorf("%d sources were not closed", b.count(0))
 		}
 	})
-	return b
 }
 
 func (b *bench) count(by int) int {

@@ -1,6 +1,7 @@
 package tftp
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 )
@@ -77,6 +78,7 @@ func (t *transfer) progress(base int64) {
 	t.clean = base == t.high
 	if !t.clean {
 		t.slower()
+		t.pace -= t.pace / 2
 	} else if whole {
 		t.faster()
 	}
@@ -116,18 +118,29 @@ func (t *transfer) slower() {
 	t.burst = min(t.burst, max(t.burst/2, t.window/least, 1))
 }
 
-// faster takes an eighth of that back.
-func (t *transfer) faster() { t.burst = min(t.burst+max(t.window/16, 1), t.window) }
+// overrun has bursts leave further apart: of a window not even the end came. Where
+// none ever came whole it begins with eight blocks a round trip. A whole window
+// takes no longer than a timeout.
+func (t *transfer) overrun() {
+	const least = 10 * time.Microsecond // some 1 Gbit/s
+	t.pace = min(max(2*t.pace, t.rto.srtt/8, least), t.rto.measured/time.Duration(2*t.window))
+}
+
+// faster takes an eighth of both back.
+func (t *transfer) faster() {
+	t.burst = min(t.burst+max(t.window/16, 1), t.window)
+	t.pace -= t.pace / 8
+}
 
 // sendWindow sends what follows base.
 func (t *transfer) sendWindow() {
-	t.next, t.gap, t.missing = t.base+1, false, nil
+	t.next, t.gap, t.missing, t.head = t.base+1, false, nil, nil
 	t.send()
 }
 
 // send goes on with the window.
 func (t *transfer) send() {
-	t.resting = false
+	t.resting, t.e.cache.user = false, t
 	edge := t.base + int64(t.window)
 	if t.last >= 0 {
 		edge = min(edge, t.last)
@@ -169,12 +182,18 @@ func (t *transfer) send() {
 // is set when one is not there yet.
 func (t *transfer) block(n int64) (data, more []byte, err error) {
 	off := (n - 1) * int64(t.blksize)
-	if data, err = t.piece(0, off, t.blksize); err != nil || t.missing != nil {
-		return nil, nil, err
+	data, t.head = t.head, nil
+	if data == nil {
+		if data, err = t.piece(0, off, t.blksize); err != nil || t.missing != nil {
+			return nil, nil, err
+		}
 	}
 	if k := len(data); k < t.blksize && (t.file.size < 0 || off+int64(k) < t.file.size) && (off+int64(k))%chunkSize == 0 {
-		if more, err = t.piece(1, off+int64(k), t.blksize-k); err != nil || t.missing != nil {
+		if more, err = t.piece(1, off+int64(k), t.blksize-k); err != nil {
 			return nil, nil, err
+		}
+		if t.missing != nil {
+			t.head = bytes.Clone(data) // it may be gone by the time that the rest is there
 		}
 	}
 	return data, more, nil
@@ -187,9 +206,9 @@ func (t *transfer) piece(i int, off int64, n int) ([]byte, error) {
 		if c = t.e.cache.chunk(t.file, at); c == nil {
 			return nil, nil // an empty file, or its very end
 		}
-		t.e.cache.ahead(c, int64(t.window*t.blksize))
 		t.pieces[i] = c
 		t.e.reader = t
+		t.e.cache.ahead(c, int64(t.window*t.blksize))
 	}
 	switch {
 	case !c.ready:
@@ -243,6 +262,7 @@ func (t *transfer) timeout() {
 		t.clean, t.trust, t.doubt = false, true, t.high
 		t.stalled = !t.waits
 		t.slower()
+		t.overrun()
 		t.sendWindow()
 	}
 }

@@ -2,6 +2,8 @@ package tftp
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -97,4 +99,112 @@ func TestNetascii(t *testing.T) {
 	if r := b.result(t, 0); r.Err != nil || r.Bytes != int64(len(want)) {
 		t.Errorf("result %+v", r)
 	}
+}
+
+// After block 65535 comes 1 where that is asked for; ACKs are understood
+// likewise, at a gap behind the turn as well.
+func TestRollToOne(t *testing.T) {
+	t.Parallel()
+	const blocks = 65_600
+	file := pattern(8*blocks + 5)
+	for _, window := range []int{1, 60} {
+		t.Run(fmt.Sprint(window), func(t *testing.T) {
+			t.Parallel()
+			b := serve(t, map[string][]byte{"f": file}, func(s *Server) { s.RollToOne = true })
+			k := newTaker(t, b.addr, 8, window)
+			k.after = func(n uint16) uint16 { return max(n+1, 1) }
+			var got bytes.Buffer
+			k.see = func(data []byte) { got.Write(data) }
+			k.ask("f")
+			k.take(65_530 / window * window)
+			if window > 1 {
+				// Of this window, which turns, half is lost: blocks 1 and on.
+				for range window {
+					k.recv()
+				}
+				if k.block != 65_520 {
+					t.Fatalf("at block %d", k.block)
+				}
+				k.block = 65_535
+				k.ack()
+				got.Write(file[8*65_520 : 8*65_535])
+			}
+			k.take(blocks)
+			if !bytes.Equal(got.Bytes(), file) {
+				t.Errorf("%d bytes that differ, of %d", got.Len(), len(file))
+			}
+			if r := b.result(t, 0); r.Err != nil || r.Bytes != int64(len(file)) {
+				t.Errorf("result %+v", r)
+			}
+		})
+	}
+}
+
+// What the window's ends are named, in both ways to count.
+func TestBlockNumbers(t *testing.T) {
+	for _, tt := range []struct {
+		one        bool
+		base, high int64
+		block      uint16
+		ahead      int64 // more than high-base: none
+	}{
+		{false, 0, 1, 0, 0},
+		{false, 65535, 65540, 0, 1},
+		{false, 65535, 65540, 4, 5},
+		{false, 65535, 65540, 65534, 65535},
+		{false, 131071, 131073, 1, 2},
+		{true, 0, 1, 0, 0},
+		{true, 65535, 65540, 0, 6}, // is no block
+		{true, 65535, 65540, 1, 1},
+		{true, 65535, 65540, 5, 5},
+		{true, 65535, 65540, 65535, 0},
+		{true, 65536, 65540, 65535, 65534},
+		{true, 131070, 131075, 1, 1},
+		{true, 131070, 131075, 65535, 0},
+	} {
+		tr := &transfer{e: &engine{Server: &Server{RollToOne: tt.one}}, base: tt.base, high: tt.high}
+		if got := tr.ahead(tt.block); got != tt.ahead {
+			t.Errorf("to one %v, %d to %d: block %d is %d ahead, want %d", tt.one, tt.base, tt.high, tt.block, got, tt.ahead)
+		}
+		if n := tr.base + tt.ahead; n <= tr.high && n > 0 && tr.wire(n) != tt.block {
+			t.Errorf("to one %v: block %d is number %d, want %d", tt.one, n, tr.wire(n), tt.block)
+		}
+	}
+}
+
+// A file can have narrower windows than the server grants.
+func TestSourceWindowsize(t *testing.T) {
+	b := serve(t, map[string][]byte{"f": pattern(5000)}, func(s *Server) {
+		s.Timing, s.Limits.Windowsize = patient, 32
+		open := s.Open
+		s.Open = func(ctx context.Context, r *Request) (*Source, error) {
+			src, err := open(ctx, r)
+			if err == nil {
+				src.Windowsize = map[string]int{"netascii": 3, "octet": 4}[r.Mode]
+			}
+			return src, err
+		}
+	})
+	for _, tt := range []struct{ mode, ask, want string }{
+		{"octet", "64", "4"}, {"octet", "4", "4"}, {"octet", "2", "2"}, {"netascii", "64", "3"},
+	} {
+		w := newWire(t, b.addr)
+		w.send(request(opRRQ, "f", tt.mode, "windowsize", tt.ask))
+		w.want([]byte("\x00\x06windowsize\x00" + tt.want + "\x00"))
+		w.send(ack(0))
+		n := 0
+		for w.recv(100*time.Millisecond) != nil {
+			n++
+		}
+		if fmt.Sprint(n) != tt.want {
+			t.Errorf("%s, %s asked: %d blocks came", tt.mode, tt.ask, n)
+		}
+		w.send(errp(errCancelled))
+	}
+	// Who asks for none gets none.
+	w := newWire(t, b.addr)
+	w.send(rrq("f"))
+	w.want(data(1, b.files["f"][:512]))
+	w.silent(50 * time.Millisecond)
+	w.send(errp(errCancelled))
 }

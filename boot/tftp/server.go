@@ -115,7 +115,7 @@ type Server struct {
 	Create func(ctx context.Context, r *Request) (io.WriteCloser, error)
 
 	// Done is told of every request that was answered, from many goroutines, but
-	// not of those that gave way.
+	// not of downloads that gave way.
 	Done func(Result)
 
 	Log        *slog.Logger // nil: silent

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -55,6 +56,7 @@ type transfer struct {
 	probed  bool
 	pieces  [2]*chunk // that were last sent from
 	missing *chunk    // that is waited for
+	head    []byte    // of the block that needs it, from the chunk before
 
 	base, high int64     // last block acknowledged; highest sent
 	next       int64     // to be sent
@@ -99,7 +101,8 @@ func (t *transfer) opened(src *Source, granted Options, err error) (spare *Sourc
 	defer t.e.unlock()
 	t.e.now = time.Now()
 	switch {
-	case t.over:
+	case t.ctx.Err() != nil: // it has ended meanwhile, or all do
+		t.end(context.Cause(t.ctx))
 		return src
 	case err == nil && !t.e.room(src, t):
 		t.e.Counters.Refused.Add(1)
@@ -243,16 +246,20 @@ func (t *transfer) end(err error) {
 func (t *transfer) conclude(err error) {
 	t.leave()
 	src := t.e.cache.close(t.file)
+	t.cancel(nil)
+	quiet := errors.Is(err, errGaveWay) || t.file == nil && errors.Is(err, errReplaced)
+	if quiet && src == nil {
+		return
+	}
 	r := Result{Request: t.req, Granted: t.granted, Bytes: t.acked, Took: t.e.now.Sub(t.began), Resent: t.resent, Err: err, Probe: t.probed}
-	t.e.crew.do(t.e, func() {
-		t.cancel(nil)
+	t.e.crew.do(t.e, job{run: func() {
 		if src != nil {
 			src.close()
 		}
-		if t.e.Done != nil && !errors.Is(err, errGaveWay) {
+		if t.e.Done != nil && !quiet {
 			t.e.Done(r)
 		}
-	})
+	}})
 }
 
 // leave takes a transfer out of the engine's lists.
@@ -261,6 +268,10 @@ func (t *transfer) leave() {
 		return
 	}
 	t.over = true
+	if k := t.missing; k != nil {
+		k.waiting = slices.DeleteFunc(k.waiting, func(w *transfer) bool { return w == t })
+		t.missing = nil
+	}
 	t.e.halfOpen.remove(t)
 	t.e.clock.unset(t)
 	if t.e.active[t.peer] == t {

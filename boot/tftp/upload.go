@@ -30,10 +30,11 @@ func (e *engine) upload(t *transfer) {
 	}
 	if err == nil {
 		u.dally(e.timing.Dally)
-		e.mu.Lock()
-		t.leave()
-		e.mu.Unlock()
 	}
+	e.mu.Lock()
+	t.leave()
+	e.uploads--
+	e.mu.Unlock()
 }
 
 // receive takes the file, which is whole when it returns without an error.

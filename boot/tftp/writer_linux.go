@@ -15,6 +15,7 @@ type route struct {
 	oob     [oobLen]byte // our address and link; behind it the size of a segment
 	local   int          // bytes of the first
 	both    int          // and of both; 0: datagrams are sent one by one
+	segment int          // the size
 	ifindex int          // the link
 }
 
@@ -44,7 +45,7 @@ func (r *route) segmented(size int) {
 	h.Level, h.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
 	h.SetLen(unix.CmsgLen(2))
 	binary.NativeEndian.PutUint16(r.oob[r.local+unix.CmsgLen(0):], uint16(size))
-	r.both = r.local + unix.CmsgSpace(2)
+	r.both, r.segment = r.local+unix.CmsgSpace(2), size
 }
 
 // A writer gathers datagrams and sends them in few calls. It keeps pointers to
@@ -63,7 +64,6 @@ type writer struct {
 	met    bool // an error of a packet that was sent before
 	size   int  // bytes in the last message
 	whole  int  // datagrams in it, none where it takes no more
-	unit   int  // bytes of each but its last
 }
 
 // newWriter makes a writer of calls of up to a batch of messages.
@@ -92,16 +92,13 @@ func (w *writer) block(r *route, block uint16, data, more []byte) {
 	if w.used+3 > len(w.iovs) || w.blocks == len(w.heads) {
 		w.flush()
 	}
-	if w.n == 0 || w.routes[w.n-1] != r || r.both == 0 || w.whole == 0 || w.whole == segments || size > w.unit || w.size+size > segmentable {
+	if w.n == 0 || w.routes[w.n-1] != r || r.both == 0 || w.whole == 0 || w.whole == segments || w.size+size > segmentable {
 		if w.n == len(w.msgs) {
 			w.flush()
 		}
 		w.begin(r)
 	}
-	switch w.whole++; {
-	case w.whole == 1:
-		w.unit = size
-	case w.whole == 2:
+	if w.whole++; w.whole == 2 {
 		w.msgs[w.n-1].SetControllen(r.both)
 	}
 	head := &w.heads[w.blocks]
@@ -114,7 +111,7 @@ func (w *writer) block(r *route, block uint16, data, more []byte) {
 	if len(more) > 0 {
 		w.add(more)
 	}
-	if size < w.unit {
+	if size < r.segment {
 		w.whole = 0
 	}
 }
@@ -152,8 +149,8 @@ func (w *writer) flush() {
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN:
 			i = w.n // the link took nothing for long
-		case (errno == unix.EIO || errno == unix.EINVAL) && int(w.msgs[i].Controllen) > w.routes[i].local:
-			if errno == unix.EIO { // EINVAL: only its own datagrams are too long
+		case (errno == unix.EIO || errno == unix.EINVAL || errno == unix.EMSGSIZE) && int(w.msgs[i].Controllen) > w.routes[i].local:
+			if errno == unix.EIO { // else only its own datagrams are too long; Linux 6.13 and later say EMSGSIZE
 				w.refused(w.routes[i])
 			}
 			w.oneByOne(i)
@@ -184,12 +181,11 @@ func (w *writer) sendmmsg(i int) (n, _ uintptr, errno unix.Errno) {
 // oneByOne sends the datagrams of a message that the link does not cut up.
 func (w *writer) oneByOne(i int) {
 	m, r := &w.msgs[i], w.routes[i]
-	size := int(binary.NativeEndian.Uint16(r.oob[r.local+unix.CmsgLen(0):]))
 	iovs := unsafe.Slice(m.Iov, m.Iovlen)
 	m.SetControllen(r.local)
 	for len(iovs) > 0 {
 		n, sum := 0, 0
-		for ; n < len(iovs) && sum+int(iovs[n].Len) <= size; n++ {
+		for ; n < len(iovs) && sum+int(iovs[n].Len) <= r.segment; n++ {
 			sum += int(iovs[n].Len)
 		}
 		m.Iov = &iovs[0]

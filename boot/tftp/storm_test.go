@@ -1,0 +1,112 @@
+package tftp
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// All at once: lockstep and windows, files, texts and uploads, links that lose
+// packets, clients that give up, requests that nobody answers for, a cache that
+// is too small, and a server that stops in the middle. What a client took for
+// whole is whole, and nothing is left behind.
+func TestMixedStorm(t *testing.T) {
+	const clients = 300
+	files := map[string]*disk{}
+	for _, n := range []int{0, 500, 1428, 30_000, 100_000, 500_000} {
+		files[fmt.Sprint(n)] = &disk{data: pattern(n)}
+	}
+	drop := &drop{}
+	b := serveEngine(t, nil, func(s *Server) {
+		s.Log = nil
+		s.Limits.Cache, s.Limits.HalfOpen = 1<<20, 40
+		s.Timing.Dally = 50 * time.Millisecond
+		s.Create = drop.create
+		opens(func(r *Request) (*Source, error) {
+			f := files[r.Name]
+			if f == nil {
+				return nil, fs.ErrNotExist
+			}
+			if len(r.Name)%2 == 0 {
+				return f.source(f), nil
+			}
+			src := f.source(nil)
+			src.ReaderAt = &nowDisk{disk: f, hit: func(off int64) bool { return off/chunkSize%2 == 0 }}
+			return src, nil
+		})(s)
+	})
+	lossy := newLossy(t, b.addr, .01, .01, .01)
+	var whole, taken, ended atomic.Int64
+	var all sync.WaitGroup
+	r := rand.New(rand.NewPCG(9, 10))
+	for i := range clients {
+		at, window := b.addr, []int{1, 2, 16, 64}[r.IntN(4)]
+		if i%4 == 0 {
+			at = lossy.addr
+		}
+		name := []string{"0", "500", "1428", "30000", "100000", "500000", "none"}[r.IntN(7)]
+		start := time.Duration(r.IntN(1500)) * time.Millisecond
+		patience := time.Minute
+		if i%10 == 3 {
+			patience = time.Duration(r.IntN(20)) * time.Millisecond
+		}
+		all.Go(func() {
+			time.Sleep(start)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			c := &Client{Windowsize: window, Timing: Timing{Initial: 200 * time.Millisecond, Retries: 3, First: 2, Dally: 50 * time.Millisecond}}
+			if i%10 == 7 {
+				name, file := fmt.Sprint("up", i), pattern(20_000+i)
+				if _, err := c.Put(ctx, at, name, bytes.NewReader(file), int64(len(file))); err == nil {
+					if got, closed, _ := drop.get(name); !closed || !bytes.Equal(got, file) {
+						t.Errorf("%s: the server has %d of %d bytes, closed %v", name, len(got), len(file), closed)
+					}
+					taken.Add(1)
+				}
+				return
+			}
+			var got bytes.Buffer
+			switch _, err := c.Get(ctx, at, name, &got); {
+			case err == nil && (files[name] == nil || !bytes.Equal(got.Bytes(), files[name].data)):
+				t.Errorf("%s: %d bytes are taken for whole", name, got.Len())
+			case err == nil:
+				whole.Add(1)
+			default:
+				ended.Add(1)
+			}
+		})
+	}
+	for range 20 {
+		flood(t, b.engine, 50, func(i int) []byte { return rrq("500000", "windowsize", "64") }, func() {})
+		time.Sleep(60 * time.Millisecond)
+	}
+	for whole.Load() < clients/3 && ended.Load() < clients/2 {
+		time.Sleep(time.Millisecond)
+	}
+	start := time.Now()
+	b.stop()
+	if err := <-b.stopped; err != nil {
+		t.Error(err)
+	}
+	b.stopped <- nil
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("took %v to stop", took)
+	}
+	for _, f := range files {
+		if n := f.open.Load(); n != 0 {
+			t.Errorf("%d sources are not closed", n)
+		}
+	}
+	b.idle(t)
+	all.Wait()
+	t.Logf("%d files and %d uploads whole, %d ended otherwise, %d gave way", whole.Load(), taken.Load(), ended.Load(), b.Counters.GaveWay.Load())
+	if whole.Load() < clients/3 || taken.Load() < 5 || b.Counters.GaveWay.Load() == 0 {
+		t.Errorf("of %d clients %d got a file, %d left one, and %d gave way", clients, whole.Load(), taken.Load(), b.Counters.GaveWay.Load())
+	}
+}
