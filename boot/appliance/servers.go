@@ -121,7 +121,8 @@ func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 
 func (a *Appliance) tftpServer() *tftp.Server {
 	s := &tftp.Server{
-		Log: a.log, SinglePort: a.cfg.TFTPSinglePort, Limits: a.bounds.tftp,
+		Log: a.log, SinglePort: a.cfg.TFTPSinglePort, RollToOne: a.cfg.TFTPRollToOne, Fragments: a.cfg.TFTPFragments,
+		Limits: a.tftpLimits(),
 		Open: func(_ context.Context, r *tftp.Request) (*tftp.Source, error) {
 			f, err := a.tree.Open(r.Name, r.Remote.Addr().Unmap())
 			if err != nil {
@@ -138,6 +139,13 @@ func (a *Appliance) tftpServer() *tftp.Server {
 		s.Create = func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) { return a.uploads.create(r.Name) }
 	}
 	return s
+}
+
+// tftpLimits are those of the config, and a share of the files.
+func (a *Appliance) tftpLimits() tftp.Limits {
+	l := a.cfg.TFTPLimits
+	l.Files = a.bounds.tftp.Files
+	return l
 }
 
 // tftpText says how a transfer ended.

@@ -141,19 +141,17 @@ func TestPeerUploads(t *testing.T) {
 }
 
 // Servers of others, for our client. Each starts one over dir at a port of
-// 127.0.0.1. Debian has tftpd-hpa and atftpd exclude each other: a test of
-// both needs one unpacked beside, in a folder of PATH.
+// 127.0.0.1.
 var peerServers = map[string]struct {
 	args    func(dir, port string) []string
 	windows bool
-	spare   bool // may be missing
 }{
 	"tftpd-hpa": {func(dir, port string) []string {
 		return []string{"in.tftpd", "-L", "-a", "127.0.0.1:" + port, "-u", "root", "-c", "-s", dir}
-	}, false, false},
+	}, false},
 	"atftpd": {func(dir, port string) []string {
 		return []string{"atftpd", "--daemon", "--no-fork", "--bind-address", "127.0.0.1", "--port", port, "--user", "root.root", "--logfile", "-", dir}
-	}, true, true},
+	}, true},
 }
 
 func freePort(t *testing.T) string {
@@ -234,10 +232,11 @@ func TestPeerServers(t *testing.T) {
 			t.Parallel()
 			dir, port := served(t), freePort(t)
 			args := s.args(dir, port)
-			if _, err := exec.LookPath(args[0]); err != nil && s.spare {
-				t.Skip(args[0] + " is not installed beside tftpd-hpa")
+			path := nettest.Need
+			if name == "atftpd" {
+				path = func(t testing.TB, _ string) string { return nettest.Atftpd(t) }
 			}
-			start(t, exec.Command(nettest.Need(t, args[0]), args[1:]...))
+			start(t, exec.Command(path(t, args[0]), args[1:]...))
 			at := netip.MustParseAddrPort("127.0.0.1:" + port)
 			fetchAll(t, at, func(c *Client, name string, w io.Writer) (Transfer, error) {
 				return c.Get(t.Context(), at, name, w)

@@ -122,6 +122,7 @@ type Server struct {
 	Timing     Timing
 	Limits     Limits
 	SinglePort bool // answer from the listening port, for firewalls and NAT that know no TFTP
+	Fragments  bool // grant blocks that only IP fragments carry; else none larger than the path's MTU
 	RollToOne  bool // after block 65535 comes 1, as some old clients have it; else 0
 
 	Counters Counters

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,6 +63,12 @@ func serveTFTP(t *testing.T, img io.ReaderAt, size int64) *tftpServer {
 	return s
 }
 
+func (s *tftpServer) requests() []tftp.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
+}
+
 type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
@@ -83,8 +90,8 @@ func TestTFTPOptions(t *testing.T) {
 		if err := get(t.Context(), append(strings.Fields(tt.flags), "-o", "-", s.url+"img"), &out, io.Discard); err != nil || !bytes.Equal(out.Bytes(), want) {
 			t.Errorf("get %s: %d bytes, %v", tt.flags, out.Len(), err)
 		}
-		if len(s.asked) != 2 || s.asked[0].Options != tt.asked || s.asked[1].Options != tt.asked {
-			t.Errorf("get %s asks for %+v", tt.flags, s.asked)
+		if asked := s.requests(); len(asked) != 2 || asked[0].Options != tt.asked || asked[1].Options != tt.asked {
+			t.Errorf("get %s asks for %+v", tt.flags, asked)
 		}
 	}
 	src := filepath.Join(t.TempDir(), "src")
@@ -93,8 +100,8 @@ func TestTFTPOptions(t *testing.T) {
 	if err := put(t.Context(), []string{"--blksize", "1024", src, s.url}, io.Discard); err != nil {
 		t.Errorf("put: %v", err)
 	}
-	if len(s.asked) != 1 || s.asked[0].Options.Blksize != 1024 {
-		t.Errorf("put asks for %+v", s.asked)
+	if asked := s.requests(); len(asked) != 1 || asked[0].Options.Blksize != 1024 {
+		t.Errorf("put asks for %+v", asked)
 	}
 }
 
