@@ -66,6 +66,7 @@ type transfer struct {
 	sent       time.Time // the window
 	clean      bool      // nothing of the window was resent
 	doubt      int64     // up to this block, see measure
+	rescued    bool      // by a timeout: then to wait longer does not help at once
 	trust      bool      // the last ACK once more may stand for a gap
 	gap        bool      // it came once more
 	resting    bool      // in mid-window
@@ -126,7 +127,7 @@ func (t *transfer) grant(src *Source) Options {
 	if o.Blksize > 0 {
 		o.Blksize = min(o.Blksize, t.e.limits.Blksize)
 	}
-	if o.Blksize > defaultBlksize && !t.e.Fragments { // which every path carries
+	if o.Blksize > defaultBlksize { // which every path carries
 		o.Blksize = min(o.Blksize, mostBlksize(pathMTU(t.at.addr, t.req.Remote), t.req.Remote.Addr()))
 	}
 	o.Windowsize = min(o.Windowsize, t.e.limits.Windowsize)
