@@ -127,7 +127,7 @@ func (t *transfer) grant(src *Source) Options {
 	if o.Blksize > 0 {
 		o.Blksize = min(o.Blksize, t.e.limits.Blksize)
 	}
-	if o.Blksize > defaultBlksize { // which every path carries
+	if o.Blksize > defaultBlksize && !t.e.Fragments { // which every path carries
 		o.Blksize = min(o.Blksize, mostBlksize(pathMTU(t.at.addr, t.req.Remote), t.req.Remote.Addr()))
 	}
 	o.Windowsize = min(o.Windowsize, t.e.limits.Windowsize)
