@@ -83,7 +83,7 @@ func (a *Appliance) servers(ctx context.Context) ([]server, error) {
 		servers = append(servers, func(ctx context.Context) error { return a.ftpServer().Serve(ctx, l) })
 	}
 	if conn := a.sockets.tftp; conn != nil {
-		servers = append(servers, func(ctx context.Context) error { return a.tftpServer().Serve(ctx, conn) })
+		servers = append(servers, func(ctx context.Context) error { return a.serveTFTP(ctx, conn) })
 	}
 	return servers, nil
 }
@@ -117,6 +117,16 @@ func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 		servers = append(servers, s.Run)
 	}
 	return servers, nil
+}
+
+// serveTFTP tells at its end of requests that were turned away.
+func (a *Appliance) serveTFTP(ctx context.Context, conn *net.UDPConn) error {
+	s := a.tftpServer()
+	err := s.Serve(ctx, conn)
+	if refused, gaveWay := s.Counters.Refused.Load(), s.Counters.GaveWay.Load(); refused+gaveWay > 0 {
+		a.log.Info("TFTP had more requests than its limits allow", "served", s.Counters.Requests.Load(), "refused", refused, "gave way", gaveWay)
+	}
+	return err
 }
 
 func (a *Appliance) tftpServer() *tftp.Server {

@@ -68,9 +68,13 @@ profiles:
 func TestTFTP(t *testing.T) {
 	base := "root: DIR/root\nstate: DIR/state\n"
 	for text, want := range map[string]Config{
-		"":              {TFTP: ":69"},
-		"tftp: off\n":   {},
-		"tftp: :1069\n": {TFTP: ":1069"},
+		"":                            {TFTP: ":69"},
+		"tftp: off\n":                 {},
+		"tftp: :1069\n":               {TFTP: ":1069"},
+		"tftp: {single_port: true}\n": {TFTP: ":69", TFTPSinglePort: true},
+		"tftp: {single_port: false}\ntftp-single-port: true\n": {TFTP: ":69", TFTPSinglePort: true},
+		"tftp: {listen: off}\n":                                {},
+		"tftp:\n":                                              {TFTP: ":69"},
 		"tftp: {listen: 127.0.0.1:69, blksize: 1024, windowsize: 16, fragments: true, rollover: 1, transfers: 9, per_client: 8, half_open: 7}\n": {
 			TFTP: "127.0.0.1:69", TFTPFragments: true, TFTPRollToOne: true,
 			TFTPLimits: tftp.Limits{Blksize: 1024, Windowsize: 16, Transfers: 9, PerClient: 8, HalfOpen: 7},
@@ -81,7 +85,7 @@ func TestTFTP(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
-		if c.TFTP != want.TFTP || c.TFTPFragments != want.TFTPFragments || c.TFTPRollToOne != want.TFTPRollToOne || c.TFTPLimits != want.TFTPLimits {
+		if c.TFTP != want.TFTP || c.TFTPSinglePort != want.TFTPSinglePort || c.TFTPFragments != want.TFTPFragments || c.TFTPRollToOne != want.TFTPRollToOne || c.TFTPLimits != want.TFTPLimits {
 			t.Errorf("%q: %+v", text, c)
 		}
 	}
@@ -155,9 +159,12 @@ func TestMistakes(t *testing.T) {
 		{"host mac", base + "dhcp:\n  hosts:\n  - mac: zz\n    ip: 10.0.0.1\n", `line 5: dhcp.hosts[0].mac: "zz" is not a MAC address`},
 		{"listen", base + "tftp: 69\n", `line 3: tftp: "69" is not an address to listen on`},
 		{"tftp", base + "tftp: [1]\n", "line 3: tftp: want an address, or keys and values"},
-		{"tftp key", base + "tftp: {blocksize: 512}\n", "line 3: tftp.blocksize: unknown key; known here: listen, blksize"},
+		{"tftp key", base + "tftp: {blocksize: 512}\n", "line 3: tftp.blocksize: unknown key; known here: listen, single_port, blksize"},
 		{"tftp listen", base + "tftp:\n  listen: 69\n", `line 4: tftp: "69" is not an address to listen on`},
 		{"blksize", base + "tftp: {blksize: 7}\n", `line 3: tftp.blksize: "7" is not a number from 8 to 65464`},
+		{"windowsize", base + "tftp: {windowsize: 65536}\n", `line 3: tftp.windowsize: "65536" is not a number from 1 to 65535`},
+		{"half_open", base + "tftp:\n  transfers: 5\n  half_open: none\n", `line 5: tftp.half_open: "none" is not a number from 1`},
+		{"fragments", base + "tftp: {fragments: [yes]}\n", "line 3: tftp.fragments: want one value"},
 		{"rollover", base + "tftp:\n  rollover: 2\n", `line 4: tftp.rollover: "2" is not a number from 0 to 1`},
 		{"action", base + "profiles: [{name: a, action: erase}]\n", `"erase" is not one of`},
 		{"no image", base + "profiles: [{name: a, action: flash}]\n", "image: not set"},

@@ -28,6 +28,7 @@ type raw struct {
 // rawTFTP is an address as well, see yaml.go.
 type rawTFTP struct {
 	Listen     string `yaml:"listen"`
+	SinglePort bool   `yaml:"single_port"`
 	Blksize    string `yaml:"blksize"`
 	Windowsize string `yaml:"windowsize"`
 	Fragments  bool   `yaml:"fragments"`

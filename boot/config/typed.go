@@ -111,6 +111,7 @@ func (d *decoder) tftp(r *rawTFTP, c *Config) {
 		return n
 	}
 	const many = 1 << 20
+	c.TFTPSinglePort = c.TFTPSinglePort || r.SinglePort
 	c.TFTPFragments = r.Fragments
 	c.TFTPRollToOne = count("rollover", r.Rollover, 0, 1) == 1
 	c.TFTPLimits = tftp.Limits{
