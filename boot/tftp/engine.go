@@ -34,6 +34,7 @@ type engine struct {
 	active      map[netip.AddrPort]*transfer
 	clients     map[netip.Addr]int // transfers of each that has answered
 	established int                // all of them
+	asking      int                // uploads among the half-open
 	uploads     int                // at work, although they may have ended
 	halfOpen    ring               // transfers whose clients have not answered yet, oldest first
 	clock       clock
@@ -41,6 +42,8 @@ type engine struct {
 	crew        crew
 	whole       map[int]bool // links, by index, that do not cut datagrams up
 	warned      time.Time    // when a limit was last logged
+	sought      time.Time    // when reclaim last looked
+	found       bool         // and found something
 }
 
 // A line is a socket of the server's.
@@ -136,7 +139,7 @@ func (e *engine) shut() {
 
 // listen handles what comes to a line.
 func (e *engine) listen(l *line) error {
-	for {
+	for failed := 0; ; {
 		n, err := l.in.read(0)
 		if e.ctx.Err() != nil {
 			return nil
@@ -144,7 +147,9 @@ func (e *engine) listen(l *line) error {
 		e.mu.Lock()
 		e.now = time.Now()
 		if err != nil {
-			if !e.refused(l) {
+			// An ICMP message may come without an entry in the error queue, as
+			// where the socket's queue is full: to sleep then would leave it full.
+			if failed++; !e.refused(l) && failed > batch {
 				e.warn("read TFTP packets", "err", err)
 				n = -1
 			}
@@ -154,6 +159,7 @@ func (e *engine) listen(l *line) error {
 			}
 			continue
 		}
+		failed = 0
 		for i := range n {
 			if p := l.in.datagram(i); p != nil {
 				e.handle(l, p, l.in.from(i), l.in.control(i))

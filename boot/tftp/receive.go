@@ -281,7 +281,7 @@ func (r *receiver) ahead(block uint16) uint16 {
 		switch block {
 		case 0:
 			r.wrap = wrapTo0
-		case uint16(r.Windowsize - r.count):
+		case r.windowEnd():
 			r.wrap = wrapTo1
 		}
 	}
@@ -290,6 +290,16 @@ func (r *receiver) ahead(block uint16) uint16 {
 		ahead--
 	}
 	return ahead
+}
+
+// windowEnd is the number of the block that ends a window, or the file, for a
+// sender that leaves 0 out and has sent 65535 blocks.
+func (r *receiver) windowEnd() uint16 {
+	n := int64(r.Windowsize - r.count)
+	if r.Size >= 0 {
+		n = min(n, r.Size/int64(r.Blksize)+1-(r.Bytes+int64(len(r.held)))/int64(r.Blksize))
+	}
+	return uint16(n)
 }
 
 // take takes the next block.

@@ -83,7 +83,7 @@ func (t *transfer) progress(base int64) {
 		t.faster()
 	}
 	t.rescued = t.resends > 0
-	t.base, t.resends, t.stalled = base, 0, false
+	t.base, t.resends, t.stalled, t.moved = base, 0, false, t.e.now
 	if t.acked = base * int64(t.blksize); base == t.last {
 		t.acked = t.total
 	}

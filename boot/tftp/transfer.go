@@ -31,6 +31,7 @@ type transfer struct {
 	at     local
 	route  route
 	began  time.Time
+	moved  time.Time // when the client last acknowledged something new
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	in     chan []byte // of an upload: its packets
@@ -198,10 +199,14 @@ func (t *transfer) packet(op uint16, p []byte) {
 // answered notes that the client is there, and returns false where there is no
 // room for it.
 func (t *transfer) answered() bool {
-	if !t.e.halfOpen.remove(t) {
+	if !t.unlist() {
 		return true
 	}
 	client := t.peer.Addr()
+	t.moved = t.e.now
+	if t.e.full(client) {
+		t.e.reclaim(func(o *transfer) bool { return t.e.established >= t.e.limits.Transfers || o.peer.Addr() == client })
+	}
 	if t.e.full(client) {
 		t.e.Counters.Refused.Add(1)
 		t.e.warn("TFTP transfer refused: too many", "client", t.peer, "transfers", t.e.established, "of the client", t.e.clients[client])
@@ -211,6 +216,18 @@ func (t *transfer) answered() bool {
 	t.counted = true
 	t.e.established++
 	t.e.clients[client]++
+	return true
+}
+
+// unlist takes a transfer out of the half-open ones, and returns whether it was
+// one.
+func (t *transfer) unlist() bool {
+	if !t.e.halfOpen.remove(t) {
+		return false
+	}
+	if t.in != nil {
+		t.e.asking--
+	}
 	return true
 }
 
@@ -273,7 +290,7 @@ func (t *transfer) leave() {
 		k.waiting = slices.DeleteFunc(k.waiting, func(w *transfer) bool { return w == t })
 		t.missing = nil
 	}
-	t.e.halfOpen.remove(t)
+	t.unlist()
 	t.e.clock.unset(t)
 	if t.e.active[t.peer] == t {
 		delete(t.e.active, t.peer)
