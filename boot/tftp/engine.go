@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -139,13 +140,19 @@ func (e *engine) shut() {
 
 // listen handles what comes to a line.
 func (e *engine) listen(l *line) error {
+	yielded := time.Now()
 	for failed := 0; ; {
 		n, err := l.in.read(0)
 		if e.ctx.Err() != nil {
 			return nil
 		}
+		now := time.Now()
+		if now.Sub(yielded) >= yieldEvery {
+			runtime.Gosched()
+			yielded = now
+		}
 		e.mu.Lock()
-		e.now = time.Now()
+		e.now = now
 		if err != nil {
 			// An ICMP message may come without an entry in the error queue, as
 			// where the socket's queue is full: to sleep then would leave it full.
