@@ -105,9 +105,10 @@ func (e *engine) room(src *Source, t *transfer) bool {
 // mostAsking is how many uploads may be half-open: each has made a file.
 const mostAsking = 64
 
-// idle is how long a client may acknowledge nothing while others want its place:
-// a granted timeout of 255 s keeps one for most of an hour.
-const idle = 10 * time.Second
+// idle is how long a client may acknowledge nothing while others want its place.
+// It is longer than any goes on without an answer, but for those with a timeout
+// of their own, which may keep a place for most of an hour.
+const idle = 40 * time.Second
 
 // reclaim ends the established download, of those that would help, that moved
 // least recently, if it is idle.

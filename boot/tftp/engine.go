@@ -176,12 +176,24 @@ func (e *engine) listen(l *line) error {
 	}
 }
 
+// lastWords is how long what a client said before it closed its port may wait to
+// be read: the kernel tells of the port first.
+const lastWords = 20 * time.Millisecond
+
 // refused ends the transfers of clients whose ports turn out to be closed: they
 // have gone, or were never there and somebody else asked in their name.
 func (e *engine) refused(l *line) bool {
 	return l.refusals(func(client netip.AddrPort) {
-		if t := e.active[client]; t != nil && t.line == l {
+		t := e.active[client]
+		switch {
+		case t == nil || t.line != l:
+		case t.in != nil:
 			t.end(errGone)
+		default:
+			t.gone = true
+			if soon := e.now.Add(lastWords); t.due.IsZero() || soon.Before(t.due) {
+				e.clock.set(t, soon)
+			}
 		}
 	})
 }

@@ -130,6 +130,8 @@ func TestClientGivesUp(t *testing.T) {
 					}
 				}
 			}
+			for w.recv(20*time.Millisecond) != nil { // what was on its way
+			}
 			w.silent(250 * time.Millisecond)
 		}
 		b.idle(t)

@@ -16,7 +16,7 @@ func (t *transfer) ack(block uint16) {
 			t.rto.sample(t.e.now.Sub(t.sent))
 		}
 		t.rto.fixed = t.granted.Timeout // holds from here: before, the client had not agreed
-		t.oack, t.resends = nil, 0
+		t.oack, t.resends, t.gone = nil, 0, false
 		t.sendWindow()
 		return
 	}
@@ -83,7 +83,7 @@ func (t *transfer) progress(base int64) {
 		t.faster()
 	}
 	t.rescued = t.resends > 0
-	t.base, t.resends, t.stalled, t.moved = base, 0, false, t.e.now
+	t.base, t.resends, t.stalled, t.gone, t.moved = base, 0, false, false, t.e.now
 	if t.acked = base * int64(t.blksize); base == t.last {
 		t.acked = t.total
 	}
@@ -246,6 +246,8 @@ func (t *transfer) readAhead() {
 // timeout sends again, or goes on with a window that leaves in bursts.
 func (t *transfer) timeout() {
 	switch {
+	case t.gone:
+		t.end(errGone)
 	case t.oack != nil:
 		if t.resends++; t.resends > t.e.timing.First {
 			t.end(fmt.Errorf("options: %w", errSilent))

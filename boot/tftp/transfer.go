@@ -37,6 +37,7 @@ type transfer struct {
 	in     chan []byte // of an upload: its packets
 
 	over    bool // nothing more becomes of it
+	gone    bool // its client's port was closed, and nothing was heard since
 	stalled bool // the client is silent: its request once more means that it started afresh
 	waits   bool // in halfOpen
 	counted bool // in clients and established
