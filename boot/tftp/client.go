@@ -74,21 +74,10 @@ func (c *Client) Get(ctx context.Context, server netip.AddrPort, name string, w 
 	if asked.Windowsize == 1 {
 		asked.Windowsize = 0
 	}
-	once := *c
-	if c.Announce != nil {
-		announced := false
-		once.Announce = func(size int64) error {
-			if announced {
-				return nil
-			}
-			announced = true
-			return c.Announce(size)
-		}
-	}
-	t, err := once.get(ctx, server, name, w, asked)
-	if e := (*Error)(nil); errors.As(err, &e) && t.Bytes == 0 && (e.Code == CodeOptions || e.Code == CodeIllegal) {
+	t, err := c.get(ctx, server, name, w, asked)
+	if e := (declined{}); errors.As(err, &e) && (e.said.Code == CodeOptions || e.said.Code == CodeIllegal) {
 		// Servers older than RFC 2347 may refuse a request for its options.
-		t, err = once.get(ctx, server, name, w, Options{})
+		t, err = c.get(ctx, server, name, w, Options{})
 	}
 	t.Took = time.Since(start)
 	if err != nil {
@@ -96,6 +85,9 @@ func (c *Client) Get(ctx context.Context, server netip.AddrPort, name string, w 
 	}
 	return t, nil
 }
+
+// declined is an ERROR in answer to a request.
+type declined struct{ peerError }
 
 // checkRequest holds what a name may be, and how long a request (RFC 2347).
 func checkRequest(server netip.AddrPort, req *Request) error {
@@ -126,6 +118,9 @@ func (c *Client) get(ctx context.Context, server netip.AddrPort, name string, w 
 	r := &receiver{Transfer: t, asked: asked, w: w, announce: c.Announce, timing: timing, rto: newRTO(timing)}
 	size := headerLen + max(asked.Blksize, defaultBlksize) + 1
 	answer, tid, err := r.ask(ctx, conn, server, appendRequest(nil, req), make([]byte, size))
+	if err == nil && opcode(answer) == opERROR {
+		err = declined{peerError{parseError(answer)}}
+	}
 	if err != nil {
 		conn.Close()
 		return r.Transfer, err

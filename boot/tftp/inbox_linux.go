@@ -76,6 +76,11 @@ func (b *inbox) widen(n, size int) {
 		b.many = newReader(b.socket, inboxLen/mergedLen, mergedLen)
 		return
 	}
+	b.batches(n, size)
+}
+
+// batches is for older kernels.
+func (b *inbox) batches(n, size int) {
 	size++ // to know one that is too long
 	b.many = newReader(b.socket, min(max(inboxLen/size, 1), n, batch), size)
 }

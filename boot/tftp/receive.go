@@ -210,7 +210,7 @@ func (r *receiver) packet(p []byte) (progress bool, err error) {
 	return false, nil
 }
 
-// begin takes the server's answer to the request.
+// begin takes the server's answer to the request: an OACK or the first block.
 func (r *receiver) begin(p []byte) error {
 	o, err := Options{}, error(nil)
 	if opcode(p) == opOACK {
@@ -226,7 +226,7 @@ func (r *receiver) begin(p []byte) error {
 			r.Size = o.Size
 		}
 	}
-	if r.announce != nil && opcode(p) != opERROR {
+	if r.announce != nil {
 		if err := r.announce(r.Size); err != nil {
 			return err
 		}
@@ -283,6 +283,7 @@ func (r *receiver) ahead(block uint16) uint16 {
 			r.wrap = wrapTo0
 		case r.windowEnd():
 			r.wrap = wrapTo1
+			r.gap = false // what was taken for one begins with block 1
 		}
 	}
 	ahead := block - r.last
@@ -322,6 +323,13 @@ func (r *receiver) take(block uint16, data []byte) error {
 	}
 	if len(r.held) == 0 {
 		r.since = r.now
+	}
+	if r.held == nil {
+		most := int64(gatherMax)
+		if r.Size >= 0 {
+			most = min(most, r.Size)
+		}
+		r.held = make([]byte, 0, most)
 	}
 	r.held = append(r.held, data...)
 	if !final {
