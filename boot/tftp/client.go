@@ -115,7 +115,7 @@ func (c *Client) get(ctx context.Context, server netip.AddrPort, name string, w 
 	}
 	askRefused(conn)
 	timing := c.Timing.withDefaults()
-	r := &receiver{Transfer: t, asked: asked, w: w, announce: c.Announce, timing: timing, rto: newRTO(timing)}
+	r := &receiver{Transfer: t, asked: asked, w: w, announce: c.Announce, timing: timing, rto: newRTO(timing), start: time.Now()}
 	size := headerLen + max(asked.Blksize, defaultBlksize) + 1
 	answer, tid, err := r.ask(ctx, conn, server, appendRequest(nil, req), make([]byte, size))
 	if err == nil && opcode(answer) == opERROR {

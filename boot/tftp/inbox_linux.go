@@ -149,7 +149,11 @@ func segmentSize(oob []byte) int {
 }
 
 // send sends to the server. What cannot be sent is a packet lost: the link may
-// come back.
+// come back. A packet that the link takes at once, as nearly all do, goes around
+// Go's scheduler: to tell it of the call costs a fifth of what the call does.
 func (b *inbox) send(p []byte) {
-	unix.Syscall6(unix.SYS_SENDTO, uintptr(b.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(b.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
+	if errno == unix.EAGAIN {
+		unix.Syscall6(unix.SYS_SENDTO, uintptr(b.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
+	}
 }

@@ -44,19 +44,20 @@ type receiver struct {
 
 	cancelled atomic.Bool
 
-	out     []byte    // an ACK
-	now     time.Time // when the packets at hand were read
-	sent    time.Time // and the request or the last ACK was sent
-	clean   bool      // that was once, and no answer came yet
-	last    uint16    // last block that came in order, or 0
-	count   int       // blocks since the last ACK
-	gap     bool      // a gap was acknowledged, and not yet filled
-	started bool      // DATA came
-	wrap    wrap      // what follows block 65535
-	done    bool      // the file is whole
+	out     []byte // an ACK
+	start   time.Time
+	now     time.Duration // since then, when the packets at hand were read
+	sent    time.Duration // and the request or the last ACK was sent
+	clean   bool          // that was once, and no answer came yet
+	last    uint16        // last block that came in order, or 0
+	count   int           // blocks since the last ACK
+	gap     bool          // a gap was acknowledged, and not yet filled
+	started bool          // DATA came
+	wrap    wrap          // what follows block 65535
+	done    bool          // the file is whole
 
-	held  []byte    // blocks that came in order and w has not
-	since time.Time // when the first of them came
+	held  []byte        // blocks that came in order and w has not
+	since time.Duration // when the first of them came
 }
 
 // A wrap is the number of the block after 65535. RFC 1350 has none; most
@@ -76,16 +77,16 @@ func (r *receiver) ask(ctx context.Context, conn *net.UDPConn, server netip.Addr
 	for resends := 0; ; resends++ {
 		// What cannot be sent is a packet lost: the link may come back.
 		conn.WriteToUDPAddrPort(request, server)
-		r.sent = time.Now()
+		r.sent = time.Since(r.start)
 		for {
-			n, from, err := readUntil(ctx, conn, buf, r.sent.Add(r.rto.wait()))
+			n, from, err := readUntil(ctx, conn, buf, r.start.Add(r.sent+r.rto.wait()))
 			switch {
 			case ctx.Err() != nil:
 				return nil, tid, context.Cause(ctx)
 			case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, net.ErrClosed):
 				return nil, tid, err // nobody serves there
 			case err == nil && sameAddr(from.Addr(), server.Addr()) && answers(buf[:n]):
-				r.now, r.clean = time.Now(), resends == 0
+				r.now, r.clean = time.Since(r.start), resends == 0
 				return buf[:n], from, nil
 			case !errors.Is(err, os.ErrDeadlineExceeded):
 				continue // of no transfer, or an error of an earlier packet
@@ -117,12 +118,12 @@ func (r *receiver) run(ctx context.Context, answer []byte) error {
 	if err := r.begin(answer); err != nil || r.done {
 		return err
 	}
-	yielded, until := r.now, r.now.Add(r.wait())
+	yielded, until := r.now, r.now+r.wait()
 	for resends := 0; ; {
-		r.in.patience(until.Sub(r.now))
+		r.in.patience(until - r.now)
 		n, _ := r.in.read() // an error is of an earlier packet; silence ends the transfer
-		r.now = time.Now()
-		if r.now.Sub(yielded) >= yieldEvery {
+		r.now = time.Since(r.start)
+		if r.now-yielded >= yieldEvery {
 			runtime.Gosched()
 			yielded = r.now
 		}
@@ -137,8 +138,8 @@ func (r *receiver) run(ctx context.Context, answer []byte) error {
 			}
 			progress = progress || p
 		}
-		late := !progress && !r.now.Before(until)
-		if len(r.held) > 0 && (late || r.now.Sub(r.since) >= gatherFor) {
+		late := !progress && r.now >= until
+		if len(r.held) > 0 && (late || r.now-r.since >= gatherFor) {
 			if err := r.flush(); err != nil {
 				return err
 			}
@@ -149,7 +150,7 @@ func (r *receiver) run(ctx context.Context, answer []byte) error {
 				r.rto.ease()
 			}
 			resends = 0
-			until = r.now.Add(r.wait())
+			until = r.now + r.wait()
 		case late:
 			if resends++; resends > r.timing.Retries {
 				return fmt.Errorf("%w: %d bytes came, then nothing: %w", errSilent, r.Bytes, os.ErrDeadlineExceeded)
@@ -158,7 +159,7 @@ func (r *receiver) run(ctx context.Context, answer []byte) error {
 			r.Resent++
 			r.ack()
 			r.gap, r.clean = false, false // another gap may open
-			until = r.now.Add(r.wait())
+			until = r.now + r.wait()
 		}
 	}
 }
@@ -177,7 +178,7 @@ func (r *receiver) ack() {
 // answered takes the round trip of the packet sent last.
 func (r *receiver) answered() {
 	if r.clean {
-		r.rto.sample(r.now.Sub(r.sent))
+		r.rto.sample(r.now - r.sent)
 	}
 	r.clean = false
 }
@@ -253,7 +254,7 @@ func (r *receiver) data(p []byte) (progress bool, err error) {
 	}
 	switch ahead := r.ahead(block); {
 	case ahead == 0 && r.started:
-		if r.count > 0 || r.now.Sub(r.sent) < r.timing.Min/2 {
+		if r.count > 0 || r.now-r.sent < r.timing.Min/2 {
 			return false, nil // too soon for a resend: a duplicate from the network
 		}
 		r.ack() // the end of a window once more: its ACK was lost
@@ -360,7 +361,7 @@ func (r *receiver) flush() error {
 		err = io.ErrShortWrite
 	}
 	r.held = r.held[:0]
-	if now := time.Now(); now.Sub(r.now) > r.timing.Min/4 {
+	if now := time.Since(r.start); now-r.now > r.timing.Min/4 {
 		r.now, r.clean = now, false // an answer has waited for us
 	}
 	if err != nil {
