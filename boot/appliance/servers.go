@@ -84,7 +84,7 @@ func (a *Appliance) servers(ctx context.Context) ([]server, error) {
 		servers = append(servers, func(ctx context.Context) error { return a.ftpServer().Serve(ctx, l) })
 	}
 	if conn := a.sockets.tftp; conn != nil {
-		servers = append(servers, func(ctx context.Context) error { return a.tftpServer().Serve(ctx, conn) })
+		servers = append(servers, func(ctx context.Context) error { return a.serveTFTP(ctx, conn) })
 	}
 	return servers, nil
 }
@@ -120,9 +120,20 @@ func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 	return servers, nil
 }
 
+// serveTFTP tells at its end of requests that were turned away.
+func (a *Appliance) serveTFTP(ctx context.Context, conn *net.UDPConn) error {
+	s := a.tftpServer()
+	err := s.Serve(ctx, conn)
+	if refused, gaveWay := s.Counters.Refused.Load(), s.Counters.GaveWay.Load(); refused+gaveWay > 0 {
+		a.log.Info("TFTP had more requests than its limits allow", "served", s.Counters.Requests.Load(), "refused", refused, "gave way", gaveWay)
+	}
+	return err
+}
+
 func (a *Appliance) tftpServer() *tftp.Server {
 	s := &tftp.Server{
-		Log: a.log, SinglePort: a.cfg.TFTPSinglePort, Limits: a.bounds.tftp,
+		Log: a.log, SinglePort: a.cfg.TFTPSinglePort, RollToOne: a.cfg.TFTPRollToOne, Fragments: a.cfg.TFTPFragments,
+		Limits: a.tftpLimits(),
 		Open: func(_ context.Context, r *tftp.Request) (*tftp.Source, error) {
 			f, err := a.tree.Open(r.Name, r.Remote.Addr().Unmap())
 			if err != nil {
@@ -150,6 +161,13 @@ func (a *Appliance) window(from netip.Addr) int {
 		return b.Windowsize
 	}
 	return 0
+}
+
+// tftpLimits are those of the config, and a share of the files.
+func (a *Appliance) tftpLimits() tftp.Limits {
+	l := a.cfg.TFTPLimits
+	l.Files = a.bounds.tftp.Files
+	return l
 }
 
 // tftpText says how a transfer ended.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/lease"
+	"github.com/bootlace/bootlace/boot/tftp"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -34,7 +35,10 @@ type Config struct {
 	Advertise netip.Addr // invalid: the interface's own
 
 	TFTPSinglePort bool
-	FTPPassive     Ports // zero: any
+	TFTPRollToOne  bool        // block 1 follows block 65535, else 0
+	TFTPFragments  bool        // blocks that only fragments carry are granted
+	TFTPLimits     tftp.Limits // zero where nothing is said
+	FTPPassive     Ports       // zero: any
 
 	Images   map[string]Image
 	Profiles []*boot.Profile
@@ -112,7 +116,7 @@ func (f *Flags) Register(set *flag.FlagSet) {
 	str("dhcp", "`MODE`: proxy, full or off (default proxy)", func(r *raw, v string) { r.DHCP.Mode = v })
 	str("pool", "addresses `A-B` to hand out with --dhcp full", func(r *raw, v string) { r.Pool = v })
 	yes("force", "serve addresses although another DHCP server answers", func(r *raw) { r.Force = true })
-	str("tftp", "`ADDR` to listen on, or off (default :69)", func(r *raw, v string) { r.TFTP = v })
+	str("tftp", "`ADDR` to listen on, or off (default :69)", func(r *raw, v string) { r.TFTP.Listen = v })
 	str("ftp", "`ADDR` to listen on, or off (default :21)", func(r *raw, v string) { r.FTP = v })
 	str("http", "`ADDR` to listen on, or off (default :80)", func(r *raw, v string) { r.HTTP = v })
 	str("advertise", "`ADDR` that devices are told (default: the interface's)", func(r *raw, v string) { r.Advertise = v })

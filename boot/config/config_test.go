@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/tftp"
 )
 
 // load writes text as bootlace.yaml beside a root and loads it with flags.
@@ -63,6 +64,35 @@ profiles:
     kernel: vmlinuz
     cmdline: console=ttyS0
 `
+
+func TestTFTP(t *testing.T) {
+	base := "root: DIR/root\nstate: DIR/state\n"
+	for text, want := range map[string]Config{
+		"":                            {TFTP: ":69"},
+		"tftp: off\n":                 {},
+		"tftp: :1069\n":               {TFTP: ":1069"},
+		"tftp: {single_port: true}\n": {TFTP: ":69", TFTPSinglePort: true},
+		"tftp: {single_port: false}\ntftp-single-port: true\n": {TFTP: ":69", TFTPSinglePort: true},
+		"tftp: {listen: off}\n":                                {},
+		"tftp:\n":                                              {TFTP: ":69"},
+		"tftp: {listen: 127.0.0.1:69, blksize: 1024, windowsize: 16, fragments: true, rollover: 1, transfers: 9, per_client: 8, half_open: 7}\n": {
+			TFTP: "127.0.0.1:69", TFTPFragments: true, TFTPRollToOne: true,
+			TFTPLimits: tftp.Limits{Blksize: 1024, Windowsize: 16, Transfers: 9, PerClient: 8, HalfOpen: 7},
+		},
+	} {
+		c, err := load(t, base+text)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if c.TFTP != want.TFTP || c.TFTPSinglePort != want.TFTPSinglePort || c.TFTPFragments != want.TFTPFragments || c.TFTPRollToOne != want.TFTPRollToOne || c.TFTPLimits != want.TFTPLimits {
+			t.Errorf("%q: %+v", text, c)
+		}
+	}
+	if c, err := load(t, base+"tftp: {listen: ':69', windowsize: 4}\n", "--tftp", ":70"); err != nil || c.TFTP != ":70" || c.TFTPLimits.Windowsize != 4 {
+		t.Errorf("flag over file: %+v, %v", c, err)
+	}
+}
 
 func TestLoad(t *testing.T) {
 	c, err := load(t, whole, "--http", "off", "--interface", "eth1", "--interface", "eth2")
@@ -128,6 +158,14 @@ func TestMistakes(t *testing.T) {
 		{"pool outside", base + "dhcp:\n  mode: full\n  subnets:\n  - net: 10.0.0.0/24\n    pool: 10.0.1.1-10.0.1.9\n", `line 7: dhcp.subnets[0].pool: "10.0.1.1-10.0.1.9" is not inside 10.0.0.0/24`},
 		{"host mac", base + "dhcp:\n  hosts:\n  - mac: zz\n    ip: 10.0.0.1\n", `line 5: dhcp.hosts[0].mac: "zz" is not a MAC address`},
 		{"listen", base + "tftp: 69\n", `line 3: tftp: "69" is not an address to listen on`},
+		{"tftp", base + "tftp: [1]\n", "line 3: tftp: want an address, or keys and values"},
+		{"tftp key", base + "tftp: {blocksize: 512}\n", "line 3: tftp.blocksize: unknown key; known here: listen, single_port, blksize"},
+		{"tftp listen", base + "tftp:\n  listen: 69\n", `line 4: tftp: "69" is not an address to listen on`},
+		{"blksize", base + "tftp: {blksize: 7}\n", `line 3: tftp.blksize: "7" is not a number from 8 to 65464`},
+		{"windowsize", base + "tftp: {windowsize: 65536}\n", `line 3: tftp.windowsize: "65536" is not a number from 1 to 65535`},
+		{"half_open", base + "tftp:\n  transfers: 5\n  half_open: none\n", `line 5: tftp.half_open: "none" is not a number from 1`},
+		{"fragments", base + "tftp: {fragments: [yes]}\n", "line 3: tftp.fragments: want one value"},
+		{"rollover", base + "tftp:\n  rollover: 2\n", `line 4: tftp.rollover: "2" is not a number from 0 to 1`},
 		{"action", base + "profiles: [{name: a, action: erase}]\n", `"erase" is not one of`},
 		{"no image", base + "profiles: [{name: a, action: flash}]\n", "image: not set"},
 		{"no kernel", base + "profiles: [{name: a, action: boot}]\n", "kernel: not set"},

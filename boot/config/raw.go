@@ -10,7 +10,7 @@ type raw struct {
 	DHCP       rawDHCP             `yaml:"dhcp"`
 	Pool       string              `yaml:"pool"`
 	Force      bool                `yaml:"force"`
-	TFTP       string              `yaml:"tftp"`
+	TFTP       rawTFTP             `yaml:"tftp"`
 	FTP        string              `yaml:"ftp"`
 	HTTP       string              `yaml:"http"`
 	Advertise  string              `yaml:"advertise"`
@@ -23,6 +23,19 @@ type raw struct {
 	Images     map[string]rawImage `yaml:"images"`
 	Profiles   []rawProfile        `yaml:"profiles"`
 	Unknown    string              `yaml:"unknown"`
+}
+
+// rawTFTP is an address as well, see yaml.go.
+type rawTFTP struct {
+	Listen     string `yaml:"listen"`
+	SinglePort bool   `yaml:"single_port"`
+	Blksize    string `yaml:"blksize"`
+	Windowsize string `yaml:"windowsize"`
+	Fragments  bool   `yaml:"fragments"`
+	Rollover   string `yaml:"rollover"`
+	Transfers  string `yaml:"transfers"`
+	PerClient  string `yaml:"per_client"`
+	HalfOpen   string `yaml:"half_open"`
 }
 
 type rawDHCP struct {

@@ -15,6 +15,7 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/lease"
+	"github.com/bootlace/bootlace/boot/tftp"
 )
 
 // typed turns what was written into a Config. It reads no file.
@@ -38,7 +39,8 @@ func (r *raw) typed() (*Config, error) {
 	if r.Advertise != "" {
 		c.Advertise = value(d, "advertise", r.Advertise, netip.ParseAddr, "an address, like 10.0.0.1")
 	}
-	c.TFTP = d.listen("tftp", r.TFTP, ":69")
+	c.TFTP = d.listen("tftp", r.TFTP.Listen, ":69")
+	d.tftp(&r.TFTP, c)
 	c.FTP = d.listen("ftp", r.FTP, ":21")
 	c.HTTP = d.listen("http", r.HTTP, ":80")
 	if r.Passive != "" {
@@ -95,6 +97,28 @@ func (d *decoder) listen(key, text, or string) string {
 		d.fail(key, fmt.Errorf("%q is not an address to listen on, like :69 or 10.0.0.1:69, or off", text))
 	}
 	return text
+}
+
+func (d *decoder) tftp(r *rawTFTP, c *Config) {
+	count := func(key, text string, least, most int) int {
+		if text == "" {
+			return 0
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < least || n > most {
+			d.fail("tftp."+key, fmt.Errorf("%q is not a number from %d to %d", text, least, most))
+		}
+		return n
+	}
+	const many = 1 << 20
+	c.TFTPSinglePort = c.TFTPSinglePort || r.SinglePort
+	c.TFTPFragments = r.Fragments
+	c.TFTPRollToOne = count("rollover", r.Rollover, 0, 1) == 1
+	c.TFTPLimits = tftp.Limits{
+		Blksize: count("blksize", r.Blksize, 8, 65464), Windowsize: count("windowsize", r.Windowsize, 1, 65535),
+		Transfers: count("transfers", r.Transfers, 1, many), PerClient: count("per_client", r.PerClient, 1, many),
+		HalfOpen: count("half_open", r.HalfOpen, 1, many),
+	}
 }
 
 func (d *decoder) dhcp(r *raw, c *Config) {

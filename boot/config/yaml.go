@@ -34,6 +34,16 @@ func (b *byBoard) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*map[string]string)(b))
 }
 
+// UnmarshalYAML takes a scalar as the address to listen on.
+func (t *rawTFTP) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode {
+		t.Listen = n.Value
+		return nil
+	}
+	type keys rawTFTP
+	return n.Decode((*keys)(t))
+}
+
 // decode reads text into r. Every key that r does not have is an error that
 // tells the line and the keys that would be right there.
 func decode(text []byte, r *raw) (*yaml.Node, error) {
@@ -101,6 +111,10 @@ func wanted(kind yaml.Kind, t reflect.Type) string {
 	case t == reflect.TypeFor[byBoard]():
 		if kind == yaml.SequenceNode {
 			return "one value, or a map from board to value"
+		}
+	case t == reflect.TypeFor[rawTFTP]():
+		if kind == yaml.SequenceNode {
+			return "an address, or keys and values"
 		}
 	case t.Kind() == reflect.Slice:
 		if kind != yaml.SequenceNode {

@@ -42,12 +42,23 @@ func (e *engine) request(p []byte, from netip.AddrPort, at local) {
 		}
 		old.end(errReplaced)
 	}
+	if e.full(from.Addr()) {
+		e.reclaim(func(o *transfer) bool { return e.established >= e.limits.Transfers || o.peer.Addr() == from.Addr() })
+	}
 	if e.full(from.Addr()) || req.Write && e.uploads >= e.limits.Transfers+e.limits.HalfOpen {
 		e.refuse(from, at)
 		return
 	}
 	if e.halfOpen.n >= e.limits.HalfOpen {
 		e.giveWay(e.halfOpen.head)
+	}
+	if req.Write && e.asking >= mostAsking {
+		for o := e.halfOpen.head; o != nil; o = o.newer {
+			if o.in != nil {
+				e.giveWay(o)
+				break
+			}
+		}
 	}
 	e.Counters.Requests.Add(1)
 	t := &transfer{e: e, req: req, asked: bytes.Clone(p), line: e.data, at: at, peer: from, began: e.now, slot: -1}
@@ -58,6 +69,7 @@ func (e *engine) request(p []byte, from netip.AddrPort, at local) {
 	if req.Write && (req.Mode == "octet" || req.Mode == "netascii") {
 		t.in = make(chan []byte, uploadQueue)
 		e.uploads++
+		e.asking++
 		e.jobs.Go(func() { e.upload(t) })
 		return
 	}
@@ -84,7 +96,37 @@ func (e *engine) room(src *Source, t *transfer) bool {
 		}
 		o = next
 	}
+	if e.cache.open >= e.limits.Files {
+		e.reclaim(func(o *transfer) bool { return o.file != nil && o.file.refs-o.file.queued == 1 })
+	}
 	return e.cache.open < e.limits.Files
+}
+
+// mostAsking is how many uploads may be half-open: each has made a file.
+const mostAsking = 64
+
+// idle is how long a client may acknowledge nothing while others want its place.
+// It is longer than any goes on without an answer, but for those with a timeout
+// of their own, which may keep a place for most of an hour.
+const idle = 40 * time.Second
+
+// reclaim ends the established download, of those that would help, that moved
+// least recently, if it is idle.
+func (e *engine) reclaim(helps func(*transfer) bool) {
+	if e.now.Sub(e.sought) < time.Second && !e.found {
+		return // it takes a look at all of them
+	}
+	var worst *transfer
+	for _, o := range e.active {
+		if o.counted && o.in == nil && e.now.Sub(o.moved) >= idle && (worst == nil || o.moved.Before(worst.moved)) && helps(o) {
+			worst = o
+		}
+	}
+	e.sought, e.found = e.now, worst != nil
+	if worst != nil {
+		e.Counters.GaveWay.Add(1)
+		worst.end(errBusy)
+	}
 }
 
 // full reports whether there is no room for another transfer of a client.

@@ -11,7 +11,9 @@ import (
 // some 20 µs out of the page cache.
 const (
 	chunkSize = 64 << 10
-	readers   = 8 // chunks that are read at the same time
+	readers   = 32  // chunks that are read at the same time
+	perFile   = 2   // and of one file: it may be on a disk that hangs
+	chunkCost = 512 // bytes that keeping a chunk takes beside its data, for files of a few bytes
 )
 
 // A cache holds what was read of files in chunks, of which the least recently
@@ -37,6 +39,7 @@ type file struct {
 	size   int64 // bytes, -1 where it shows at the end
 	refs   int   // transfers and reads
 	queued int   // reads that wait for their turn
+	now    int   // and those that are under way
 	chunks int
 }
 
@@ -177,7 +180,10 @@ func (c *cache) drop(k *chunk) {
 
 // give takes a buffer back.
 func (c *cache) give(buf []byte) {
-	c.bytes -= cap(buf)
+	if buf == nil {
+		return // it was not read
+	}
+	c.bytes -= cap(buf) + chunkCost
 	if cap(buf) == chunkSize && len(c.free) < readers {
 		c.free = append(c.free, buf[:chunkSize])
 	}
@@ -212,17 +218,21 @@ func (c *cache) read(k *chunk) {
 func (c *cache) work() {
 	c.e.mu.Lock()
 	defer c.e.mu.Unlock()
-	for len(c.queue) > 0 {
-		k := c.queue[0]
-		if c.queue = c.queue[1:]; len(c.queue) == 0 {
-			c.queue = nil
+	for {
+		i := slices.IndexFunc(c.queue, func(k *chunk) bool { return k.file.now < perFile })
+		if i < 0 {
+			break // who reads of those files looks again
 		}
+		k := c.queue[i]
+		c.queue = slices.Delete(c.queue, i, i+1)
 		f := k.file
 		f.queued--
+		f.now++
 		buf := c.room(chunkLen(f, k.index))
 		c.e.mu.Unlock()
 		n, err := f.src.ReadAt(buf, k.index*chunkSize)
 		c.e.mu.Lock()
+		f.now--
 		c.done(k, buf, n, err)
 		if src := c.close(f); src != nil {
 			c.e.crew.do(c.e, job{run: src.close})
@@ -241,6 +251,7 @@ func chunkLen(f *file, index int64) int {
 
 // room makes a buffer, of what was used least recently if need be.
 func (c *cache) room(n int) []byte {
+	c.bytes += chunkCost
 	for k := c.used.newer; c.bytes+n > c.e.limits.Cache && k != &c.used; {
 		next := k.newer
 		if k.ready && (c.user == nil || k != c.user.pieces[0] && k != c.user.pieces[1]) {

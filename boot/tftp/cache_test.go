@@ -136,7 +136,7 @@ func TestSmallCache(t *testing.T) {
 	for _, now := range []bool{false, true} {
 		t.Run(fmt.Sprintf("now=%v", now), func(t *testing.T) {
 			t.Parallel()
-			const clients, limit = 50, 1 << 20
+			const clients, limit = 50, 4 << 20
 			files := make([]*disk, clients)
 			for i := range files {
 				files[i] = &disk{data: pattern(150_000 + i)}
@@ -259,7 +259,7 @@ func TestColdQueue(t *testing.T) {
 		return all
 	})
 	b.look(func(e *engine) {
-		if e.cache.bytes > readers*chunkSize {
+		if e.cache.bytes > readers*(chunkSize+chunkCost) {
 			t.Errorf("%d bytes for %d reads", e.cache.bytes, readers)
 		}
 	})

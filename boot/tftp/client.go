@@ -7,8 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -76,21 +74,10 @@ func (c *Client) Get(ctx context.Context, server netip.AddrPort, name string, w 
 	if asked.Windowsize == 1 {
 		asked.Windowsize = 0
 	}
-	once := *c
-	if c.Announce != nil {
-		announced := false
-		once.Announce = func(size int64) error {
-			if announced {
-				return nil
-			}
-			announced = true
-			return c.Announce(size)
-		}
-	}
-	t, err := once.get(ctx, server, name, w, asked)
-	if e := (*Error)(nil); errors.As(err, &e) && t.Bytes == 0 && (e.Code == CodeOptions || e.Code == CodeIllegal) {
+	t, err := c.get(ctx, server, name, w, asked)
+	if e := (declined{}); errors.As(err, &e) && (e.said.Code == CodeOptions || e.said.Code == CodeIllegal) {
 		// Servers older than RFC 2347 may refuse a request for its options.
-		t, err = once.get(ctx, server, name, w, Options{})
+		t, err = c.get(ctx, server, name, w, Options{})
 	}
 	t.Took = time.Since(start)
 	if err != nil {
@@ -98,6 +85,9 @@ func (c *Client) Get(ctx context.Context, server netip.AddrPort, name string, w 
 	}
 	return t, nil
 }
+
+// declined is an ERROR in answer to a request.
+type declined struct{ peerError }
 
 // checkRequest holds what a name may be, and how long a request (RFC 2347).
 func checkRequest(server netip.AddrPort, req *Request) error {
@@ -119,75 +109,44 @@ func (c *Client) get(ctx context.Context, server netip.AddrPort, name string, w 
 	if err := checkRequest(server, req); err != nil {
 		return t, err
 	}
-	if err := ctx.Err(); err != nil {
-		return t, context.Cause(ctx)
-	}
 	conn, err := net.ListenUDP(network(server.Addr()), nil)
 	if err != nil {
 		return t, fmt.Errorf("open a socket: %w", err)
 	}
 	askRefused(conn)
-	in, err := newInbox(conn, server, headerLen+max(asked.Blksize, defaultBlksize)+1)
-	if err != nil {
-		return t, err
-	}
 	timing := c.Timing.withDefaults()
-	r := &receiver{
-		Transfer: t, in: in, server: server, asked: asked, w: w, announce: c.Announce,
-		timing: timing, rto: newRTO(timing), out: appendRequest(nil, req),
+	r := &receiver{Transfer: t, asked: asked, w: w, announce: c.Announce, timing: timing, rto: newRTO(timing), start: time.Now()}
+	size := headerLen + max(asked.Blksize, defaultBlksize) + 1
+	answer, tid, err := r.ask(ctx, conn, server, appendRequest(nil, req), make([]byte, size))
+	if err == nil && opcode(answer) == opERROR {
+		err = declined{peerError{parseError(answer)}}
+	}
+	if err != nil {
+		conn.Close()
+		return r.Transfer, err
+	}
+	d := newDoor(conn, tid)
+	if r.in, err = newInbox(d, size); err != nil {
+		conn.Close()
+		return r.Transfer, fmt.Errorf("open a socket: %w", err)
 	}
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		r.cancelled.Store(true)
-		in.wake()
+		r.in.wake()
 		close(woken)
 	})
-	err = r.run(ctx)
-	if err != nil {
+	if err = r.run(ctx, answer); err != nil {
 		r.abort(err)
 	}
 	if !stop() {
 		<-woken // before the socket's number is another's
-	} else if err == nil {
-		if conn, err := in.conn(); err == nil {
-			go dally(conn, r.tid, r.last, time.Now().Add(timing.Dally))
-		}
-		return r.Transfer, nil
 	}
-	in.close()
-	return r.Transfer, err
-}
-
-// zoneIndex is the number of the link that a zone names.
-func zoneIndex(zone string) (int, error) {
-	if zone == "" {
-		return 0, nil
-	}
-	if i, err := net.InterfaceByName(zone); err == nil {
-		return i.Index, nil
-	}
-	n, err := strconv.Atoi(zone)
+	r.in.close()
 	if err != nil {
-		return 0, fmt.Errorf("no link is named %q", zone)
+		conn.Close()
+	} else {
+		d.dally(r.last, timing.Dally)
 	}
-	return n, nil
-}
-
-// dally repeats the last ACK for a server that missed it, RFC 1350 section 6.
-func dally(conn net.PacketConn, server netip.AddrPort, last uint16, until time.Time) {
-	defer conn.Close()
-	conn.SetReadDeadline(until)
-	buf := make([]byte, headerLen)
-	for {
-		n, from, err := conn.ReadFrom(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil || !samePeer(unmap(from.(*net.UDPAddr).AddrPort()), server) {
-			continue
-		}
-		if block, _, ok := parseBlock(buf[:n]); ok && opcode(buf) == opDATA && block == last {
-			conn.WriteTo(appendACK(buf[:0], last), from)
-		}
-	}
+	return r.Transfer, err
 }

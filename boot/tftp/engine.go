@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -34,6 +35,7 @@ type engine struct {
 	active      map[netip.AddrPort]*transfer
 	clients     map[netip.Addr]int // transfers of each that has answered
 	established int                // all of them
+	asking      int                // uploads among the half-open
 	uploads     int                // at work, although they may have ended
 	halfOpen    ring               // transfers whose clients have not answered yet, oldest first
 	clock       clock
@@ -41,6 +43,8 @@ type engine struct {
 	crew        crew
 	whole       map[int]bool // links, by index, that do not cut datagrams up
 	warned      time.Time    // when a limit was last logged
+	sought      time.Time    // when reclaim last looked
+	found       bool         // and found something
 }
 
 // A line is a socket of the server's.
@@ -136,15 +140,23 @@ func (e *engine) shut() {
 
 // listen handles what comes to a line.
 func (e *engine) listen(l *line) error {
-	for {
+	yielded := time.Now()
+	for failed := 0; ; {
 		n, err := l.in.read(0)
 		if e.ctx.Err() != nil {
 			return nil
 		}
+		now := time.Now()
+		if now.Sub(yielded) >= yieldEvery {
+			runtime.Gosched()
+			yielded = now
+		}
 		e.mu.Lock()
-		e.now = time.Now()
+		e.now = now
 		if err != nil {
-			if !e.refused(l) {
+			// An ICMP message may come without an entry in the error queue, as
+			// where the socket's queue is full: to sleep then would leave it full.
+			if failed++; !e.refused(l) && failed > batch {
 				e.warn("read TFTP packets", "err", err)
 				n = -1
 			}
@@ -154,6 +166,7 @@ func (e *engine) listen(l *line) error {
 			}
 			continue
 		}
+		failed = 0
 		for i := range n {
 			if p := l.in.datagram(i); p != nil {
 				e.handle(l, p, l.in.from(i), l.in.control(i))
@@ -163,12 +176,24 @@ func (e *engine) listen(l *line) error {
 	}
 }
 
+// lastWords is how long what a client said before it closed its port may wait to
+// be read: the kernel tells of the port first.
+const lastWords = 20 * time.Millisecond
+
 // refused ends the transfers of clients whose ports turn out to be closed: they
 // have gone, or were never there and somebody else asked in their name.
 func (e *engine) refused(l *line) bool {
 	return l.refusals(func(client netip.AddrPort) {
-		if t := e.active[client]; t != nil && t.line == l {
+		t := e.active[client]
+		switch {
+		case t == nil || t.line != l:
+		case t.in != nil:
 			t.end(errGone)
+		default:
+			t.gone = true
+			if soon := e.now.Add(lastWords); t.due.IsZero() || soon.Before(t.due) {
+				e.clock.set(t, soon)
+			}
 		}
 	})
 }

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 // serveFiles serves files named by their size at an address, with one port if
-// that ends in "!".
+// that ends in "!", in fragments if in "~".
 func serveFiles(at string) error {
 	s := &Server{Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Open: func(_ context.Context, r *Request) (*Source, error) {
 		var n int
@@ -41,8 +41,11 @@ func serveFiles(at string) error {
 		}
 		return &Source{ReaderAt: bytes.NewReader(pattern(n)), Size: int64(n)}, nil
 	}}
-	if at[len(at)-1] == '!' {
+	switch at[len(at)-1] {
+	case '!':
 		at, s.SinglePort = at[:len(at)-1], true
+	case '~':
+		at, s.Fragments = at[:len(at)-1], true
 	}
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(at)))
 	if err != nil {
@@ -155,6 +158,17 @@ func TestPathMTU(t *testing.T) {
 		tr, err := (&Client{}).Get(t.Context(), netip.AddrPortFrom(a.Addr, 1069), "5000", &got)
 		if err != nil || got.Len() != 5000 || tr.Blksize != 1268 {
 			t.Errorf("%+v, %v", tr, err)
+		}
+	})
+	// Who sets it so gets what he asks for, in fragments.
+	startIn(t, a, "0.0.0.0:1070~")
+	b.Do(t, func() {
+		for _, window := range []int{1, 64} {
+			var got bytes.Buffer
+			tr, err := (&Client{Blksize: 8000, Windowsize: window}).Get(t.Context(), netip.AddrPortFrom(a.Addr, 1070), "1000000", &got)
+			if err != nil || !bytes.Equal(got.Bytes(), pattern(1_000_000)) || tr.Blksize != 8000 {
+				t.Errorf("fragments: %+v, %v", tr, err)
+			}
 		}
 	})
 	// To itself a host sends over its loopback, whatever the address.

@@ -1,10 +1,12 @@
 package tftp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -34,7 +36,6 @@ const (
 type receiver struct {
 	Transfer
 	in       *inbox
-	server   netip.AddrPort
 	asked    Options
 	w        io.Writer
 	announce func(int64) error
@@ -43,20 +44,20 @@ type receiver struct {
 
 	cancelled atomic.Bool
 
-	tid     netip.AddrPort // the server's end, once it is known
-	out     []byte         // what was sent last: the request or an ACK
-	now     time.Time      // when the packets at hand were read
-	sent    time.Time      // and out was sent
-	clean   bool           // out was sent once, and no answer came yet
-	last    uint16         // last block that came in order, or 0
-	count   int            // blocks since the last ACK
-	gap     bool           // a gap was acknowledged, and not yet filled
-	started bool           // DATA came
-	wrap    wrap           // what follows block 65535
-	done    bool           // the file is whole
+	out     []byte // an ACK
+	start   time.Time
+	now     time.Duration // since then, when the packets at hand were read
+	sent    time.Duration // and the request or the last ACK was sent
+	clean   bool          // that was once, and no answer came yet
+	last    uint16        // last block that came in order, or 0
+	count   int           // blocks since the last ACK
+	gap     bool          // a gap was acknowledged, and not yet filled
+	started bool          // DATA came
+	wrap    wrap          // what follows block 65535
+	done    bool          // the file is whole
 
-	held  []byte    // blocks that came in order and w has not
-	since time.Time // when the first of them came
+	held  []byte        // blocks that came in order and w has not
+	since time.Duration // when the first of them came
 }
 
 // A wrap is the number of the block after 65535. RFC 1350 has none; most
@@ -69,28 +70,66 @@ const (
 	wrapTo1
 )
 
-// run returns nil when the whole file was written and acknowledged.
-func (r *receiver) run(ctx context.Context) error {
-	r.now = time.Now()
-	r.send()
-	r.clean = true
-	until := r.now.Add(r.rto.wait())
-	yielded := r.now
+// ask sends a request until the server answers, from whatever port of its, and
+// returns what it says first.
+func (r *receiver) ask(ctx context.Context, conn *net.UDPConn, server netip.AddrPort, request, buf []byte) (answer []byte, tid netip.AddrPort, err error) {
+	defer interrupt(ctx, conn)()
+	for resends := 0; ; resends++ {
+		// What cannot be sent is a packet lost: the link may come back.
+		conn.WriteToUDPAddrPort(request, server)
+		r.sent = time.Since(r.start)
+		for {
+			n, from, err := readUntil(ctx, conn, buf, r.start.Add(r.sent+r.rto.wait()))
+			switch {
+			case ctx.Err() != nil:
+				return nil, tid, context.Cause(ctx)
+			case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, net.ErrClosed):
+				return nil, tid, err // nobody serves there
+			case err == nil && sameAddr(from.Addr(), server.Addr()) && answers(buf[:n]):
+				r.now, r.clean = time.Since(r.start), resends == 0
+				return buf[:n], from, nil
+			case !errors.Is(err, os.ErrDeadlineExceeded):
+				continue // of no transfer, or an error of an earlier packet
+			}
+			break
+		}
+		if resends == r.timing.First {
+			return nil, tid, fmt.Errorf("%w: %w", errSilent, os.ErrDeadlineExceeded)
+		}
+		r.rto.backoff()
+		r.Resent++
+	}
+}
+
+// answers reports whether p may be the first packet after a read request.
+func answers(p []byte) bool {
+	switch block, _, ok := parseBlock(p); opcode(p) {
+	case opOACK, opERROR:
+		return true
+	case opDATA:
+		return ok && block == 1
+	}
+	return false
+}
+
+// run returns nil when the whole file was written and acknowledged. It begins
+// with what the server answered.
+func (r *receiver) run(ctx context.Context, answer []byte) error {
+	if err := r.begin(answer); err != nil || r.done {
+		return err
+	}
+	yielded, until := r.now, r.now+r.wait()
 	for resends := 0; ; {
-		r.in.patience(until.Sub(r.now))
-		n, err := r.in.read()
-		r.now = time.Now()
-		if r.now.Sub(yielded) >= yieldEvery {
+		r.in.patience(until - r.now)
+		n, _ := r.in.read() // an error is of an earlier packet; silence ends the transfer
+		r.now = time.Since(r.start)
+		if r.now-yielded >= yieldEvery {
 			runtime.Gosched()
 			yielded = r.now
 		}
 		if r.cancelled.Load() {
 			return context.Cause(ctx)
 		}
-		if errors.Is(err, syscall.ECONNREFUSED) && !r.tid.IsValid() {
-			return err // nobody serves there
-		}
-		// Other errors are of an earlier packet; silence ends the transfer.
 		progress := false
 		for i := range n {
 			p, err := r.datagram(i)
@@ -99,8 +138,8 @@ func (r *receiver) run(ctx context.Context) error {
 			}
 			progress = progress || p
 		}
-		late := !progress && !r.now.Before(until)
-		if len(r.held) > 0 && (late || r.now.Sub(r.since) >= gatherFor) {
+		late := !progress && r.now >= until
+		if len(r.held) > 0 && (late || r.now-r.since >= gatherFor) {
 			if err := r.flush(); err != nil {
 				return err
 			}
@@ -111,158 +150,111 @@ func (r *receiver) run(ctx context.Context) error {
 				r.rto.ease()
 			}
 			resends = 0
-			until = r.now.Add(r.wait())
+			until = r.now + r.wait()
 		case late:
-			if resends++; resends > r.timing.Retries || !r.tid.IsValid() && resends > r.timing.First {
+			if resends++; resends > r.timing.Retries {
 				return fmt.Errorf("%w: %d bytes came, then nothing: %w", errSilent, r.Bytes, os.ErrDeadlineExceeded)
 			}
 			r.rto.backoff()
 			r.Resent++
-			if r.tid.IsValid() {
-				r.ack()
-				r.gap = false // another may open
-			} else {
-				r.send()
-			}
-			r.clean = false
-			until = r.now.Add(r.wait())
+			r.ack()
+			r.gap, r.clean = false, false // another gap may open
+			until = r.now + r.wait()
 		}
 	}
 }
 
 // wait is twice the sender's, see Timing.
-func (r *receiver) wait() time.Duration {
-	if !r.tid.IsValid() {
-		return r.rto.wait()
-	}
-	return min(2*r.rto.wait(), r.timing.Max)
-}
-
-func (r *receiver) send() {
-	r.in.send(r.out)
-	r.sent = r.now
-}
+func (r *receiver) wait() time.Duration { return min(2*r.rto.wait(), r.timing.Max) }
 
 // ack acknowledges all that came in order, and begins a window.
 func (r *receiver) ack() {
 	r.out = appendACK(r.out[:0], r.last)
-	r.send()
+	r.in.send(r.out)
+	r.sent = r.now
 	r.clean, r.count = true, 0
 }
 
 // answered takes the round trip of the packet sent last.
 func (r *receiver) answered() {
 	if r.clean {
-		r.rto.sample(r.now.Sub(r.sent))
+		r.rto.sample(r.now - r.sent)
 	}
 	r.clean = false
 }
 
-// datagram takes one, from anyone. It may be several that the kernel merged.
+// datagram takes one. It may be several that the kernel merged.
 func (r *receiver) datagram(i int) (progress bool, err error) {
-	if !r.tid.IsValid() {
-		if !sameAddr(r.in.from(i).Addr(), r.server.Addr()) {
-			return false, nil // RFC 1350 section 4: of no transfer
-		}
-	} else if !r.in.fromPeer(i) {
-		r.turnAway(i)
-		return false, nil
-	}
 	p, size := r.in.datagram(i)
 	for len(p) > 0 && err == nil && !r.done {
 		n, more := min(size, len(p)), false
-		more, err = r.packet(i, p[:n])
+		more, err = r.packet(p[:n])
 		progress = progress || more
 		p = p[n:]
 	}
 	return progress, err
 }
 
-// turnAway answers a packet of a stranger's, RFC 1350 section 4. An ERROR is
-// never answered, so that no two ends can keep each other busy.
-func (r *receiver) turnAway(i int) {
-	if p, _ := r.in.datagram(i); opcode(p) != opERROR && r.in.from(i).Port() != 0 {
-		r.in.reply(i, appendError(nil, errUnknownID))
-	}
-}
-
 // packet takes one packet of the server's.
-func (r *receiver) packet(i int, p []byte) (progress bool, err error) {
+func (r *receiver) packet(p []byte) (progress bool, err error) {
 	switch opcode(p) {
 	case opOACK:
-		return r.oack(i, p)
+		if !r.started && r.asked != (Options{}) {
+			r.ack() // the last one was lost
+			r.clean = false
+		}
 	case opDATA:
-		return r.data(i, p)
+		return r.data(p)
 	case opERROR:
 		return false, peerError{parseError(p)}
 	}
 	return false, nil
 }
 
-// meet makes the sender of a datagram the other end of the transfer.
-func (r *receiver) meet(i int) {
-	r.tid = r.in.from(i)
-	r.in.answer(i)
-}
-
-func (r *receiver) oack(i int, p []byte) (progress bool, err error) {
-	if r.tid.IsValid() {
-		if !r.started && r.asked != (Options{}) {
-			r.ack() // the last one was lost
-			r.clean = false
+// begin takes the server's answer to the request: an OACK or the first block.
+func (r *receiver) begin(p []byte) error {
+	o, err := Options{}, error(nil)
+	if opcode(p) == opOACK {
+		if o, err = parseOACK(p); err == nil {
+			err = o.within(r.asked)
 		}
-		return false, nil
-	}
-	o, err := parseOACK(p)
-	if err == nil {
-		err = o.within(r.asked)
-	}
-	r.meet(i)
-	if err != nil {
-		return false, refusal{&Error{CodeOptions, "options were not asked for"}, err}
-	}
-	if o.Blksize > 0 {
-		r.Blksize = o.Blksize
-	}
-	r.Windowsize = max(o.Windowsize, 1)
-	if o.TSize {
-		r.Size = o.Size
+		if err != nil {
+			return refusal{&Error{CodeOptions, "options were not asked for"}, err}
+		}
+		r.Blksize = cmp.Or(o.Blksize, r.Blksize)
+		r.Windowsize = max(o.Windowsize, 1)
+		if o.TSize {
+			r.Size = o.Size
+		}
 	}
 	if r.announce != nil {
 		if err := r.announce(r.Size); err != nil {
-			return false, err
+			return err
 		}
+	}
+	if opcode(p) != opOACK {
+		_, err := r.packet(p)
+		return err
 	}
 	if r.Windowsize > 1 {
 		r.in.widen(r.Windowsize, headerLen+r.Blksize)
 	}
 	r.answered()
 	r.ack()
-	return true, nil
+	return nil
 }
 
-func (r *receiver) data(i int, p []byte) (progress bool, err error) {
+func (r *receiver) data(p []byte) (progress bool, err error) {
 	block, data, ok := parseBlock(p)
 	if !ok {
 		return false, nil
-	}
-	if !r.tid.IsValid() { // a server without options
-		if block != 1 {
-			return false, nil
-		}
-		r.meet(i)
-		if r.announce != nil {
-			if err := r.announce(-1); err != nil {
-				return false, err
-			}
-		}
 	}
 	if len(data) > r.Blksize {
 		return false, refusal{errIllegal, fmt.Errorf("block of more than %d bytes", r.Blksize)}
 	}
 	switch ahead := r.ahead(block); {
 	case ahead == 0 && r.started:
-		if r.count > 0 || r.now.Sub(r.sent) < r.timing.Min/2 {
+		if r.count > 0 || r.now-r.sent < r.timing.Min/2 {
 			return false, nil // too soon for a resend: a duplicate from the network
 		}
 		r.ack() // the end of a window once more: its ACK was lost
@@ -290,8 +282,9 @@ func (r *receiver) ahead(block uint16) uint16 {
 		switch block {
 		case 0:
 			r.wrap = wrapTo0
-		case uint16(r.Windowsize - r.count):
+		case r.windowEnd():
 			r.wrap = wrapTo1
+			r.gap = false // what was taken for one begins with block 1
 		}
 	}
 	ahead := block - r.last
@@ -299,6 +292,16 @@ func (r *receiver) ahead(block uint16) uint16 {
 		ahead--
 	}
 	return ahead
+}
+
+// windowEnd is the number of the block that ends a window, or the file, for a
+// sender that leaves 0 out and has sent 65535 blocks.
+func (r *receiver) windowEnd() uint16 {
+	n := int64(r.Windowsize - r.count)
+	if r.Size >= 0 {
+		n = min(n, r.Size/int64(r.Blksize)+1-(r.Bytes+int64(len(r.held)))/int64(r.Blksize))
+	}
+	return uint16(n)
 }
 
 // take takes the next block.
@@ -321,6 +324,13 @@ func (r *receiver) take(block uint16, data []byte) error {
 	}
 	if len(r.held) == 0 {
 		r.since = r.now
+	}
+	if r.held == nil {
+		most := int64(gatherMax)
+		if r.Size >= 0 {
+			most = min(most, r.Size)
+		}
+		r.held = make([]byte, 0, most)
 	}
 	r.held = append(r.held, data...)
 	if !final {
@@ -351,7 +361,7 @@ func (r *receiver) flush() error {
 		err = io.ErrShortWrite
 	}
 	r.held = r.held[:0]
-	if now := time.Now(); now.Sub(r.now) > r.timing.Min/4 {
+	if now := time.Since(r.start); now-r.now > r.timing.Min/4 {
 		r.now, r.clean = now, false // an answer has waited for us
 	}
 	if err != nil {
@@ -375,7 +385,7 @@ func (r *receiver) abort(err error) {
 	var told peerError
 	var no refusal
 	switch {
-	case !r.tid.IsValid(), errors.As(err, &told):
+	case errors.As(err, &told):
 	case errors.As(err, &no):
 		r.in.send(appendError(nil, no.said))
 	case errors.Is(err, syscall.ENOSPC):

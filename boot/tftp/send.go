@@ -16,7 +16,7 @@ func (t *transfer) ack(block uint16) {
 			t.rto.sample(t.e.now.Sub(t.sent))
 		}
 		t.rto.fixed = t.granted.Timeout // holds from here: before, the client had not agreed
-		t.oack, t.resends = nil, 0
+		t.oack, t.resends, t.gone = nil, 0, false
 		t.sendWindow()
 		return
 	}
@@ -74,15 +74,16 @@ func (t *transfer) ahead(block uint16) int64 {
 func (t *transfer) progress(base int64) {
 	whole := t.clean && base == t.high
 	t.measure(base)
+	t.closer(base)
 	t.trust = whole // where blocks went out twice, so may ACKs
 	t.clean = base == t.high
 	if !t.clean {
 		t.slower()
-		t.pace -= t.pace / 2
 	} else if whole {
 		t.faster()
 	}
-	t.base, t.resends, t.stalled = base, 0, false
+	t.rescued = t.resends > 0
+	t.base, t.resends, t.stalled, t.gone, t.moved = base, 0, false, false, t.e.now
 	if t.acked = base * int64(t.blksize); base == t.last {
 		t.acked = t.total
 	}
@@ -101,35 +102,41 @@ func (t *transfer) measure(base int64) {
 	case t.resends > 0:
 	case part == whole && base > t.doubt:
 		t.rto.sample(took)
-		if t.burst == t.window {
-			t.pace = took / time.Duration(whole)
-		}
 	case took*time.Duration(min(whole, most*part))/time.Duration(part) < t.rto.value/2:
 		t.rto.ease()
 	}
 }
 
+// bursts that a window may leave in, at most.
+const bursts = 8
+
 // slower halves what is sent at once. The whole window has to be sent all the
 // same, since a receiver acknowledges no less (RFC 7440 section 4): a window
-// that overruns a device's ring leaves in bursts, as far apart as the device
-// takes to receive one.
-func (t *transfer) slower() {
-	const least = 8 // bursts a window
-	t.burst = min(t.burst, max(t.burst/2, t.window/least, 1))
-}
+// that overruns a device's ring leaves in bursts, with the time between them
+// that it takes to receive one.
+func (t *transfer) slower() { t.burst = min(t.burst, max(t.burst/2, t.window/bursts, 1)) }
 
-// overrun has bursts leave further apart: of a window not even the end came. Where
-// none ever came whole it begins with eight blocks a round trip. A whole window
-// takes no longer than a timeout.
+// faster takes an eighth of that back.
+func (t *transfer) faster() { t.burst = min(t.burst+max(t.window/16, 1), t.window) }
+
+// overrun has bursts leave further apart, from eight blocks a round trip on: of a
+// window not even the end came. But all of it leaves within a timeout.
 func (t *transfer) overrun() {
-	const least = 10 * time.Microsecond // some 1 Gbit/s
-	t.pace = min(max(2*t.pace, t.rto.srtt/8, least), t.rto.measured/time.Duration(2*t.window))
+	const least = 10 * time.Microsecond // a block, at some 1 Gbit/s
+	t.pace = min(max(2*t.pace, t.rto.srtt/8, least), t.rto.measured/time.Duration(t.window))
 }
 
-// faster takes an eighth of both back.
-func (t *transfer) faster() {
-	t.burst = min(t.burst+max(t.window/16, 1), t.window)
-	t.pace -= t.pace / 8
+// closer takes of that back for an ACK that needed no timeout, and most where a
+// block is missing early in a window: that was the link, since no ring is too
+// small for a burst.
+func (t *transfer) closer(base int64) {
+	switch part := base - t.base; {
+	case t.resends > 0:
+	case base < t.high && part < int64(t.window/bursts):
+		t.pace /= 2
+	default:
+		t.pace -= t.pace / 8
+	}
 }
 
 // sendWindow sends what follows base.
@@ -239,6 +246,8 @@ func (t *transfer) readAhead() {
 // timeout sends again, or goes on with a window that leaves in bursts.
 func (t *transfer) timeout() {
 	switch {
+	case t.gone:
+		t.end(errGone)
 	case t.oack != nil:
 		if t.resends++; t.resends > t.e.timing.First {
 			t.end(fmt.Errorf("options: %w", errSilent))
@@ -258,7 +267,9 @@ func (t *transfer) timeout() {
 			t.end(fmt.Errorf("%d bytes acknowledged: %w", t.acked, errSilent))
 			return
 		}
-		t.rto.backoff()
+		if t.resends > 1 || !t.rescued {
+			t.rto.backoff()
+		}
 		t.clean, t.trust, t.doubt = false, true, t.high
 		t.stalled = !t.waits
 		t.slower()

@@ -70,7 +70,7 @@ type Limits struct {
 	Blksize    int // largest block granted, bytes: 65464
 	Windowsize int // widest window granted, blocks: 64
 	Files      int // open at once: 2048; transfers of the same Source.Key share one
-	Cache      int // bytes of files that are kept in memory: 16 MiB, at least 1 MiB
+	Cache      int // bytes of files that are kept in memory: 16 MiB, at least 4 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -86,7 +86,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Windowsize, 64)
 	def(&l.Files, 2048)
 	def(&l.Cache, 16<<20)
-	l.Cache = max(l.Cache, 1<<20) // all that is read at a time, and what one block is made of
+	l.Cache = max(l.Cache, 4<<20) // all that is read at a time, and what one block is made of
 	l.Blksize = max(l.Blksize, minBlksize)
 	return l
 }
@@ -122,6 +122,7 @@ type Server struct {
 	Timing     Timing
 	Limits     Limits
 	SinglePort bool // answer from the listening port, for firewalls and NAT that know no TFTP
+	Fragments  bool // grant blocks that only IP fragments carry; else none larger than the path's MTU
 	RollToOne  bool // after block 65535 comes 1, as some old clients have it; else 0
 
 	Counters Counters

@@ -31,11 +31,13 @@ type transfer struct {
 	at     local
 	route  route
 	began  time.Time
+	moved  time.Time // when the client last acknowledged something new
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	in     chan []byte // of an upload: its packets
 
 	over    bool // nothing more becomes of it
+	gone    bool // its client's port was closed, and nothing was heard since
 	stalled bool // the client is silent: its request once more means that it started afresh
 	waits   bool // in halfOpen
 	counted bool // in clients and established
@@ -66,6 +68,7 @@ type transfer struct {
 	sent       time.Time // the window
 	clean      bool      // nothing of the window was resent
 	doubt      int64     // up to this block, see measure
+	rescued    bool      // by a timeout: then to wait longer does not help at once
 	trust      bool      // the last ACK once more may stand for a gap
 	gap        bool      // it came once more
 	resting    bool      // in mid-window
@@ -126,7 +129,7 @@ func (t *transfer) grant(src *Source) Options {
 	if o.Blksize > 0 {
 		o.Blksize = min(o.Blksize, t.e.limits.Blksize)
 	}
-	if o.Blksize > defaultBlksize { // which every path carries
+	if o.Blksize > defaultBlksize && !t.e.Fragments { // which every path carries
 		o.Blksize = min(o.Blksize, mostBlksize(pathMTU(t.at.addr, t.req.Remote), t.req.Remote.Addr()))
 	}
 	o.Windowsize = min(o.Windowsize, t.e.limits.Windowsize)
@@ -197,10 +200,14 @@ func (t *transfer) packet(op uint16, p []byte) {
 // answered notes that the client is there, and returns false where there is no
 // room for it.
 func (t *transfer) answered() bool {
-	if !t.e.halfOpen.remove(t) {
+	if !t.unlist() {
 		return true
 	}
 	client := t.peer.Addr()
+	t.moved = t.e.now
+	if t.e.full(client) {
+		t.e.reclaim(func(o *transfer) bool { return t.e.established >= t.e.limits.Transfers || o.peer.Addr() == client })
+	}
 	if t.e.full(client) {
 		t.e.Counters.Refused.Add(1)
 		t.e.warn("TFTP transfer refused: too many", "client", t.peer, "transfers", t.e.established, "of the client", t.e.clients[client])
@@ -210,6 +217,18 @@ func (t *transfer) answered() bool {
 	t.counted = true
 	t.e.established++
 	t.e.clients[client]++
+	return true
+}
+
+// unlist takes a transfer out of the half-open ones, and returns whether it was
+// one.
+func (t *transfer) unlist() bool {
+	if !t.e.halfOpen.remove(t) {
+		return false
+	}
+	if t.in != nil {
+		t.e.asking--
+	}
 	return true
 }
 
@@ -272,7 +291,7 @@ func (t *transfer) leave() {
 		k.waiting = slices.DeleteFunc(k.waiting, func(w *transfer) bool { return w == t })
 		t.missing = nil
 	}
-	t.e.halfOpen.remove(t)
+	t.unlist()
 	t.e.clock.unset(t)
 	if t.e.active[t.peer] == t {
 		delete(t.e.active, t.peer)

@@ -166,7 +166,12 @@ func (p *probe) closedSilently() {
 // flood leaves requests half open, each from a port of its own.
 func flood(p *probe) {
 	p.closedSilently()
-	for i := range 6000 {
+	requests := 6000
+	if p.name == "tftpd-hpa" || p.name == "atftpd" {
+		requests = 300 // each is a process or a thread, which the other tests would feel
+		p.note("after %d", requests)
+	}
+	for i := range requests {
 		p.bind = uint16(10_000 + i)
 		c := p.client()
 		c.rrq("mib", "blksize", "1428")

@@ -1,0 +1,77 @@
+package appliance
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootlace/bootlace/boot/tftp"
+)
+
+// The config's settings reach the server; the files it may open are a share.
+func TestTFTPSettings(t *testing.T) {
+	a := newAppliance(t)
+	if s := a.tftpServer(); s.SinglePort || s.RollToOne || s.Fragments || s.Limits != (tftp.Limits{Files: a.bounds.tftp.Files}) {
+		t.Errorf("without any: %+v, %+v", s, s.Limits)
+	}
+	a.cfg.TFTPSinglePort, a.cfg.TFTPRollToOne, a.cfg.TFTPFragments = true, true, true
+	a.cfg.TFTPLimits = tftp.Limits{Blksize: 1024, Windowsize: 16, Transfers: 9, PerClient: 8, HalfOpen: 7}
+	want := a.cfg.TFTPLimits
+	want.Files = a.bounds.tftp.Files
+	if s := a.tftpServer(); !s.SinglePort || !s.RollToOne || !s.Fragments || s.Limits != want {
+		t.Errorf("with all: %+v, %+v", s, s.Limits)
+	}
+}
+
+// What was turned away is told once, at the end, and nothing where nothing was.
+func TestTFTPRefusals(t *testing.T) {
+	for _, clients := range []int{1, 3} {
+		a := newAppliance(t)
+		var log bytes.Buffer
+		a.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		a.cfg.TFTPLimits.Transfers = 1
+		conn := a.sockets.tftp
+		at := conn.LocalAddr()
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.serveTFTP(ctx, conn) }()
+		for i := range clients {
+			c, err := net.ListenPacket("udp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			buf := make([]byte, 600)
+			ask := func(p string, to net.Addr, want byte) net.Addr {
+				t.Helper()
+				if _, err := c.WriteTo([]byte(p), to); err != nil {
+					t.Fatal(err)
+				}
+				n, from, err := c.ReadFrom(buf)
+				if err != nil || n < 4 || buf[1] != want {
+					t.Fatalf("client %d: got %q, %v", i, buf[:n], err)
+				}
+				return from
+			}
+			if i == 0 {
+				from := ask("\x00\x01lab.raw\x00octet\x00", at, 3)
+				ask("\x00\x04\x00\x01", from, 3) // the server knows that it is there
+				continue
+			}
+			ask("\x00\x01lab.raw\x00octet\x00", at, 5)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		told := strings.Count(log.String(), `msg="TFTP had more requests than its limits allow" served=1 refused=2 "gave way"=0`)
+		if want := clients / 3; told != want {
+			t.Errorf("%d clients: told %d times, want %d:\n%s", clients, told, want, log.String())
+		}
+	}
+}
