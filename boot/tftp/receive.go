@@ -22,7 +22,7 @@ const (
 
 	gatherLen = 64 << 10 // bytes of blocks that are written at once
 	gatherMax = 2 * gatherLen
-	gatherFor = 50 * time.Millisecond // how long a block may wait to be written
+	gatherFor = 50 * time.Millisecond // a block that has waited so long is written when the next comes, or none does
 
 	// yieldEvery is how often a transfer goes through Go's scheduler. A goroutine
 	// that was not scheduled for 10 ms loses its processor in its next system
