@@ -96,6 +96,7 @@ func (e *engine) line(conn *net.UDPConn) (*line, error) {
 		return nil, err
 	}
 	s.roomy(rxQueue)
+	s.fragments(false)
 	l := &line{s, newReader(s, batch, rxLen), newWriter(s, e.noSegments)}
 	e.lines = append(e.lines, l)
 	return l, nil
