@@ -176,7 +176,7 @@ func (t *transfer) start(o Options) {
 func (t *transfer) offer() {
 	t.line.out.packet(&t.route, t.oack)
 	t.sent = t.e.now
-	t.e.clock.set(t, t.e.now.Add(t.rto.wait()))
+	t.e.clock.timeout(t, t.e.now, t.rto.wait())
 }
 
 // packet takes one of the client's.
