@@ -49,31 +49,34 @@ func (e *engine) request(p []byte, from netip.AddrPort, at local) {
 		e.refuse(from, at)
 		return
 	}
-	if e.halfOpen.n >= e.limits.HalfOpen {
-		e.giveWay(e.halfOpen.head)
-	}
-	if req.Write && e.asking >= mostAsking {
-		for o := e.halfOpen.head; o != nil; o = o.newer {
-			if o.in != nil {
-				e.giveWay(o)
-				break
-			}
-		}
-	}
 	e.Counters.Requests.Add(1)
 	t := &transfer{e: e, req: req, asked: bytes.Clone(p), line: e.data, at: at, peer: from, began: e.now, slot: -1}
 	t.ctx, t.cancel = context.WithCancelCause(e.ctx)
 	t.route = t.line.routeTo(from, at)
 	e.active[from] = t
-	e.halfOpen.push(t)
+	most := e.limits.HalfOpen
 	if req.Write && (req.Mode == "octet" || req.Mode == "netascii") {
 		t.in = make(chan []byte, uploadQueue)
+		most = min(most, mostAsking)
+	}
+	if r := e.half(t); r.n >= most {
+		e.giveWay(r.head)
+	}
+	e.half(t).push(t)
+	if t.in != nil {
 		e.uploads++
-		e.asking++
 		e.jobs.Go(func() { e.upload(t) })
 		return
 	}
 	e.crew.do(e, job{t.open, t})
+}
+
+// half are the half-open transfers of t's kind.
+func (e *engine) half(t *transfer) *ring {
+	if t.in != nil {
+		return &e.asking
+	}
+	return &e.halfOpen
 }
 
 // giveWay ends the transfer of a client that may not be there.

@@ -33,6 +33,8 @@ func (s *socket) roomy(n int) {
 	s.conn.SetWriteBuffer(n)
 }
 
+func (s *socket) fragments(bool) {}
+
 func (s *socket) wake()  { s.conn.SetReadDeadline(time.Unix(1, 0)) }
 func (s *socket) close() { s.conn.Close() }
 

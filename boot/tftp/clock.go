@@ -9,6 +9,7 @@ import (
 // A clock knows which transfer is due next. A transfer that is put off stays
 // where it was until its old time has come: each ACK puts one off.
 type clock struct {
+	epoch time.Time
 	due   dues
 	timer *time.Timer
 	wakes time.Time     // when the timer fires
@@ -18,7 +19,17 @@ type clock struct {
 // coarse is what a poller's milliseconds are too coarse for.
 const coarse = 2 * time.Millisecond
 
-func (c *clock) init() { c.timer = time.NewTimer(time.Hour) }
+// tick is RFC 6298's G: timeouts are rounded up to multiples of it, so that
+// hundreds of transfers wake the clock hundreds of times a second, not thousands.
+const tick = 4 * time.Millisecond
+
+func (c *clock) init() { c.epoch, c.timer = time.Now(), time.NewTimer(time.Hour) }
+
+// timeout has t be due when d has passed since now, or up to a tick later.
+func (c *clock) timeout(t *transfer, now time.Time, d time.Duration) {
+	d += now.Sub(c.epoch) + tick - 1
+	c.set(t, c.epoch.Add(d.Truncate(tick)))
+}
 
 // set has t be due then, and not before.
 func (c *clock) set(t *transfer, then time.Time) {

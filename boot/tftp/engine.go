@@ -35,9 +35,9 @@ type engine struct {
 	active      map[netip.AddrPort]*transfer
 	clients     map[netip.Addr]int // transfers of each that has answered
 	established int                // all of them
-	asking      int                // uploads among the half-open
 	uploads     int                // at work, although they may have ended
-	halfOpen    ring               // transfers whose clients have not answered yet, oldest first
+	halfOpen    ring               // downloads whose clients have not answered yet, oldest first
+	asking      ring               // uploads, likewise
 	clock       clock
 	cache       cache
 	crew        crew
@@ -96,6 +96,7 @@ func (e *engine) line(conn *net.UDPConn) (*line, error) {
 		return nil, err
 	}
 	s.roomy(rxQueue)
+	s.fragments(false)
 	l := &line{s, newReader(s, batch, rxLen), newWriter(s, e.noSegments)}
 	e.lines = append(e.lines, l)
 	return l, nil

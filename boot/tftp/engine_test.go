@@ -22,8 +22,8 @@ func (b *bench) idle(t testing.TB) {
 	t.Helper()
 	eventually(t, "nothing is left", func() (idle bool) {
 		b.look(func(e *engine) {
-			idle = len(e.active) == 0 && len(e.clients) == 0 && e.established == 0 && e.halfOpen.n == 0 &&
-				e.halfOpen.head == nil && len(e.clock.due) == 0 && len(e.crew.queue) == 0 && e.uploads == 0
+			idle = len(e.active) == 0 && len(e.clients) == 0 && e.established == 0 && e.halfOpen.n+e.asking.n == 0 &&
+				e.halfOpen.head == nil && e.asking.head == nil && len(e.clock.due) == 0 && len(e.crew.queue) == 0 && e.uploads == 0
 			for _, f := range e.cache.files {
 				idle = idle && f.refs == 0 && f.src == nil
 			}
@@ -220,7 +220,7 @@ func TestFlood(t *testing.T) {
 			var halfOpen, queue, waiting, uploads int
 			flood(t, b.engine, requests, func(i int) []byte { return request(tt.op, fmt.Sprint(i), "octet") }, func() {
 				e := b.engine
-				halfOpen, queue = max(halfOpen, e.halfOpen.n), max(queue, len(e.crew.queue))
+				halfOpen, queue = max(halfOpen, e.halfOpen.n+e.asking.n), max(queue, len(e.crew.queue))
 				waiting, uploads = max(waiting, len(e.cache.queue)), max(uploads, e.uploads)
 			})
 			grown := inUse() - before

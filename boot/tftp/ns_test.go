@@ -171,6 +171,22 @@ func TestPathMTU(t *testing.T) {
 			}
 		}
 	})
+	// A path that turns out narrower in mid-transfer.
+	ipCommand(t, "-n", a.Name, "route", "replace", "10.72.0.2/32", "dev", "eth0")
+	startIn(t, a, "0.0.0.0:1071")
+	for _, window := range []int{1, 64} {
+		narrow := &tripwire{after: 300_000, f: func() {
+			ipCommand(t, "-n", a.Name, "route", "replace", "10.72.0.2/32", "dev", "eth0", "mtu", "1300")
+		}}
+		b.Do(t, func() {
+			var got bytes.Buffer
+			tr, err := (&Client{Blksize: 1468, Windowsize: window}).Get(t.Context(), netip.AddrPortFrom(a.Addr, 1071), "1000000", io.MultiWriter(&got, narrow))
+			if err != nil || !bytes.Equal(got.Bytes(), pattern(1_000_000)) || tr.Blksize != 1468 {
+				t.Errorf("narrower: %+v, %v", tr, err)
+			}
+		})
+		ipCommand(t, "-n", a.Name, "route", "replace", "10.72.0.2/32", "dev", "eth0")
+	}
 	// To itself a host sends over its loopback, whatever the address.
 	a.Do(t, func() {
 		tr, err := (&Client{Blksize: 65464}).Get(t.Context(), netip.AddrPortFrom(a.Addr, 1069), "5000", io.Discard)

@@ -112,36 +112,88 @@ func TestWireError(t *testing.T) {
 	}
 }
 
-func FuzzPacket(f *testing.F) {
+// Whatever comes, what is read of a request is in range, and is the same when it
+// is written and read again.
+func FuzzRequest(f *testing.F) {
 	f.Add([]byte("\x00\x01f\x00octet\x00blksize\x001428\x00tsize\x000\x00"))
 	f.Add([]byte("\x00\x02f\x00netascii\x00timeout\x005\x00windowsize\x0064\x00"))
-	f.Add([]byte("\x00\x06tsize\x001234\x00blksize\x001468\x00"))
-	f.Add([]byte("\x00\x05\x00\x01none\x00"))
-	f.Add([]byte("\x00\x03\x00"))
+	f.Add([]byte("\x00\x01/a\\b\x00MAIL\x00BlkSize\x0099999\x00blksize\x008\x00unknown\x00\x00"))
+	f.Add([]byte("\x00\x01f\x00octet\x00tsize\x00-1\x00timeout\x00256\x00windowsize\x00"))
+	f.Add([]byte("\x00\x01f"))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		keep := bytes.Clone(p)
-		if r, err := parseRequest(p); err == nil {
-			if r.Name == "" || strings.Contains(r.Name+r.Mode, "\x00") {
-				t.Errorf("%q: name %q, mode %q", p, r.Name, r.Mode)
-			}
-			again, err := parseRequest(appendRequest(nil, &r))
-			if err == nil && again != r || err != nil && len(p) < maxRequest/2 {
-				t.Errorf("%q: read %+v, read back %+v, %v", p, r, again, err)
-			}
-		}
-		if o, err := parseOACK(p); err == nil {
-			if again, err := parseOACK(appendOACK(nil, o)); err != nil || again != o {
-				t.Errorf("%q: read %+v, read back %+v, %v", p, o, again, err)
-			}
-		}
-		if e := parseError(p); len(appendError(nil, e)) > headerLen+maxText+1 {
-			t.Errorf("%q: error text of %d bytes", p, len(e.Text))
-		}
-		if _, data, ok := parseBlock(p); ok != (len(p) >= 4) || ok && len(data) != len(p)-4 {
-			t.Errorf("%q: block of %d bytes, %v", p, len(data), ok)
-		}
+		r, err := parseRequest(p)
 		if !bytes.Equal(keep, p) {
 			t.Errorf("%q was changed to %q", keep, p)
+		}
+		if err != nil {
+			return
+		}
+		if r.Name == "" || strings.Contains(r.Name+r.Mode, "\x00") || r.Write != (p[1] == opWRQ) || !bytes.HasPrefix(p[2:], append([]byte(r.Name), 0)) {
+			t.Errorf("%q: read %+v", p, r)
+		}
+		inRange(t, r.Options)
+		again, err := parseRequest(appendRequest(nil, &r))
+		if err == nil && again != r || err != nil && len(p) < maxRequest/2 {
+			t.Errorf("%q: read %+v, read back %+v, %v", p, r, again, err)
+		}
+	})
+}
+
+// Likewise of an OACK. Of one that holds no more than was asked the client is
+// sure.
+func FuzzOACK(f *testing.F) {
+	f.Add([]byte("\x00\x06tsize\x001234\x00blksize\x001468\x00"), 1468, 64)
+	f.Add([]byte("\x00\x06windowsize\x0065\x00timeout\x001\x00"), 0, 64)
+	f.Add([]byte("\x00\x06blksize\x0065465\x00"), 65464, 1)
+	f.Add([]byte("\x00\x06multicast\x00\x00"), 0, 0)
+	f.Add([]byte("\x00\x06"), 8, 1)
+	f.Fuzz(func(t *testing.T, p []byte, blksize, windowsize int) {
+		o, err := parseOACK(p)
+		if err != nil {
+			return
+		}
+		inRange(t, o)
+		if again, err := parseOACK(appendOACK(nil, o)); err != nil || again != o {
+			t.Errorf("%q: read %+v, read back %+v, %v", p, o, again, err)
+		}
+		asked := Options{Blksize: blksize, Windowsize: windowsize}
+		if o.within(asked) == nil && (o.Blksize > blksize || o.Windowsize > windowsize || o.TSize || o.Timeout != 0) {
+			t.Errorf("%+v is taken for an answer to %+v", o, asked)
+		}
+	})
+}
+
+func inRange(t *testing.T, o Options) {
+	t.Helper()
+	if o.Blksize != 0 && (o.Blksize < minBlksize || o.Blksize > maxBlksize) || o.Size < 0 || o.Size > 0 && !o.TSize ||
+		o.Timeout%time.Second != 0 || o.Timeout < 0 || o.Timeout > 255*time.Second || o.Windowsize < 0 || o.Windowsize > 65535 {
+		t.Errorf("options out of range: %+v", o)
+	}
+}
+
+// FuzzPacket is for the packets of a transfer: DATA, ACK and ERROR.
+func FuzzPacket(f *testing.F) {
+	f.Add([]byte("\x00\x05\x00\x01none\x00"))
+	f.Add([]byte("\x00\x05\x00\x08no end"))
+	f.Add([]byte("\x00\x05\x00\x00\xff\xfe\x00rest\x00"))
+	f.Add([]byte("\x00\x03\x00"))
+	f.Add([]byte("\x00\x04\xff\xff"))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		e := parseError(p)
+		again := appendError(nil, e)
+		if len(again) > headerLen+maxText+1 || strings.Contains(e.Text, "\x00") {
+			t.Errorf("%q: error %+v", p, e)
+		}
+		if back := parseError(again); len(e.Text) <= maxText && *back != *e {
+			t.Errorf("%q: read %+v, read back %+v", p, e, back)
+		}
+		block, data, ok := parseBlock(p)
+		if ok != (len(p) >= 4) || ok && len(data) != len(p)-4 {
+			t.Errorf("%q: block of %d bytes, %v", p, len(data), ok)
+		}
+		if ok && opcode(p) == opDATA && !bytes.Equal(append(appendHeader(nil, opDATA, block), data...), p) {
+			t.Errorf("%q: block %d", p, block)
 		}
 	})
 }

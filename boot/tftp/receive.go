@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -22,7 +20,7 @@ const (
 
 	gatherLen = 64 << 10 // bytes of blocks that are written at once
 	gatherMax = 2 * gatherLen
-	gatherFor = 50 * time.Millisecond // how long a block may wait to be written
+	gatherFor = 50 * time.Millisecond // a block that has waited so long is written when the next comes, or none does
 
 	// yieldEvery is how often a transfer goes through Go's scheduler. A goroutine
 	// that was not scheduled for 10 ms loses its processor in its next system
@@ -69,48 +67,6 @@ const (
 	wrapTo0
 	wrapTo1
 )
-
-// ask sends a request until the server answers, from whatever port of its, and
-// returns what it says first.
-func (r *receiver) ask(ctx context.Context, conn *net.UDPConn, server netip.AddrPort, request, buf []byte) (answer []byte, tid netip.AddrPort, err error) {
-	defer interrupt(ctx, conn)()
-	for resends := 0; ; resends++ {
-		// What cannot be sent is a packet lost: the link may come back.
-		conn.WriteToUDPAddrPort(request, server)
-		r.sent = time.Since(r.start)
-		for {
-			n, from, err := readUntil(ctx, conn, buf, r.start.Add(r.sent+r.rto.wait()))
-			switch {
-			case ctx.Err() != nil:
-				return nil, tid, context.Cause(ctx)
-			case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, net.ErrClosed):
-				return nil, tid, err // nobody serves there
-			case err == nil && sameAddr(from.Addr(), server.Addr()) && answers(buf[:n]):
-				r.now, r.clean = time.Since(r.start), resends == 0
-				return buf[:n], from, nil
-			case !errors.Is(err, os.ErrDeadlineExceeded):
-				continue // of no transfer, or an error of an earlier packet
-			}
-			break
-		}
-		if resends == r.timing.First {
-			return nil, tid, fmt.Errorf("%w: %w", errSilent, os.ErrDeadlineExceeded)
-		}
-		r.rto.backoff()
-		r.Resent++
-	}
-}
-
-// answers reports whether p may be the first packet after a read request.
-func answers(p []byte) bool {
-	switch block, _, ok := parseBlock(p); opcode(p) {
-	case opOACK, opERROR:
-		return true
-	case opDATA:
-		return ok && block == 1
-	}
-	return false
-}
 
 // run returns nil when the whole file was written and acknowledged. It begins
 // with what the server answered.

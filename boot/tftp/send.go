@@ -182,7 +182,7 @@ func (t *transfer) send() {
 		t.next++
 	}
 	t.sent = t.e.now
-	t.e.clock.set(t, t.e.now.Add(t.rto.wait()))
+	t.e.clock.timeout(t, t.e.now, t.rto.wait())
 }
 
 // block finds the data of block n, in one piece of the cache or in two; missing

@@ -16,6 +16,8 @@ import "time"
 //
 // A timeout that a client asked for and was granted (RFC 2349) takes the place
 // of the RTO and is not doubled: 12 × 5 s = 60 s for a client that asks for 5.
+//
+// A server's waits end up to 4 ms later, see tick.
 type Timing struct {
 	Initial time.Duration // RTO until a round trip was measured, RFC 6298 section 2.1: 1 s
 	Min     time.Duration // floor of the RTO; RFC 6298's second is meant for the Internet, a LAN, where a packet lost in lockstep costs one, wants 25 ms

@@ -39,10 +39,10 @@ type transfer struct {
 	over    bool // nothing more becomes of it
 	gone    bool // its client's port was closed, and nothing was heard since
 	stalled bool // the client is silent: its request once more means that it started afresh
-	waits   bool // in halfOpen
+	waits   bool // half-open
 	counted bool // in clients and established
 
-	older, newer *transfer // in halfOpen
+	older, newer *transfer // that is half-open
 	due, queued  time.Time // of the clock
 	slot         int       // there, or -1
 
@@ -176,7 +176,7 @@ func (t *transfer) start(o Options) {
 func (t *transfer) offer() {
 	t.line.out.packet(&t.route, t.oack)
 	t.sent = t.e.now
-	t.e.clock.set(t, t.e.now.Add(t.rto.wait()))
+	t.e.clock.timeout(t, t.e.now, t.rto.wait())
 }
 
 // packet takes one of the client's.
@@ -200,7 +200,7 @@ func (t *transfer) packet(op uint16, p []byte) {
 // answered notes that the client is there, and returns false where there is no
 // room for it.
 func (t *transfer) answered() bool {
-	if !t.unlist() {
+	if !t.e.half(t).remove(t) {
 		return true
 	}
 	client := t.peer.Addr()
@@ -217,18 +217,6 @@ func (t *transfer) answered() bool {
 	t.counted = true
 	t.e.established++
 	t.e.clients[client]++
-	return true
-}
-
-// unlist takes a transfer out of the half-open ones, and returns whether it was
-// one.
-func (t *transfer) unlist() bool {
-	if !t.e.halfOpen.remove(t) {
-		return false
-	}
-	if t.in != nil {
-		t.e.asking--
-	}
 	return true
 }
 
@@ -291,7 +279,7 @@ func (t *transfer) leave() {
 		k.waiting = slices.DeleteFunc(k.waiting, func(w *transfer) bool { return w == t })
 		t.missing = nil
 	}
-	t.unlist()
+	t.e.half(t).remove(t)
 	t.e.clock.unset(t)
 	if t.e.active[t.peer] == t {
 		delete(t.e.active, t.peer)

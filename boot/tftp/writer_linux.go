@@ -149,6 +149,8 @@ func (w *writer) flush() {
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN:
 			i = w.n // the link took nothing for long
+		case errno == unix.EMSGSIZE && w.atomic:
+			w.fragments(true) // a path became narrower, or blocks were granted that need it
 		case (errno == unix.EIO || errno == unix.EINVAL || errno == unix.EMSGSIZE) && int(w.msgs[i].Controllen) > w.routes[i].local:
 			if errno == unix.EIO { // else only its own datagrams are too long; Linux 6.13 and later say EMSGSIZE
 				w.refused(w.routes[i])

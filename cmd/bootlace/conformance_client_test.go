@@ -263,6 +263,18 @@ func (c *client) silent(d time.Duration, after string) {
 	}
 }
 
+// over fails if anything comes for so long after what ends a transfer. What was
+// on its way, or sent before the server had read of the end, does not count.
+func (c *client) over(d time.Duration, after string) {
+	const settled = 400 * time.Millisecond
+	for until := time.Now().Add(settled); ; {
+		if _, ok := c.recv(until); !ok {
+			break
+		}
+	}
+	c.silent(d, after)
+}
+
 // data returns block n, which is due. Older ones may come again: the test may
 // have been slow.
 func (c *client) data(n int64) []byte { return c.block(n).data }

@@ -84,7 +84,7 @@ func lastAgain(p *probe) {
 func endSilent(p *probe) {
 	c := p.client()
 	c.whole("small")
-	c.silent(2500*time.Millisecond, "the last ACK")
+	c.over(2500*time.Millisecond, "the last ACK")
 	// A copy of it may be told that there is no such transfer, not more.
 	c.ack(2)
 	if k, ok := c.recv(time.Now().Add(300 * time.Millisecond)); ok && k.op != opERROR {
@@ -97,7 +97,7 @@ func clientError(p *probe) {
 		c := p.client()
 		c.begin("mib", 10, options...)
 		c.error(0, "enough")
-		c.silent(2500*time.Millisecond, "an ERROR")
+		c.over(2500*time.Millisecond, "an ERROR")
 	}
 }
 

@@ -27,6 +27,7 @@ type bench struct {
 	rounds   int
 	peers    []string
 	threads  int    // of the generator
+	sleep    bool   // processors that have nothing to do may
 	bootlace string // programs
 	atftpd   string
 	tests    string
@@ -109,6 +110,13 @@ func (b *bench) run(ctx context.Context, groups []*group) (err error) {
 	defer func() { err = errors.Join(err, b.rig.close()) }()
 	if err != nil {
 		return fmt.Errorf("set up the rig: %w", err)
+	}
+	if !b.sleep {
+		stop, err := b.keepAwake()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
 	}
 	b.header()
 	var goals []goal

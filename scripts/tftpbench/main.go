@@ -30,6 +30,8 @@ func main() {
 	main, args := runTable, os.Args[1:]
 	if len(args) > 0 && args[0] == "load" {
 		main, args = runLoad, args[1:]
+	} else if len(args) > 0 && args[0] == "awake" {
+		main, args = runAwake, args[1:]
 	}
 	switch err := main(ctx, args); {
 	case err == nil, errors.Is(err, flag.ErrHelp):
@@ -122,6 +124,7 @@ func runTable(ctx context.Context, args []string) error {
 	set.IntVar(&b.rounds, "rounds", 5, "of every measurement; medians are shown")
 	peers := set.String("peers", strings.Join(peers, ","), "`SERVERS` to compare with; none for no one")
 	set.IntVar(&b.threads, "threads", 1, "of the load generator with many clients")
+	set.BoolVar(&b.sleep, "sleep", false, "let processors sleep when they have nothing to do: what it takes to wake them is measured too")
 	list := set.Bool("list", false, "list the chosen cases, and do no more")
 	set.StringVar(&b.bootlace, "bootlace", "bootlace", "our `PROGRAM` (scripts/bench builds it)")
 	set.StringVar(&b.atftpd, "atftpd", "atftpd", "atftpd's `PROGRAM` (scripts/bench fetches it)")

@@ -118,8 +118,12 @@ func (r results) none(name string, a [2]string) goal {
 func (b *bench) header() {
 	var u unix.Utsname
 	unix.Uname(&u)
-	fmt.Printf("# TFTP, side by side\n\nLinux %s, %d cores, %s; veth pair of two namespaces, MTU 1500, blksize 1428, every byte compared.\n",
-		unix.ByteSliceToString(u.Release[:]), runtime.NumCPU(), runtime.GOARCH)
+	cores := "kept awake"
+	if b.sleep {
+		cores = "free to sleep"
+	}
+	fmt.Printf("# TFTP, side by side\n\nLinux %s, %d cores, %s, %s; veth pair of two namespaces, MTU 1500, blksize 1428, every byte compared.\n",
+		unix.ByteSliceToString(u.Release[:]), runtime.NumCPU(), cores, runtime.GOARCH)
 	var versions []string
 	for _, p := range []string{"tftpd-hpa", "atftp", "dnsmasq-base", "curl", "vsftpd"} {
 		if out, err := exec.Command("dpkg-query", "-W", "-f", "${Version}", p).Output(); err == nil {
