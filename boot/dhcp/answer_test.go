@@ -356,6 +356,9 @@ func FuzzAnswer(f *testing.F) {
 	for _, m := range made {
 		f.Add(m.raw, m.port == portBINL, m.mode == Full)
 	}
+	for _, code := range []uint8{61, 82, 97} {
+		f.Add(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"), option(code, strings.Repeat("\x01\x01", 400)))...), false, true)
+	}
 	f.Fuzz(func(t *testing.T, raw []byte, binl, full bool) {
 		before := bytes.Clone(raw)
 		p, err := parse(raw)

@@ -75,7 +75,7 @@ func hear(p *dhcpv4.DHCPv4, iface string, from netip.AddrPort, port uint16) *req
 		}
 	}
 	if info := p.RelayAgentInfo(); info != nil {
-		q.Circuit = text(info.Options.Get(dhcpv4.AgentCircuitIDSubOption))
+		q.Circuit = text(bounded(info.Options.Get(dhcpv4.AgentCircuitIDSubOption)))
 		if q.Relay.IsValid() {
 			q.Link = addr4(info.Options.Get(dhcpv4.LinkSelectionSubOption))
 		}
@@ -116,6 +116,16 @@ func userClass(v []byte) string {
 		rest = rest[1+n:]
 	}
 	return string(first)
+}
+
+// bounded is v, or nil where it is longer than one option holds. RFC 3396 joins
+// options of one code to a longer one; what is remembered of strangers is not
+// to have the size of their packets.
+func bounded(v []byte) []byte {
+	if len(v) > 255 {
+		return nil
+	}
+	return v
 }
 
 // text is v itself if it can be read, else its bytes in hex.
@@ -178,4 +188,4 @@ func (q *request) String() string {
 }
 
 // id is the client identifier, option 61, nil without one.
-func (q *request) id() []byte { return q.Options.Get(dhcpv4.OptionClientIdentifier) }
+func (q *request) id() []byte { return bounded(q.Options.Get(dhcpv4.OptionClientIdentifier)) }

@@ -15,10 +15,17 @@ import (
 
 // listen opens a UDP port on one interface alone. It shares the port with
 // nobody (no SO_REUSEADDR): of two servers there each would get some packets.
+// Nothing is broadcast through it (package net would let us), though a packet
+// may come from a broadcast address or name one as its relay's: where it is due,
+// frames of our own are.
 func listen(iface string, port uint16) (*net.UDPConn, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
-		c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), iface) })
+		c.Control(func(fd uintptr) {
+			if err = unix.BindToDevice(int(fd), iface); err == nil {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 0)
+			}
+		})
 		return err
 	}}
 	conn, err := config.ListenPacket(context.Background(), "udp4", fmt.Sprintf("0.0.0.0:%d", port))
@@ -76,7 +83,7 @@ func sendFrom(conn *net.UDPConn, from netip.Addr, index int, to netip.AddrPort, 
 	return err
 }
 
-// address finds the interface's IPv4 address: the one in the prefix of
+// ownAddr finds the interface's IPv4 address: the one in the prefix of
 // `near`, if there is one, else the first.
 func ownAddr(ifi *net.Interface, near netip.Addr) (netip.Addr, error) {
 	list, err := ifi.Addrs()

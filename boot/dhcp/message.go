@@ -66,10 +66,19 @@ func parse(raw []byte) (*dhcpv4.DHCPv4, error) {
 		return nil, fmt.Errorf("hardware type %d with an address of %d bytes is not Ethernet", p.HWType, len(p.ClientHWAddr))
 	case !boot.MAC(p.ClientHWAddr).Station():
 		return nil, fmt.Errorf("%s is nobody's address", p.ClientHWAddr)
+	case addr4(p.GatewayIPAddr).IsValid() && !station(addr4(p.GatewayIPAddr)):
+		return nil, fmt.Errorf("giaddr %s is no relay's address", p.GatewayIPAddr)
 	case p.MessageType() == dhcpv4.MessageTypeNone:
 		return nil, errBOOTP
 	}
 	return p, nil
+}
+
+// station reports whether an address can be one machine's beyond its own link:
+// RFC 1122 section 3.2.1.3, and class E, which nobody has.
+func station(a netip.Addr) bool {
+	first := a.As4()[0]
+	return a.IsGlobalUnicast() && first != 0 && first < 240
 }
 
 // Sizes of IP datagrams, of which a message gets what 20 bytes of IP and 8 of
@@ -90,11 +99,11 @@ func room(p *dhcpv4.DHCPv4) int {
 }
 
 // leaveOut is what goes when a message is too long, the least missed first:
-// 66 and 67 also stand in the header, option 61 and 82 are echoes.
+// 66 and 67 also stand in the header, option 61, 97 and 82 are echoes.
 var leaveOut = []dhcpv4.OptionCode{
 	optTFTPServers, optPxelinuxPrefix, optPxelinuxFile, dhcpv4.OptionTFTPServerName, dhcpv4.OptionBroadcastAddress, dhcpv4.OptionHostName,
 	dhcpv4.OptionBootfileName, dhcpv4.OptionDomainNameServer, dhcpv4.OptionClientIdentifier,
-	dhcpv4.OptionRelayAgentInformation,
+	dhcpv4.OptionClientMachineIdentifier, dhcpv4.OptionRelayAgentInformation,
 }
 
 // encode writes a message of at most limit bytes. Options stand in the order

@@ -109,6 +109,7 @@ type Server struct {
 	conns     map[uint16]*net.UDPConn
 	later     sync.WaitGroup      // answers that wait,
 	delayed   *semaphore.Weighted // and room for more of them
+	throttle  *throttle           // of answers by IP
 	malformed atomic.Uint64
 }
 
@@ -136,6 +137,7 @@ func (s *Server) Listen() error {
 	}
 	s.index = ifi.Index
 	s.delayed = semaphore.NewWeighted(maxDelayed)
+	s.throttle = newThrottle()
 	s.conns = map[uint16]*net.UDPConn{}
 	ports := []uint16{portServer}
 	if s.Mode == Proxy {
@@ -244,7 +246,7 @@ func (s *Server) handle(ctx context.Context, conn *net.UDPConn, raw []byte, from
 	var g grant
 	if !r.Silent {
 		if g, err = s.grant(ctx, q, do); err != nil {
-			s.note(q, r, "no address: "+err.Error())
+			s.note(q, r, "no address: "+s.explain(q, err))
 			return
 		}
 	}
@@ -324,6 +326,16 @@ func (s *Server) grant(ctx context.Context, q *request, do task) (g grant, err e
 	return grant{lease: &l, subnet: &l.Subnet}, nil
 }
 
+// explain says for the journal, which anyone can read, why there is no address.
+// What the store says of its file and the disk is for the log alone.
+func (s *Server) explain(q *request, err error) string {
+	if errors.Is(err, lease.ErrNoSubnet) || errors.Is(err, lease.ErrExhausted) {
+		return err.Error()
+	}
+	s.Log.Error("dhcp: lease", "mac", q.MAC, "interface", s.Interface, "err", err)
+	return "the appliance could not store it; its log says why"
+}
+
 func (s *Server) client(q *request) lease.Client {
 	c := lease.Client{MAC: q.MAC, ID: q.id(), At: s.me.addr}
 	if q.Relay.IsValid() {
@@ -361,6 +373,9 @@ func (s *Server) see(q *request) {
 func (s *Server) send(conn *net.UDPConn, a answer) error {
 	if a.link {
 		return s.wire.send(a.mac, netip.AddrPortFrom(s.me.addr, portServer), a.to, a.raw)
+	}
+	if !s.throttle.take(a.to.Addr(), time.Now()) {
+		return errThrottled
 	}
 	return sendFrom(conn, s.me.addr, s.index, a.to, a.raw)
 }
