@@ -15,7 +15,7 @@ import (
 
 // first makes what no file of the root may stand in for: plans.
 func (a *Appliance) first(name string, from netip.Addr) ([]byte, error) {
-	if name != "plan" && !strings.HasPrefix(name, "plan/") {
+	if !isPlan(name) {
 		return nil, fs.ErrNotExist
 	}
 	mac, bootID, err := boot.ParsePlanName(name)
@@ -25,6 +25,9 @@ func (a *Appliance) first(name string, from netip.Addr) ([]byte, error) {
 	a.who.put(from, mac)
 	return a.plan(context.Background(), mac, bootID, from)
 }
+
+// isPlan reports whether a name is that of a plan, or of the folder they are in.
+func isPlan(name string) bool { return name == "plan" || strings.HasPrefix(name, "plan/") }
 
 // last makes what the root does not hold: scripts and configurations for
 // loaders, and the manifests that were computed at start.

@@ -37,7 +37,7 @@ func unserial(name string) (rest string, ok bool) {
 // the root: at the top, or with its board's firmware.
 func (a *Appliance) elsewhere(name string, from netip.Addr) []string {
 	rest, ok := unserial(name)
-	if !ok && name != rpiFirst {
+	if !ok && name != rpiFirst || isPlan(rest) {
 		return nil
 	}
 	names := []string{rest}

@@ -92,6 +92,16 @@ func (l *Leases) has(mac boot.MAC, n *Subnet, now time.Time) (netip.Addr, bool) 
 	return netip.Addr{}, false
 }
 
+// declined counts the addresses in quarantine by a MAC's word.
+func (l *Leases) declined(mac boot.MAC, now time.Time) (n int) {
+	for _, h := range l.held {
+		if h.Declined && h.MAC == mac && now.Before(h.expires) {
+			n++
+		}
+	}
+	return n
+}
+
 // free reports whether a client could be given an address as far as others'
 // leases and reservations go. Offers are not looked at.
 func (l *Leases) free(c Client, n *Subnet, addr netip.Addr, now time.Time) bool {

@@ -53,6 +53,11 @@ var DefaultTiming = Timing{Offer: 30 * time.Second, Quarantine: 10 * time.Minute
 // else took it.
 const maxOffers = 4096
 
+// maxDeclined bounds the addresses in quarantine by one machine's word. What
+// declines one after another either lies or hears something that answers for
+// every address, as proxy ARP does, and would leave none to the others.
+const maxDeclined = 4
+
 // prefix of the store's keys; the address follows.
 const prefix = "lease/"
 
@@ -315,7 +320,8 @@ func (l *Leases) Release(ctx context.Context, c Client, addr netip.Addr) error {
 }
 
 // Decline takes an address out of use for a while: its client found another
-// machine there. Only who was given it, or offered it, is believed; ErrWrong.
+// machine there. Only who was given it, or offered it, is believed, and not
+// without end; ErrWrong.
 func (l *Leases) Decline(ctx context.Context, c Client, addr netip.Addr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -327,6 +333,9 @@ func (l *Leases) Decline(ctx context.Context, c Client, addr netip.Addr) error {
 	}
 	if !mine {
 		return fmt.Errorf("decline %s by %s: %w", addr, c.MAC, ErrWrong)
+	}
+	if n := l.declined(c.MAC, now); n >= maxDeclined {
+		return fmt.Errorf("decline %s by %s: %w: it declined %d others", addr, c.MAC, ErrWrong, n)
 	}
 	r := record{V: 1, MAC: c.MAC, Declined: true}
 	if err := l.put(ctx, addr, r, now.Add(l.timing.Quarantine)); err != nil {
