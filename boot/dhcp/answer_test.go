@@ -342,6 +342,9 @@ func TestTiming(t *testing.T) {
 	if ping := 3 * time.Second; d.ProbeWait < ping+d.ProbeResend {
 		t.Errorf("a probe of %v misses dnsmasq, which pings for %v, where the first DISCOVER is lost", d.ProbeWait, ping)
 	}
+	if d.Look > 4*time.Second/2 {
+		t.Errorf("an interface that is back is found after %v, later than a client's first retry", d.Look)
+	}
 	if d.Pause > 4*time.Second/10 {
 		t.Errorf("a pause of %v holds up a client's first retry", d.Pause)
 	}

@@ -40,46 +40,11 @@ import (
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/lease"
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 )
-
-// Timing of the server and of Probe.
-type Timing struct {
-	// Pause follows a read error such as ENETDOWN, so that a link that is
-	// down costs no CPU: it is back within the client's first retry, 4 s.
-	Pause time.Duration
-	// ProbeResend is the time between DISCOVERs of a probe: one may be lost.
-	ProbeResend time.Duration
-	// ProbeWait is how long a probe waits for a first answer. dnsmasq pings an
-	// address for 3 s before it offers it, ISC dhcpd for 1 s; so 3 s, and one
-	// DISCOVER later and its way back.
-	ProbeWait time.Duration
-	// ProbeMore is how long it then waits for others.
-	ProbeMore time.Duration
-	// RouterWait is how long IPv6 routers are listened for at start. One
-	// answers a solicitation within 0.5 s, or within 3 s of its last answer
-	// (RFC 4861 section 10: MAX_RA_DELAY_TIME, MIN_DELAY_BETWEEN_RAS).
-	RouterWait time.Duration
-	// RouterAsk is the least time between our own solicitations after that, one
-	// with an answer of ours at most.
-	RouterAsk time.Duration
-	// RouterQuiet is for how long one that was heard counts as there: three
-	// times the 600 s after which it says again that it is (RFC 4861 section
-	// 6.2.1), as its own lifetime does.
-	RouterQuiet time.Duration
-}
-
-// DefaultTiming is used where nothing else is said.
-var DefaultTiming = Timing{
-	Pause:       200 * time.Millisecond,
-	ProbeResend: time.Second,
-	ProbeWait:   4500 * time.Millisecond,
-	ProbeMore:   time.Second,
-	RouterWait:  3500 * time.Millisecond,
-	RouterAsk:   10 * time.Second,
-	RouterQuiet: 30 * time.Minute,
-}
 
 // maxMessage is more than any client sends in one datagram on Ethernet.
 const maxMessage = 4096
@@ -110,7 +75,9 @@ type Server struct {
 	later     sync.WaitGroup      // answers that wait,
 	delayed   *semaphore.Weighted // and room for more of them
 	throttle  *throttle           // of answers by IP
+	links     *netlink.Handle     // for watch, as long as Run
 	malformed atomic.Uint64
+	away      atomic.Bool // what watch found out
 }
 
 // Malformed counts the packets that were no DHCP message.
@@ -138,6 +105,12 @@ func (s *Server) Listen() error {
 	s.index = ifi.Index
 	s.delayed = semaphore.NewWeighted(maxDelayed)
 	s.throttle = newThrottle()
+	s.away.Store(false)
+	if s.links == nil {
+		if s.links, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return fmt.Errorf("dhcp: open netlink: %w", err)
+		}
+	}
 	s.conns = map[uint16]*net.UDPConn{}
 	ports := []uint16{portServer}
 	if s.Mode == Proxy {
@@ -171,14 +144,8 @@ func (s *Server) close() {
 	}
 }
 
-// Run answers until ctx ends, and returns nil then. It calls Listen unless
-// that was done.
-func (s *Server) Run(ctx context.Context) error {
-	if s.wire == nil {
-		if err := s.Listen(); err != nil {
-			return err
-		}
-	}
+// run answers on what Listen opened, and closes it.
+func (s *Server) run(ctx context.Context) error {
 	defer s.wire.Close()
 	s.Log.Info("dhcp", "mode", s.Mode, "interface", s.Interface, "addr", s.me.addr, "next", s.me.next)
 	group, ctx := errgroup.WithContext(ctx)
@@ -186,6 +153,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for port, conn := range s.conns {
 		group.Go(func() error { return s.serve(ctx, conn, port) })
 	}
+	group.Go(func() error { return s.watch(ctx) })
 	if r := s.router; r != nil {
 		group.Go(func() error {
 			return r.Run(ctx, DefaultTiming, func(text string) { s.Log.Info("dhcp: "+text, "interface", s.Interface) })
@@ -234,6 +202,9 @@ func (s *Server) handle(ctx context.Context, conn *net.UDPConn, raw []byte, from
 	q.Next = s.me.next
 	do, why := q.task(s.Mode, s.me)
 	s.see(q)
+	if s.away.Load() {
+		do, why = nothing, "came while the interface has not our address"
+	}
 	if do == nothing {
 		s.Log.Debug("dhcp: "+q.String()+" "+why, "mac", q.MAC)
 		return
