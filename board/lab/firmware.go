@@ -102,6 +102,8 @@ func (m *Machine) firmware(dir string) ([]string, error) {
 		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + comma(q.UEFI),
 		"-drive", "if=pflash,unit=1,format=raw,file=" + comma(vars),
 	}
+	// Debian's AAVMF waits 5 s for a key otherwise, OVMF does not.
+	a = append(a, "-boot", "menu=on,splash-time=0")
 	if f == HTTP { // OvmfPkg's and ArmVirtPkg's word for who is to boot by PXE
 		a = append(a, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n",
 			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n")
