@@ -25,7 +25,8 @@ import (
 // An Outcome is what a plan's action means. nil: it has said and reported what
 // it had to, and the machine asks for its next plan, unless it called
 // [Session.Leave]. An error is reported, and on_failure of the plan followed.
-// serve is called without a plan where the machine's own store asks for it.
+// serve is called without a plan where the machine's own store asks for it, and
+// with one calls [Session.Serve].
 type Outcome func(ctx context.Context, s *Session, p *boot.Plan) error
 
 // Config is what cmd/bootlace gives to Run.
@@ -94,12 +95,16 @@ func (s *Session) run(ctx context.Context) error {
 	defer cancel()
 	go s.forever(ctx, "reports", func() error { s.Reporter.run(ctx); return nil })
 	err := s.forever(ctx, "agent", func() error {
-		if s.cfg.Init {
-			if served, err := s.appliance(ctx, opt); served || err != nil {
+		for {
+			if s.cfg.Init {
+				if served, err := s.appliance(ctx, opt); served || err != nil {
+					return err
+				}
+			}
+			if err := s.device(ctx); err != nil || s.Store == "" {
 				return err
 			}
 		}
-		return s.device(ctx)
 	})
 	if s.left.Load() {
 		return nil
@@ -108,7 +113,10 @@ func (s *Session) run(ctx context.Context) error {
 }
 
 func newSession(cfg Config) *Session {
-	s := &Session{Version: cfg.Version, Board: cfg.Board, Boot: boot.NewBoot(), cfg: cfg, timing: cfg.Timing}
+	s := &Session{Version: cfg.Version, Board: cfg.Board, cfg: cfg, timing: cfg.Timing}
+	if !cfg.Init { // there the kernel may have no random numbers yet, see power
+		s.Boot = boot.NewBoot()
+	}
 	if s.timing == (Timing{}) {
 		s.timing = DefaultTiming
 	}
@@ -177,7 +185,8 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// device is the machine's life as a device. It ends when the appliance is lost.
+// device is the machine's life as a device. It ends when the appliance is lost,
+// or when the machine becomes one itself.
 func (s *Session) device(ctx context.Context) error {
 	l, err := s.leaseOrStore(ctx)
 	if l == nil {
@@ -213,7 +222,7 @@ func (s *Session) device(ctx context.Context) error {
 		} else {
 			wait.reset()
 		}
-		if s.left.Load() || ctx.Err() != nil {
+		if s.left.Load() || s.Store != "" || ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}

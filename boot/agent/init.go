@@ -36,17 +36,23 @@ func (s *Session) power() link.Options {
 	if !s.cfg.Addr.IsValid() {
 		s.cfg.Addr = opt.Addr
 	}
+	// A machine without a random number generator takes a second for its first
+	// random bytes, and only while somebody waits for them.
+	seeded := make(chan error, 1)
+	go func() { seeded <- link.Seed() }()
 	link.LoadModules(s.Log, link.ModulesFile)
 	if err := link.MountEFIVars(); err != nil {
-		s.Log.Warn("start", "err", err)
-	}
-	if err := link.Seed(); err != nil {
 		s.Log.Warn("start", "err", err)
 	}
 	// Now, so that the links look for their carriers while disks show up.
 	if err := link.Up(s.Log, s.cfg.Interface); err != nil {
 		s.Log.Warn("start", "err", err)
 	}
+	if err := <-seeded; err != nil {
+		s.Log.Warn("start", "err", err)
+	}
+	s.Boot = boot.NewBoot()
+	s.Reporter.boot = s.Boot
 	s.uuid = productUUID() // which took /sys
 	if free := available(); free > 0 {
 		// So that garbage is collected before it fills the machine: by default

@@ -18,7 +18,10 @@ import (
 
 // serveStore makes the device the appliance of its network, with the files of
 // its BOOTLACE store.
-func serveStore(ctx context.Context, s *agent.Session, _ *boot.Plan) error {
+func serveStore(ctx context.Context, s *agent.Session, p *boot.Plan) error {
+	if p != nil {
+		return s.Serve(ctx)
+	}
 	if s.Store == "" {
 		return errors.New("serve: no disk labelled BOOTLACE with bootlace.yaml, root/ and state/ is there")
 	}
