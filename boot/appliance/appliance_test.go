@@ -1,9 +1,11 @@
 package appliance
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,6 +56,52 @@ func TestFoundBeforeItServes(t *testing.T) {
 		err := Check(t.Context(), &cfg, slog.New(slog.DiscardHandler))
 		if m := (Mistake{}); !errors.As(err, &m) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+// Firmware without the serving half serves nobody, and its BUILD file says so.
+func TestServes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		builds map[string]string // by board
+		match  boot.Match
+		err    string
+		warns  bool
+	}{
+		"without":           {map[string]string{"qemu-arm64": "board qemu-arm64\nserve false\n"}, boot.Match{}, "profile p: action serve: the firmware of qemu-arm64 was made without", false},
+		"with":              {map[string]string{"qemu-arm64": "board qemu-arm64\nserve true\n"}, boot.Match{}, "", false},
+		"the user's own":    {map[string]string{"qemu-arm64": ""}, boot.Match{}, "", false},
+		"one of two":        {map[string]string{"qemu-arm64": "serve false\n", "qemu-x86_64": "serve true\n"}, boot.Match{}, "", true},
+		"not for it":        {map[string]string{"qemu-arm64": "serve false\n", "qemu-x86_64": "serve true\n"}, boot.Match{Arch: []string{"amd64"}}, "", false},
+		"for the other one": {map[string]string{"qemu-arm64": "serve false\n", "qemu-x86_64": "serve true\n"}, boot.Match{Board: []string{"qemu-arm64"}}, "qemu-arm64 was made without", false},
+	} {
+		cfg := config.Config{
+			Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, TFTP: ":69",
+			Profiles: []*boot.Profile{{Name: "p", Action: boot.ActionServe, Match: tt.match}},
+		}
+		for name, build := range tt.builds {
+			b, _ := board.ByName(name)
+			dir := filepath.Join(cfg.Root, filepath.FromSlash(b.File("")))
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			files := map[string]string{board.UKI: "MZ", board.Build: build}
+			if build == "" {
+				delete(files, board.Build)
+			}
+			for file, text := range files {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		var log bytes.Buffer
+		err := Check(t.Context(), &cfg, slog.New(slog.NewTextHandler(&log, nil)))
+		if m := (Mistake{}); tt.err == "" && err != nil || tt.err != "" && (!errors.As(err, &m) || !strings.Contains(err.Error(), tt.err)) {
+			t.Errorf("%s: %v, want %q", name, err, tt.err)
+		}
+		if strings.Contains(log.String(), "serving half") != tt.warns {
+			t.Errorf("%s: log %q", name, log.String())
 		}
 	}
 }

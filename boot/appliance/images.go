@@ -157,6 +157,9 @@ func (a *Appliance) prepare(ctx context.Context) error {
 		if err := a.reachable(p); err != nil {
 			return fmt.Errorf("profile %s: %w", p.Name, err)
 		}
+		if err := a.canServe(p); err != nil {
+			return fmt.Errorf("profile %s: %w", p.Name, err)
+		}
 		for _, name := range p.Images {
 			im := imageFile(a.cfg, name)
 			if done[im.File] {
@@ -183,12 +186,12 @@ func (a *Appliance) prepare(ctx context.Context) error {
 // for ever.
 func (a *Appliance) reachable(p *boot.Profile) error {
 	switch {
-	case p.Action != boot.ActionFlash && p.Action != boot.ActionBoot:
+	case p.Action != boot.ActionFlash && p.Action != boot.ActionBoot && p.Action != boot.ActionServe:
 	case a.cfg.TFTP == "":
 		return errors.New("tftp is off, and machines fetch their plan there")
 	case a.cfg.HTTP == "" && p.Action == boot.ActionFlash:
 		return errors.New("http is off, and machines report there that they are done")
-	case len(a.sources(a.self, p.Transfer.Order)) == 0:
+	case p.Action != boot.ActionServe && len(a.sources(a.self, p.Transfer.Order)) == 0:
 		return fmt.Errorf("transfer.order: %s: each of it is off", strings.Join(p.Transfer.Order, ", "))
 	}
 	return nil
