@@ -53,6 +53,42 @@ func TestBoards(t *testing.T) {
 	}
 }
 
+// A board is found by what its own line says, and hidden by none that stands
+// before it.
+func TestBoardsAreFound(t *testing.T) {
+	stranger := []byte{0x00, 0x1b, 0x21, 1, 2, 3}
+	for _, b := range Boards {
+		traits := Traits{MAC: stranger}
+		if len(b.NICs) > 0 {
+			traits.NIC = b.NICs[0]
+		}
+		macs := [][]byte{stranger}
+		if len(b.OUIs) > 0 {
+			macs = nil
+		}
+		for _, oui := range b.OUIs {
+			hw, err := net.ParseMAC(oui + ":01:02:03")
+			if err != nil {
+				t.Fatal(err)
+			}
+			macs = append(macs, hw)
+		}
+		for _, traits.Client = range b.Clients {
+			for _, traits.MAC = range macs {
+				if got, _ := Recognise(traits); got != b {
+					t.Errorf("%s by option 93 of %d and %x: taken for %v", b.Name, traits.Client, traits.MAC, got)
+				}
+			}
+			if b.GUID != "" {
+				byGUID := Traits{Client: traits.Client, MAC: stranger, GUID: []byte(b.GUID)}
+				if got, _ := Recognise(byGUID); got != b {
+					t.Errorf("%s by its UUID: taken for %v", b.Name, got)
+				}
+			}
+		}
+	}
+}
+
 func TestRecognise(t *testing.T) {
 	const pxe = "PXEClient:Arch:00000:UNDI:002001"
 	var (

@@ -110,18 +110,35 @@ func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
 				return nil, fmt.Errorf("pool: %s-%s is in the network of no interface that is served", s.PoolFrom, s.PoolTo)
 			}
 		}
-		for _, l := range on {
-			if self := l.addr(); s.PoolFrom.IsValid() && self.Compare(s.PoolFrom) >= 0 && self.Compare(s.PoolTo) <= 0 {
-				return nil, fmt.Errorf("pool: %s-%s holds %s, the appliance's own address on %s", s.PoolFrom, s.PoolTo, self, l.name)
+		out = append(out, s)
+	}
+	for _, l := range on {
+		for _, p := range l.prefixes {
+			if err := notGiven(p.Addr(), l.name, out, cfg.DHCP.Hosts); err != nil {
+				return nil, err
 			}
 		}
-		out = append(out, s)
 	}
 	if len(out) == 0 && cfg.DHCP.Mode == config.Full {
 		p := on[0].prefixes[0].Masked()
 		return nil, fmt.Errorf("pool: --dhcp full needs addresses to hand out; on %s that could be --pool %s", on[0].name, examplePool(p))
 	}
 	return out, nil
+}
+
+// notGiven checks that an address of ours is no machine's to be.
+func notGiven(self netip.Addr, on string, subnets []lease.Subnet, hosts []lease.Host) error {
+	for _, s := range subnets {
+		if s.PoolFrom.IsValid() && self.Compare(s.PoolFrom) >= 0 && self.Compare(s.PoolTo) <= 0 {
+			return fmt.Errorf("pool: %s-%s holds %s, the appliance's own address on %s", s.PoolFrom, s.PoolTo, self, on)
+		}
+	}
+	for _, h := range hosts {
+		if h.Addr == self {
+			return fmt.Errorf("hosts: %s of %s is the appliance's own address on %s", self, h.MAC, on)
+		}
+	}
+	return nil
 }
 
 // examplePool is the last quarter of a network, without its broadcast address.

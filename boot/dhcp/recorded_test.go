@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/bootlace/bootlace/board"
 )
 
 // unkeep reads a packet of real firmware that keep wrote (qemu_test.go).
@@ -41,6 +43,16 @@ func unkeep(t testing.TB, path string) (raw []byte, from netip.AddrPort, port ui
 // machine is the MAC of the machines that were recorded.
 var machine = [6]byte{0x52, 0x54, 0, 0x12, 0x34, 0x56}
 
+// origin is the start of a line in README that tells where packets are from, by
+// the start of their files' names: the boards of one firmware have one line.
+func origin(start string) string {
+	start = strings.TrimSuffix(start, "-")
+	for _, arch := range []string{"-arm64", "-arm"} {
+		start = strings.TrimSuffix(start, arch)
+	}
+	return start + "-*"
+}
+
 // Every recorded packet is recognised for the machine and the program that
 // sent it. Keys are the starts of file names; the longest counts.
 func TestRecognised(t *testing.T) {
@@ -64,7 +76,11 @@ func TestRecognised(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := map[string]bool{}
+	readme, err := os.ReadFile("testdata/README")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, loaders := map[string]bool{}, map[string]bool{}
 	for _, path := range recorded {
 		best := ""
 		for start := range want {
@@ -74,6 +90,9 @@ func TestRecognised(t *testing.T) {
 		}
 		seen[best] = true
 		raw, from, port := unkeep(t, path)
+		if !from.IsValid() || !strings.Contains(string(readme), "\n"+origin(best)) {
+			t.Errorf("%s: the file or README says nothing of where it is from", path)
+		}
 		p, err := parse(raw)
 		if err != nil {
 			t.Fatal(err)
@@ -81,9 +100,25 @@ func TestRecognised(t *testing.T) {
 		q := hear(p, "eth0", from, port)
 		if q.Board == nil || q.Loader == nil || q.Board.Name != want[best][0] || q.Loader.Name != want[best][1] {
 			t.Errorf("%s: taken for %v, %v; want %q", path, q.Board, q.Loader, want[best])
+			continue
 		}
+		loaders[q.Loader.Name] = true
 	}
 	if len(seen) != len(want) {
 		t.Errorf("%d of %d kinds are recorded", len(seen), len(want))
+	}
+	for _, m := range made {
+		p, err := parse(m.raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q := hear(p, "eth0", m.from, m.port); q.Loader != nil {
+			loaders[q.Loader.Name] = true
+		}
+	}
+	for _, l := range board.Loaders {
+		if !loaders[l.Name] {
+			t.Errorf("no packet of %s is recorded or made", l.Name)
+		}
 	}
 }

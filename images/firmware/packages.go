@@ -274,5 +274,3 @@ func sum(data []byte) string {
 	h := sha256.Sum256(data)
 	return hex.EncodeToString(h[:])
 }
-
-// writeFile replaces a file in one step: whoever reads it has the old bytes or
