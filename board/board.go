@@ -83,6 +83,11 @@ const (
 // File returns the name under the served root of one of the board's firmware files.
 func (b *Board) File(name string) string { return "firmware/" + b.Name + "/" + name }
 
+// Kexec reports whether a kernel of the board's architecture can start another
+// from files: 32-bit ARM has kexec_load(2) alone, for which the caller would
+// have to bring a device tree and code that moves the kernel into place.
+func (b *Board) Kexec() bool { return b.Arch != "arm" }
+
 // ByName finds a board in the table.
 func ByName(name string) (*Board, bool) {
 	for _, b := range Boards {

@@ -41,7 +41,11 @@ func (a *Appliance) plan(ctx context.Context, mac boot.MAC, bootID string, from 
 			text += " " + p.Image.Name
 		}
 	case boot.ActionBoot:
-		err = a.kernel(ctx, d.profile, &p)
+		if d.board != nil && !d.board.Kexec() {
+			err = fmt.Errorf("action boot needs kexec, which 32-bit ARM (%s) does not have", d.board.Name)
+		} else {
+			err = a.kernel(ctx, d.profile, &p)
+		}
 		text += " " + d.profile.Kernel
 	case boot.ActionLocal:
 		p.Flashed = d.machine.Flashed
