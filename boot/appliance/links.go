@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/bootlace/bootlace/boot/config"
@@ -96,6 +97,13 @@ func newLink(i net.Interface) (link, error) {
 // subnets fits the config's subnets to the links: --pool names no network, it
 // takes that of the link it lies in.
 func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
+	for _, s := range cfg.DHCP.Six {
+		if !slices.ContainsFunc(on, func(l link) bool {
+			return slices.ContainsFunc(l.prefixes, func(p netip.Prefix) bool { return s.Prefix.Contains(p.Addr()) })
+		}) {
+			return nil, fmt.Errorf("dhcp.subnets: %s is the network of no interface that is served; set an address of it on one", s.Prefix)
+		}
+	}
 	var out []lease.Subnet
 	for _, s := range cfg.DHCP.Subnets {
 		if !s.Prefix.IsValid() {

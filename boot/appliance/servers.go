@@ -107,7 +107,7 @@ func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 			}
 		}
 		s := &dhcp.Server{
-			Mode: mode, Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases,
+			Mode: mode, Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases, Six: a.cfg.DHCP.Six,
 			Decide: a.hear, Log: a.log,
 			Note: func(ev boot.Event) { a.journal.Add(ev) },
 			Seen: func(mac boot.MAC, addr netip.Addr) { a.who.put(addr, mac) },

@@ -59,6 +59,7 @@ type DHCP struct {
 	Force   bool           // serve although another server answers
 	Subnets []lease.Subnet // one without a Prefix is of the interface that its pool lies in
 	Hosts   []lease.Host
+	Six     []lease.Subnet // IPv6 networks, whose addresses are given by DHCPv6
 }
 
 // An Image is a stored image under the root; SHA256 is that of the stored

@@ -135,6 +135,21 @@ func TestOneLineStart(t *testing.T) {
 	}
 }
 
+// IPv6 networks stand beside the others, and keep to themselves.
+func TestIPv6(t *testing.T) {
+	c, err := load(t, "root: DIR/root\nstate: DIR/state\npool: 10.0.0.1-10.0.0.9\ndhcp:\n  mode: full\n  subnets: [{net: 'fd00:77::1/64', pool: 'fd00:77::100-fd00:77::1ff', dns: 'fd00:77::1'}]\n"+
+		"profiles: [{name: a, action: boot, kernel: k, match: {arch: 'a*'}}, {name: b, action: boot, kernel: k}]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.DHCP.Subnets) != 1 || len(c.DHCP.Six) != 1 {
+		t.Fatalf("%d networks of IPv4, %d of IPv6", len(c.DHCP.Subnets), len(c.DHCP.Six))
+	}
+	if n := c.DHCP.Six[0]; n.Prefix.String() != "fd00:77::/64" || n.PoolTo.String() != "fd00:77::1ff" || len(n.DNS) != 1 || n.Lease != DefaultLease {
+		t.Errorf("%+v", n)
+	}
+}
+
 // Each mistake names the key, the line and what would be right.
 func TestMistakes(t *testing.T) {
 	base := "root: DIR/root\nstate: DIR/state\n"
@@ -170,6 +185,16 @@ func TestMistakes(t *testing.T) {
 		{"no image", base + "profiles: [{name: a, action: flash}]\n", "image: not set"},
 		{"no kernel", base + "profiles: [{name: a, action: boot}]\n", "kernel: not set"},
 		{"two of a name", base + "profiles: [{name: a, action: wait}, {name: a, action: wait}]\n", "name of an earlier profile"},
+		{"kexec by board", base + "profiles: [{name: a, action: boot, kernel: k, match: {board: [qemu-x86_64, armv7]}}]\n", "line 3: profiles[0].match: action boot needs kexec, which 32-bit ARM (armv7) does not have"},
+		{"kexec by architecture", base + "profiles: [{name: a, action: boot, kernel: k, match: {arch: arm}}]\n", "action boot needs kexec, which 32-bit ARM"},
+		{"IPv6 pool", base + "dhcp:\n  subnets:\n  - net: fd00:77::/64\n    pool: fd00:77::1-fd00:77::1:ffff\n", `line 6: dhcp.subnets[0].pool: want addresses that differ after their last colon only`},
+		{"IPv6 pool outside", base + "dhcp: {subnets: [{net: 'fd00:77::/64', pool: 'fd00:78::1-fd00:78::2'}]}\n", `"fd00:78::1-fd00:78::2" is not inside fd00:77::/64`},
+		{"IPv6 without a pool", base + "dhcp: {subnets: [{net: 'fd00:77::/64'}]}\n", "dhcp.subnets[0]: pool: not set"},
+		{"IPv6 router", base + "dhcp: {subnets: [{net: 'fd00:77::/64', pool: 'fd00:77::1-fd00:77::2', router: 'fd00:77::1'}]}\n", "dhcp.subnets[0].router: IPv6 machines hear of their router"},
+		{"IPv6 DNS", base + "dhcp: {subnets: [{net: 'fd00:77::/64', pool: 'fd00:77::1-fd00:77::2', dns: 10.0.0.1}]}\n", "dhcp.subnets[0].dns: 10.0.0.1 is not an IPv6 address"},
+		{"IPv6 link-local", base + "dhcp: {subnets: [{net: 'fe80::/64', pool: 'fe80::1-fe80::2'}]}\n", "fe80::/64 is no network"},
+		{"IPv6 by flag", base + "pool: 'fd00:77::1-fd00:77::2'\n", "pool: IPv6 addresses belong under dhcp.subnets"},
+		{"pool of both", base + "pool: '10.0.0.1-fd00:77::2'\n", "is not a range of addresses"},
 		{"board", base + "profiles: [{name: a, action: wait, match: {board: toaster}}]\n", "is no board; `mkboot boards` lists them"},
 		{"overwrite for all", base + "profiles: [{name: a, action: flash, image: i, disk: {overwrite: true}}]\n", "disk.overwrite: true in a profile that does not match by mac, uuid or serial"},
 		{"overwrite for all by a wildcard", base + "profiles: [{name: a, action: flash, image: i, match: {mac: '*'}, disk: {overwrite: true}}]\n", "does not match by mac, uuid or serial"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -128,14 +129,17 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 		key := fmt.Sprintf("dhcp.subnets[%d]", i)
 		n := lease.Subnet{Lease: DefaultLease}
 		n.Prefix = value(d, key+".net", s.Net, netip.ParsePrefix, "a network, like 10.0.0.0/24")
-		if n.Prefix.IsValid() && !n.Prefix.Addr().Is4() {
-			d.fail(key+".net", errors.New("only IPv4 addresses are handed out"))
-		}
+		six := n.Prefix.Addr().Is6()
 		n.Prefix = n.Prefix.Masked()
 		if s.Pool != "" {
 			n.PoolFrom, n.PoolTo = d.pool(key+".pool", s.Pool, n.Prefix)
+		} else if six {
+			d.fail(key, errors.New("pool: not set; an IPv6 network needs one"))
 		}
-		if s.Router != "" {
+		switch {
+		case s.Router != "" && six:
+			d.fail(key+".router", errors.New("IPv6 machines hear of their router by its advertisements"))
+		case s.Router != "":
 			n.Router = value(d, key+".router", s.Router, netip.ParseAddr, "an address")
 		}
 		for _, a := range s.DNS {
@@ -143,6 +147,11 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 		}
 		if s.Lease != "" {
 			n.Lease = value(d, key+".lease", s.Lease, time.ParseDuration, "a time, like 1h or 90m")
+		}
+		if six {
+			d.six(key, n)
+			c.DHCP.Six = append(c.DHCP.Six, n)
+			continue
 		}
 		c.DHCP.Subnets = append(c.DHCP.Subnets, n)
 	}
@@ -152,6 +161,9 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 		}
 		// Its network is that of the interface, known once that is chosen.
 		from, to := d.pool("pool", r.Pool, netip.Prefix{})
+		if from.Is6() {
+			d.fail("pool", errors.New("IPv6 addresses belong under dhcp.subnets, with their net"))
+		}
 		c.DHCP.Subnets = append(c.DHCP.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: DefaultLease})
 	}
 	for i, h := range r.DHCP.Hosts {
@@ -163,13 +175,31 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 	}
 }
 
+// six holds what DHCPv6 relies on.
+func (d *decoder) six(key string, n lease.Subnet) {
+	from, to := n.PoolFrom.As16(), n.PoolTo.As16()
+	switch {
+	case n.Prefix.Addr().Is4In6() || n.Prefix.Addr().IsLinkLocalUnicast() || n.Prefix.Addr().IsMulticast():
+		d.fail(key+".net", fmt.Errorf("%s is no network of which addresses can be given", n.Prefix))
+	case !bytes.Equal(from[:14], to[:14]):
+		d.fail(key+".pool", errors.New("want addresses that differ after their last colon only, 65536 at most"))
+	case n.Lease < time.Minute || n.Lease > 1<<31*time.Second:
+		d.fail(key+".lease", errors.New("want a minute or more"))
+	}
+	for _, a := range n.DNS {
+		if !a.Is6() {
+			d.fail(key+".dns", fmt.Errorf("%s is not an IPv6 address", a))
+		}
+	}
+}
+
 // pool reads A-B and holds it inside net, where that is known.
 func (d *decoder) pool(key, text string, net netip.Prefix) (from, to netip.Addr) {
 	a, b, ok := strings.Cut(text, "-")
 	from, err := netip.ParseAddr(strings.TrimSpace(a))
 	to, err2 := netip.ParseAddr(strings.TrimSpace(b))
 	switch {
-	case !ok || err != nil || err2 != nil || !from.Is4() || !to.Is4():
+	case !ok || err != nil || err2 != nil || from.BitLen() != to.BitLen() || from.Is4In6() || from.Zone()+to.Zone() != "":
 		d.fail(key, fmt.Errorf("%q is not a range of addresses, like 10.0.0.100-10.0.0.199", text))
 	case to.Less(from):
 		d.fail(key, fmt.Errorf("%q ends before it begins", text))
@@ -234,6 +264,9 @@ func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 		}
 	}
 	out.Match = d.match(key+".match", p.Match)
+	if out.Action == boot.ActionBoot {
+		d.kexec(key+".match", boot.Match{Board: out.Match.Board, Arch: out.Match.Arch})
+	}
 	out.Disk = boot.Disk{
 		Serial: p.Disk.Serial, WWN: p.Disk.WWN, Model: p.Disk.Model, Overwrite: p.Disk.Overwrite,
 		Min: d.size(key+".disk.min", p.Disk.Min, 0), Max: d.size(key+".disk.max", p.Disk.Max, 0),
@@ -275,6 +308,24 @@ func (d *decoder) match(key string, m rawMatch) boot.Match {
 		}
 	}
 	return out
+}
+
+// kexec refuses a match of action boot that names a board which cannot, or whose
+// architectures are those of such boards alone.
+func (d *decoder) kexec(key string, m boot.Match) {
+	able, unable := 0, ""
+	for _, b := range board.Boards {
+		switch {
+		case !m.Matches(boot.Facts{Board: b.Name, Arch: b.Arch}):
+		case b.Kexec():
+			able++
+		default:
+			unable = b.Name
+		}
+	}
+	if unable != "" && (able == 0 || len(m.Board) > 0) {
+		d.fail(key, fmt.Errorf("action boot needs kexec, which 32-bit ARM (%s) does not have; action flash works there", unable))
+	}
 }
 
 // macGlob reads an address, or a pattern over the form aa:bb:cc:dd:ee:ff.

@@ -139,9 +139,9 @@ func text(v []byte) string {
 }
 
 // boots reports whether the client asks for something to boot.
-func (q *request) boots() bool {
-	return q.Loader != nil || q.Traits.Client != board.ClientUnknown ||
-		strings.HasPrefix(q.Traits.VendorClass, pxeClient) || strings.HasPrefix(q.Traits.VendorClass, httpClient)
+func (h *Hearing) boots() bool {
+	return h.Loader != nil || h.Traits.Client != board.ClientUnknown ||
+		strings.HasPrefix(h.Traits.VendorClass, pxeClient) || strings.HasPrefix(h.Traits.VendorClass, httpClient)
 }
 
 // agent reports whether it is our own firmware.
@@ -168,23 +168,28 @@ func (q *request) server() netip.Addr {
 	return addr4(q.Options.Get(dhcpv4.OptionServerIdentifier))
 }
 
-// String says what came from whom: "DISCOVER from ipxe (arch 0) on eth0".
-func (q *request) String() string {
+// who says in words what program it is: "ipxe (arch 0)".
+func (h *Hearing) who() string {
 	who := "a DHCP client"
 	switch {
-	case q.Loader != nil:
-		who = q.Loader.Name
-	case q.boots():
-		who = "an unknown loader " + strconv.Quote(q.Traits.VendorClass[:min(len(q.Traits.VendorClass), 40)])
+	case h.Loader != nil:
+		who = h.Loader.Name
+	case h.boots():
+		who = "an unknown loader " + strconv.Quote(h.Traits.VendorClass[:min(len(h.Traits.VendorClass), 40)])
 	}
-	if q.Traits.Client != board.ClientUnknown {
-		who += fmt.Sprintf(" (arch %d)", q.Traits.Client)
+	if h.Traits.Client != board.ClientUnknown {
+		who += fmt.Sprintf(" (arch %d)", h.Traits.Client)
 	}
+	return who
+}
+
+// String says what came from whom: "DISCOVER from ipxe (arch 0) on eth0".
+func (q *request) String() string {
 	where := q.Interface
 	if q.Relay.IsValid() {
 		where += " through relay " + q.Relay.String()
 	}
-	return fmt.Sprintf("%s from %s on %s", q.MessageType(), who, where)
+	return fmt.Sprintf("%s from %s on %s", q.MessageType(), q.who(), where)
 }
 
 // id is the client identifier, option 61, nil without one.

@@ -62,7 +62,7 @@ func serveOn(t *testing.T, ns *nettest.NS, iface string, mode Mode, leases *leas
 	t.Helper()
 	r := &running{seen: map[boot.MAC]netip.Addr{}}
 	r.Server = &Server{
-		Mode: mode, Interface: iface, Leases: leases,
+		Mode: mode, Interface: iface, Leases: leases, Six: sixNets,
 		Log:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Decide: func(_ context.Context, h Hearing) (Reply, error) { return decide(h) },
 		Note: func(ev boot.Event) {

@@ -13,22 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listen opens a UDP port on one interface alone. It shares the port with
-// nobody (no SO_REUSEADDR): of two servers there each would get some packets.
-// Nothing is broadcast through it (package net would let us), though a packet
-// may come from a broadcast address or name one as its relay's: where it is due,
-// frames of our own are.
-func listen(iface string, port uint16) (*net.UDPConn, error) {
+// listen opens a port of udp4 or udp6 on one interface alone, and joins groups.
+// It shares the port with nobody (no SO_REUSEADDR): of two servers there each
+// would get some packets. Nothing is broadcast through it (package net would let
+// us), though a packet may come from a broadcast address or name one as its
+// relay's: where it is due, frames of our own are.
+func listen(iface, network string, port uint16, groups ...unix.IPv6Mreq) (*net.UDPConn, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		c.Control(func(fd uintptr) {
-			if err = unix.BindToDevice(int(fd), iface); err == nil {
-				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 0)
+			err = errors.Join(unix.BindToDevice(int(fd), iface), unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 0))
+			for _, g := range groups {
+				err = errors.Join(err, unix.SetsockoptIPv6Mreq(int(fd), unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &g))
 			}
 		})
 		return err
 	}}
-	conn, err := config.ListenPacket(context.Background(), "udp4", fmt.Sprintf("0.0.0.0:%d", port))
+	conn, err := config.ListenPacket(context.Background(), network, fmt.Sprintf(":%d", port))
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		return nil, fmt.Errorf("dhcp: port %d on %s is taken by another program, such as dnsmasq, a DHCP server or a second bootlace; stop that one, or start with --dhcp off: %w", port, iface, unix.EADDRINUSE)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/lease"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,10 @@ import (
 // router lifetime of 0 and no prefix ends the wait and changes nothing: its
 // sender is no default router, and there is no address to be made from it.
 //
+// Where there are addresses by DHCPv6 it says that (the M flag), and which
+// network is on the link, of which nobody is to make addresses himself; still
+// it is no default router.
+//
 // It answers who asks, and only him; it advertises nothing of its own accord.
 // Where another router is heard it is silent.
 type router struct {
@@ -27,6 +32,7 @@ type router struct {
 	f    *os.File // reads from wire with deadlines
 	mac  boot.MAC
 	addr netip.Addr
+	six  *lease.Subnet // whose addresses we give by DHCPv6, or nil
 }
 
 // ICMPv6 messages, RFC 4861 section 4.
@@ -131,12 +137,30 @@ func (r *router) solicit() {
 // answer tells the machine at from that there is no router. What could not be
 // sent is not sent again: the machine asks again.
 func (r *router) answer(from boot.MAC, addr netip.Addr) {
-	icmp := make([]byte, 16) // no flags, all times 0
-	icmp[0], icmp[4] = routerAdvertisement, 64
+	icmp := advertisement(r.mac, r.six)
 	if addr.IsUnspecified() {
 		from, addr = groupMAC(allNodes), allNodes
 	}
 	r.send(from, addr, icmp)
+}
+
+// advertisement is the message of RFC 4861 section 4.2, all times 0.
+func advertisement(mac boot.MAC, n *lease.Subnet) []byte {
+	icmp := make([]byte, 16)
+	icmp[0], icmp[4] = routerAdvertisement, 64
+	if n == nil {
+		return icmp
+	}
+	const managed, onLink = 0x80, 0x80
+	icmp[5] = managed
+	icmp = append(append(icmp, 1, 1), mac[:]...) // section 4.6.1: source link-layer address
+	// Section 4.6.2: length in units of 8 bytes, prefix, flags, valid and
+	// preferred lifetime, 4 bytes reserved. The times are those that section
+	// 6.2.1 gives where nothing else is said; nobody hears of us again unasked.
+	icmp = append(icmp, 3, 4, byte(n.Prefix.Bits()), onLink)
+	icmp = append(append(icmp, seconds(30*24*time.Hour)...), seconds(7*24*time.Hour)...)
+	prefix := n.Prefix.Masked().Addr().As16()
+	return append(append(icmp, 0, 0, 0, 0), prefix[:]...)
 }
 
 func (r *router) send(dst boot.MAC, to netip.Addr, icmp []byte) error {

@@ -56,6 +56,10 @@ type Server struct {
 	Addr      netip.Addr    // what clients are told to fetch from; the zero Addr: the interface's own address
 	Leases    *lease.Leases // for full mode; shared by the servers of all interfaces
 
+	// Six, in full mode, are IPv6 networks of which addresses are given by
+	// DHCPv6, each on the interface that has an address in it.
+	Six []lease.Subnet
+
 	// Decide says what a machine gets. It is asked for each message that is
 	// answered: in proxy mode of clients that want to boot, in full mode of all.
 	// After an error nothing is said of booting.
@@ -71,6 +75,7 @@ type Server struct {
 	index     int
 	wire      *wire
 	router    *router // nil in proxy mode
+	six       *six    // nil where it has no network of Six
 	conns     map[uint16]*net.UDPConn
 	later     sync.WaitGroup      // answers that wait,
 	delayed   *semaphore.Weighted // and room for more of them
@@ -117,7 +122,7 @@ func (s *Server) Listen() error {
 		ports = append(ports, portBINL)
 	}
 	for _, port := range ports {
-		conn, err := listen(s.Interface, port)
+		conn, err := listen(s.Interface, "udp4", port)
 		if err != nil {
 			s.close()
 			return err
@@ -129,7 +134,10 @@ func (s *Server) Listen() error {
 		return err
 	}
 	if s.Mode == Full {
-		if s.router, err = openRouter(ifi); err != nil {
+		if s.router, err = openRouter(ifi); err == nil {
+			err = s.openSix(ifi)
+		}
+		if err != nil {
 			s.close()
 			s.wire.Close()
 			return err
@@ -190,6 +198,10 @@ func (s *Server) serve(ctx context.Context, conn *net.UDPConn, port uint16) erro
 
 // handle answers one packet.
 func (s *Server) handle(ctx context.Context, conn *net.UDPConn, raw []byte, from netip.AddrPort, port uint16) {
+	if port == portServer6 {
+		s.handleSix(ctx, conn, raw, from)
+		return
+	}
 	p, err := parse(raw)
 	if err != nil {
 		if !errors.Is(err, errBOOTP) {
@@ -347,6 +359,10 @@ func (s *Server) send(conn *net.UDPConn, a answer) error {
 	}
 	if !s.throttle.take(a.to.Addr(), time.Now()) {
 		return errThrottled
+	}
+	if a.to.Addr().Is6() {
+		_, err := conn.WriteToUDPAddrPort(a.raw, a.to) // from our link-local address, as it is one
+		return err
 	}
 	return sendFrom(conn, s.me.addr, s.index, a.to, a.raw)
 }
