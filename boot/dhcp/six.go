@@ -306,6 +306,8 @@ func respondSix(q *request6, me *six, r Reply, given []grant6) answer {
 			p.AddOption(dhcpv6.OptPreference(255))
 		}
 		text += " " + url
+	case r.Bootfile != "":
+		text += " its boot file it has by IPv4"
 	case q.boots():
 		text += " no boot file"
 	}
