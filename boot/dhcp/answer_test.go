@@ -402,3 +402,22 @@ func FuzzUnframe(f *testing.F) {
 		}
 	})
 }
+
+func FuzzOffered(f *testing.F) {
+	discover, err := dhcpv4.FromBytes(made[0].raw)
+	if err != nil {
+		f.Fatal(err)
+	}
+	q, err := parse(made[0].raw)
+	if err != nil {
+		f.Fatal(err)
+	}
+	offer := answerTo(hear(q, "eth0", nobody, portServer), Full)
+	f.Add(frame(machine, broadcast, netip.AddrPortFrom(me.addr, portServer), offer.to, offer.raw))
+	f.Add(frame(machine, broadcast, netip.AddrPortFrom(me.addr, portServer), nobody, made[0].raw))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if server, ok := offered(raw, discover); ok && !server.Is4() {
+			t.Fatalf("an offer of %v", server)
+		}
+	})
+}

@@ -30,6 +30,9 @@ dhcp:
   subnets: [{net: 10.77.0.0/24, pool: ` + machinePool + `, lease: 1h}]
 `
 
+// applianceBoard is what the appliance of a bench is.
+const applianceBoard = "qemu-x86_64"
+
 // A bench is an appliance that runs as firmware and one machine, on a link of
 // their own. Everything is in dir.
 type bench struct {
@@ -104,9 +107,13 @@ func newBench(name, root, dir string, firmware lab.Firmware) (*bench, error) {
 			return nil, fmt.Errorf("%s is not there; `mkboot build %s -o %s` makes it: %w", b.File(f), name, root, err)
 		}
 	}
+	server, ok := board.ByName(applianceBoard)
+	if !ok {
+		return nil, fmt.Errorf("no board %s for the appliance", applianceBoard)
+	}
 	return &bench{
 		board: b, firmware: firmware, root: root, dir: dir,
-		server: board.Boards[0], serverRoot: filepath.Join(dir, "appliance"),
+		server: server, serverRoot: filepath.Join(dir, "appliance"),
 	}, nil
 }
 
