@@ -53,6 +53,12 @@ var DefaultTiming = Timing{Offer: 30 * time.Second, Quarantine: 10 * time.Minute
 // else took it.
 const maxOffers = 4096
 
+// grace is by which part of it a lease is kept for longer than its machine is
+// told. Who asks again before that part has gone is told yes without a write to
+// disk: the ROM, the loader, our agent and the system ask one after the other,
+// and a stranger who never stops asking must not wear out an SD card.
+const grace = 8
+
 // maxDeclined bounds the addresses in quarantine by one machine's word. What
 // declines one after another either lies or hears something that answers for
 // every address, as proxy ARP does, and would leave none to the others.
@@ -263,8 +269,13 @@ func (l *Leases) Bind(ctx context.Context, c Client, addr netip.Addr) (Lease, er
 	if err := l.mayHave(c, n, addr, now); err != nil {
 		return Lease{}, fmt.Errorf("lease %s to %s: %w", addr, c.MAC, err)
 	}
+	told := now.Add(n.Lease)
+	if h, ok := l.lookup(addr, now); ok && !h.expires.Before(told) {
+		l.offers.drop(addr)
+		return l.lease(c, n, addr, told), nil
+	}
 	r := record{V: 1, MAC: c.MAC, ID: c.ID}
-	if err := l.put(ctx, addr, r, now.Add(n.Lease)); err != nil {
+	if err := l.put(ctx, addr, r, told.Add(n.Lease/grace)); err != nil {
 		return Lease{}, fmt.Errorf("lease %s to %s: %w", addr, c.MAC, err)
 	}
 	l.offers.drop(addr)
@@ -276,7 +287,7 @@ func (l *Leases) Bind(ctx context.Context, c Client, addr netip.Addr) (Lease, er
 			}
 		}
 	}
-	return l.lease(c, n, addr, l.held[addr].expires), nil
+	return l.lease(c, n, addr, told), nil
 }
 
 // mayHave holds whether a client may be given an address it asks for.

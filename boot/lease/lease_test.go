@@ -199,6 +199,37 @@ func TestBind(t *testing.T) {
 	}
 }
 
+// Who asks again and again is told yes, and the disk is left alone; what is on
+// it outlasts what he was told.
+func TestAskingAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	synctest.Test(t, func(t *testing.T) {
+		l, s := pool(t, path, []Subnet{lab})
+		defer s.Close()
+		addr, writes, rev := l.mustBind(t, client(1)), 0, uint64(0)
+		for range 2 * 60 * 10 { // every 6 s for two hours
+			b, err := l.Bind(t.Context(), client(1), addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := s.Get(t.Context(), prefix+addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Rev != rev {
+				rev, writes = e.Rev, writes+1
+			}
+			if told := time.Now().Add(lab.Lease); !b.Expires.Equal(told) || e.Expires.Before(told) {
+				t.Fatalf("told until %v, want %v; kept until %v", b.Expires, told, e.Expires)
+			}
+			time.Sleep(6 * time.Second)
+		}
+		if writes > 2*grace+1 {
+			t.Errorf("%d writes in two hours", writes)
+		}
+	})
+}
+
 // Who declines all that he is given leaves the rest of the pool to others.
 func TestDecliningForEver(t *testing.T) {
 	l, _ := pool(t, filepath.Join(t.TempDir(), "db"), []Subnet{lab})
@@ -269,7 +300,7 @@ func TestExpiry(t *testing.T) {
 		if _, err := l.Offer(client(10), none); !errors.Is(err, ErrExhausted) || !strings.Contains(err.Error(), "10.0.0.100-10.0.0.109") {
 			t.Errorf("a full pool: %v", err)
 		}
-		time.Sleep(31 * time.Minute)
+		time.Sleep(31*time.Minute + lab.Lease/grace)
 		if list := l.List(); len(list) != 1 || list[0].Addr != kept {
 			t.Errorf("an hour on: %v", list)
 		}
