@@ -33,8 +33,9 @@ type Board struct {
 	// not there; "" where none does.
 	StandIn string
 
-	// Pi: it is a Raspberry Pi, whose own boot program reads config.txt.
-	Pi bool
+	// Pi: it is a Raspberry Pi, whose own boot program reads config.txt and
+	// there what stands behind a filter for it, [pi4]; "": it is none.
+	Pi string
 
 	// Windowsize is the widest TFTP window (RFC 7440) that the receive ring of
 	// its network card takes in one burst; 0: no cap.

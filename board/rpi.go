@@ -35,7 +35,7 @@ var rpi3 = &Board{
 	// Its network chips buffer 20 KB (LAN9514) and 12 KB (LAN7515) before USB
 	// fetches them: eight blocks of 1468 bytes.
 	Windowsize: 8,
-	Pi:         true,
+	Pi:         "pi3",
 	Clients:    rpiClients,
 	OUIs:       []string{"b8:27:eb"},
 }
@@ -59,7 +59,7 @@ var rpi4 = &Board{
 		"bcm2711-rpi-cm4.dtb": "broadcom/bcm2711-rpi-cm4-io.dtb",
 	},
 	StandIn: "arm64",
-	Pi:      true,
+	Pi:      "pi4",
 	Clients: rpiClients,
 	GUID:    "RPi4",
 	OUIs:    []string{"dc:a6:32", "e4:5f:01", "d8:3a:dd"},
@@ -74,7 +74,7 @@ var rpi5 = &Board{
 	Unbuilt: "Debian's kernel has no driver for the network card of a Raspberry Pi 5",
 	Console: []string{"tty0", "ttyAMA10,115200"},
 	Cmdline: cmdline,
-	Pi:      true,
+	Pi:      "pi5",
 	Clients: rpiClients,
 	GUID:    "RPi5",
 	OUIs:    []string{"2c:cf:67", "88:a2:9e"},
@@ -93,7 +93,7 @@ func isRPi(t Traits) bool {
 		return false
 	}
 	b := recognise(t)
-	return b != nil && b.Pi
+	return b != nil && b.Pi != ""
 }
 
 // Option 43 as a Pi's boot programs want it, which look for the text alone:

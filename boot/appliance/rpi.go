@@ -53,14 +53,14 @@ func (a *Appliance) pis(from netip.Addr) []*board.Board {
 	if mac, ok := a.who.get(from); ok {
 		f, _ := a.heard.get(mac)
 		b, ok := board.ByName(f.Board)
-		if !ok || !b.Pi {
+		if !ok || b.Pi == "" {
 			return nil
 		}
 		return []*board.Board{b}
 	}
 	var all []*board.Board
 	for _, b := range board.Boards {
-		if b.Pi {
+		if b.Pi != "" {
 			all = append(all, b)
 		}
 	}
@@ -81,7 +81,7 @@ func (a *Appliance) rpi(name string, from netip.Addr) ([]byte, error) {
 		if rest == b.File(rpiCmdline) {
 			return []byte(a.cmdline(b, self) + "\n"), nil
 		}
-		s += "[" + strings.Replace(b.Name, "rpi", "pi", 1) + "]\nos_prefix=" + b.File("") + "\n"
+		s += "[" + b.Pi + "]\nos_prefix=" + b.File("") + "\n"
 		some = true
 	}
 	if rest != rpiConfig || !some {

@@ -28,7 +28,7 @@ func (b *builder) extras(ctx context.Context, bd *board.Board, k *kernel) ([]fil
 			files = append(files, file{name, k.trees[bd.Trees[name]]})
 		}
 	}
-	if bd.Pi {
+	if bd.Pi != "" {
 		pi, err := b.piFirmware(bd)
 		if err != nil {
 			return nil, err

@@ -304,7 +304,7 @@ func TestOwnKernel(t *testing.T) {
 func TestPiFirmware(t *testing.T) {
 	dir := t.TempDir()
 	b := &builder{Options: Options{PiFirmware: dir, Log: slog.New(slog.DiscardHandler)}}
-	pi := &board.Board{Name: "pi", Pi: true}
+	pi := &board.Board{Name: "pi", Pi: "pi3"}
 	for _, name := range []string{"bootcode.bin", "start4.elf", "start.elf", "LICENCE"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
 			t.Fatal(err)
