@@ -14,7 +14,7 @@ type Event struct {
 	Job     string        `json:"job,omitempty"`
 	Kind    Kind          `json:"kind"`
 	Text    string        `json:"text,omitempty"`    // one line for a person, without the machine's name
-	Proto   string        `json:"proto,omitempty"`   // dhcp, tftp, ftp, http
+	Proto   string        `json:"proto,omitempty"`   // dhcp, dhcp6, tftp, ftp, http
 	File    string        `json:"file,omitempty"`    // as served
 	Bytes   int64         `json:"bytes,omitempty"`   // moved so far, or in this step
 	Total   int64         `json:"total,omitempty"`   // bytes this step will take, 0 where unknown

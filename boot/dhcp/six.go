@@ -36,8 +36,7 @@ type six struct {
 	held   map[netip.Addr]held6 // as many as the pool has, 65536 at most
 }
 
-// A held6 is who has an address, as DUID and IAID, and until when. "": nobody
-// may, it was declined.
+// A held6 is who has an address (DUID and IAID; "": it was declined), until when.
 type held6 struct {
 	who   string
 	until time.Time
@@ -51,7 +50,7 @@ type request6 struct {
 	ias  []*dhcpv6.OptIANA
 }
 
-// A grant6 is what there is for one IA_NA of a request.
+// A grant6 is what there is for one IA_NA.
 type grant6 struct {
 	iaid   [4]byte
 	addr   netip.Addr // given, or the zero Addr
@@ -59,17 +58,16 @@ type grant6 struct {
 	status iana.StatusCode
 }
 
-const portServer6 = 547
+const (
+	portServer6 = 547
+	// intel is the enterprise number with which PXE and HTTP clients say what
+	// they are in option 16, and want an answer (UEFI 2.10 section 24.7.3.1).
+	intel = 343
+	// maxIA bounds the addresses that one message is about; clients say one.
+	maxIA = 4
+)
 
 var allServers6 = [16]byte{0: 0xff, 1: 0x02, 13: 1, 15: 2} // ff02::1:2, RFC 8415 section 7.1
-
-// intel is the enterprise number with which PXE and HTTP clients say what they
-// are in option 16, and want to be answered (UEFI 2.10 section 24.7.3.1).
-const intel = 343
-
-// maxIA bounds the addresses that are asked for in one message, and what is
-// told of each; firmware and hosts ask for one.
-const maxIA = 4
 
 // openSix opens port 547 where the interface has an address in one of Six.
 func (s *Server) openSix(ifi *net.Interface) error {
@@ -101,8 +99,8 @@ func (s *Server) handleSix(ctx context.Context, conn *net.UDPConn, raw []byte, f
 		return
 	}
 	q.Next = s.six.addr
-	var r Reply
-	if q.MAC != (boot.MAC{}) { // else it gets an address, and nothing to boot
+	var r Reply // of a machine without a MAC: an address, and nothing to boot
+	if q.MAC != (boot.MAC{}) {
 		if r, err = s.Decide(ctx, q.Hearing); err != nil {
 			s.Log.Error("dhcp: decide", "mac", q.MAC, "interface", s.Interface, "err", err)
 			r = Reply{}
@@ -131,7 +129,7 @@ func hearSix(raw []byte, iface string, from netip.AddrPort, us dhcpv6.DUID) (*re
 	if err != nil {
 		return nil, err
 	}
-	// The socket is of one interface, so the zone says nothing more.
+	// The socket is of one interface; the zone says nothing more.
 	q := &request6{Message: m, from: netip.AddrPortFrom(from.Addr().WithZone(""), from.Port()), ias: m.Options.IANA()}
 	client, server := m.Options.ClientID(), m.Options.ServerID()
 	ours, ok := server != nil && server.Equal(us), false
@@ -203,13 +201,12 @@ func (x *six) grant(q *request6, now time.Time) []grant6 {
 		case dhcpv6.MessageTypeRelease, dhcpv6.MessageTypeDecline: // sections 18.3.7 and 18.3.8
 			g.status = iana.StatusNoBinding
 			for _, a := range addrs {
-				if x.held[a].who != who {
-					continue
-				}
-				g.status = iana.StatusSuccess
-				delete(x.held, a)
-				if q.MessageType == dhcpv6.MessageTypeDecline {
-					x.held[a] = held6{until: now.Add(lease.DefaultTiming.Quarantine)}
+				if x.held[a].who == who {
+					g.status = iana.StatusSuccess
+					delete(x.held, a)
+					if q.MessageType == dhcpv6.MessageTypeDecline {
+						x.held[a] = held6{until: now.Add(lease.DefaultTiming.Quarantine)}
+					}
 				}
 			}
 		}
@@ -265,7 +262,12 @@ func respondSix(q *request6, me *six, r Reply, given []grant6) answer {
 		text = "leased"
 	case dhcpv6.MessageTypeRelease, dhcpv6.MessageTypeDecline:
 		p.AddOption(&dhcpv6.OptStatusCode{StatusCode: iana.StatusSuccess})
-		text = strings.ToLower(q.MessageType.String()) + " of"
+		for _, g := range given {
+			if g.status != iana.StatusSuccess {
+				p.AddOption(g.option(0))
+			}
+		}
+		return answer{raw: p.ToBytes(), to: q.from, text: fmt.Sprint(strings.ToLower(q.MessageType.String()), " of ", asked(q.ias...))}
 	case dhcpv6.MessageTypeConfirm: // section 18.3.3; without an address it has no answer
 		addrs, status := asked(q.ias...), iana.StatusSuccess
 		if len(addrs) == 0 {
@@ -285,17 +287,20 @@ func respondSix(q *request6, me *six, r Reply, given []grant6) answer {
 			text += " " + g.status.String() + ","
 		}
 	}
-	if p.Options.Status() != nil { // a RELEASE or DECLINE
-		return answer{raw: p.ToBytes(), to: q.from, text: fmt.Sprint(text, " ", asked(q.ias...))}
+	dns := &dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionDNSRecursiveNameServer}
+	for _, a := range me.subnet.DNS {
+		dns.OptionData = append(dns.OptionData, a.AsSlice()...)
 	}
-	if dns := me.subnet.DNS; len(dns) > 0 {
-		o := &dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionDNSRecursiveNameServer}
-		for _, a := range dns {
-			o.OptionData = append(o.OptionData, a.AsSlice()...)
-		}
-		p.AddOption(o)
+	if dns.OptionData != nil {
+		p.AddOption(dns)
 	}
-	switch url := q.url(me, r.Bootfile); {
+	url := r.Bootfile
+	if q.Loader == nil || !slices.Contains(q.Loader.Files, board.UKI) {
+		url = ""
+	} else if url != "" && !q.Loader.HTTP {
+		url = "tftp://[" + me.addr.String() + "]/" + url
+	}
+	switch {
 	case url != "":
 		p.AddOption(dhcpv6.OptBootFileURL(url))
 		if q.Loader.HTTP {
@@ -312,17 +317,6 @@ func respondSix(q *request6, me *six, r Reply, given []grant6) answer {
 		text += " no boot file"
 	}
 	return answer{raw: p.ToBytes(), to: q.from, text: strings.TrimSuffix(text, ",")}
-}
-
-// url is what option 59 says to the loader, "" for nothing.
-func (q *request6) url(me *six, file string) string {
-	switch {
-	case file == "" || q.Loader == nil || !slices.Contains(q.Loader.Files, board.UKI):
-		return ""
-	case q.Loader.HTTP:
-		return file
-	}
-	return "tftp://[" + me.addr.String() + "]/" + file
 }
 
 // option is the IA_NA of an answer. T1 and T2 are what RFC 8415 section 21.4

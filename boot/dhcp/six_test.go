@@ -204,6 +204,12 @@ func TestSixPool(t *testing.T) {
 	ask := func(m machine6, kind dhcpv6.MessageType, addrs ...netip.Addr) (netip.Addr, time.Duration, iana.StatusCode) {
 		t.Helper()
 		p, _ := x.answered(t, m.says(kind, addrs...), firmware6, now)
+		if kind == dhcpv6.MessageTypeRelease || kind == dhcpv6.MessageTypeDecline {
+			if len(p.Options.IANA()) > 0 || p.Options.Status().StatusCode != iana.StatusSuccess {
+				t.Errorf("%s of %v by %d: %s", kind, addrs, m, p.Summary())
+			}
+			return netip.Addr{}, 0, 0
+		}
 		return given(t, p)
 	}
 	owner := map[netip.Addr]machine6{}
