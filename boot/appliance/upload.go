@@ -71,7 +71,7 @@ func (u *uploads) create(name string) (*upload, error) {
 	}
 	if err != nil {
 		u.files.Add(-1)
-		return nil, err
+		return nil, pathless(err)
 	}
 	return &upload{u: u, f: f, part: part, name: name}, nil
 }
@@ -88,7 +88,8 @@ func (w *upload) Write(p []byte) (int, error) {
 	if w.n += int64(len(p)); w.n > maxUpload {
 		return 0, syscall.EFBIG
 	}
-	return w.f.Write(p)
+	n, err := w.f.Write(p)
+	return n, pathless(err)
 }
 
 func (w *upload) Close() error {
@@ -101,11 +102,25 @@ func (w *upload) Close() error {
 	if err != nil {
 		w.u.files.Add(-1)
 	}
-	return errors.Join(err, rerr)
+	return pathless(errors.Join(err, rerr))
 }
 
 // CloseWithError drops an upload that did not arrive whole.
 func (w *upload) CloseWithError(error) error {
 	w.u.files.Add(-1)
-	return errors.Join(w.f.Close(), w.u.root.Remove(w.part))
+	return pathless(errors.Join(w.f.Close(), w.u.root.Remove(w.part)))
+}
+
+// pathless takes the host's path out of an error of the folder, since what went
+// wrong stands in the journal, for anyone to read.
+func pathless(err error) error {
+	var pe *fs.PathError
+	var le *os.LinkError
+	switch {
+	case errors.As(err, &pe):
+		return pe.Err
+	case errors.As(err, &le):
+		return le.Err
+	}
+	return err
 }

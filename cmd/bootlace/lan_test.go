@@ -148,13 +148,7 @@ func TestKilledInMidLease(t *testing.T) {
 // the disk says stays here, and once there is room all goes on.
 func TestLeaseOnAFullDisk(t *testing.T) {
 	b := newBench(t, "")
-	if err := os.Mkdir(b.state, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", b.state).CombinedOutput(); err != nil {
-		t.Fatalf("mount: %v: %s", err, out)
-	}
-	t.Cleanup(func() { exec.Command("umount", "-l", b.state).Run() })
+	small(t, b.state)
 	b.start()
 	fill := filepath.Join(b.state, "fill")
 	if err := os.WriteFile(fill, make([]byte, 1<<20), 0o600); err == nil {
@@ -259,4 +253,42 @@ func TestCardPluggedInAgain(t *testing.T) {
 			t.Fatal("nobody is answered on the card that came back")
 		}
 	}
+}
+
+// Somebody fills the upload folder's disk: he and all others hear that it is
+// full, and nothing of where it is.
+func TestUploadOnAFullDisk(t *testing.T) {
+	b := newBench(t, "")
+	up := filepath.Join(t.TempDir(), "uploads")
+	small(t, up)
+	b.config("upload: " + up + "\n")
+	b.start()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := b.wire.Command(t, binary, "put", file, "tftp://10.9.0.1/x").CombinedOutput()
+	if err == nil {
+		t.Fatalf("1 MiB went to a disk of 256 KiB: %s", out)
+	}
+	for who, said := range map[string]string{"the client": string(out), "anyone": b.api()} {
+		if strings.Contains(said, up) || strings.Contains(said, "x.part") {
+			t.Errorf("%s is told of the host: %s", who, said)
+		}
+	}
+	if left, err := os.ReadDir(up); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// small makes a folder with a disk of its own of 256 KiB.
+func small(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("umount", "-l", dir).Run() })
 }
