@@ -58,7 +58,8 @@ type Registry struct {
 	heard    *list.List        // of *known that are not stored, the latest heard last
 	stored   int
 	index    index
-	shared   map[string]bool // aliases that several machines have, see shareKey
+	shared   map[string]bool // aliases that several machines have, see uuidKey and serialKey
+	marks    int             // of them, UUIDs that are in the store
 }
 
 // A known is one machine in memory.
@@ -96,9 +97,10 @@ func (r *Registry) load(ctx context.Context) error {
 	}
 	for _, e := range uuids {
 		if u, err := boot.ParseUUID(strings.TrimPrefix(e.Key, sharedPrefix)); err == nil {
-			r.shared[uuidKey(u)] = true
+			r.share(uuidKey(u))
 		}
 	}
+	r.marks = len(uuids)
 	for _, e := range entries {
 		var m boot.Machine
 		if err := json.Unmarshal(e.Value, &m); err != nil || prefix+m.ID != e.Key {

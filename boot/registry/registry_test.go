@@ -318,6 +318,31 @@ func TestSharedMarksAreBounded(t *testing.T) {
 	}
 }
 
+// A stranger with the MAC of a machine that is remembered, and UUIDs that he
+// makes up, does not fill the disk.
+func TestStoredMarksAreBounded(t *testing.T) {
+	f := open(t)
+	victim := f.id(Traits{MAC: nicA, UUID: uuid1})
+	for i := range maxMACs - 1 {
+		f.id(Traits{MAC: boot.MAC{5: byte(i + 1)}, UUID: uuid1})
+	}
+	f.keep(victim)
+	f.id(Traits{MAC: nicB, UUID: uuid1}) // one too many: the UUID counts no more
+	for i := range maxShared + 50 {
+		u := &boot.UUID{0: 1, 14: byte(i >> 8), 15: byte(i)}
+		f.id(Traits{MAC: nicA, UUID: u})
+		f.id(Traits{MAC: boot.MAC{2, 3, 4, 0, byte(i >> 8), byte(i)}, UUID: u})
+	}
+	marks, err := f.s.List(t.Context(), sharedPrefix)
+	if err != nil || len(marks) > maxShared || len(marks) < maxShared/2 {
+		t.Errorf("%d marks on disk, %v; want at most %d", len(marks), err, maxShared)
+	}
+	f.reopen()
+	if got := f.id(Traits{MAC: nicA}); got != victim || len(f.shared) > maxShared {
+		t.Errorf("after a restart it is machine %s, was %s; %d marks", got, victim, len(f.shared))
+	}
+}
+
 func TestCallersCannotReachInside(t *testing.T) {
 	f := open(t)
 	m, err := f.Identify(t.Context(), Traits{MAC: nicA, UUID: uuid1})

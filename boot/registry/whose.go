@@ -168,7 +168,10 @@ func (r *Registry) shareUUID(k *known, found []boot.UUID) []boot.UUID {
 	r.index.add(k)
 	if k.rev > 0 {
 		k.dirty = true
-		found = append(found, u)
+		if r.marks < maxShared { // beyond it has to be found out again after a restart
+			r.marks++
+			found = append(found, u)
+		}
 	}
 	return found
 }
