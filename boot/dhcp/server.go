@@ -81,12 +81,9 @@ type Server struct {
 	delayed   *semaphore.Weighted // and room for more of them
 	throttle  *throttle           // of answers by IP
 	links     *netlink.Handle     // for watch, as long as Run
-	malformed atomic.Uint64
-	away      atomic.Bool // what watch found out
+	malformed atomic.Uint64       // packets that were no DHCP message
+	away      atomic.Bool         // what watch found out
 }
-
-// Malformed counts the packets that were no DHCP message.
-func (s *Server) Malformed() uint64 { return s.malformed.Load() }
 
 // Listen opens port 67, and 4011 in proxy mode. The error of a busy port names
 // it and says what to do.

@@ -187,7 +187,7 @@ func TestFloodAndGarbage(t *testing.T) {
 	if got := udhcpc(t, b); !strings.HasPrefix(got, "10.77.0.10") {
 		t.Errorf("after the flood: %q", got)
 	}
-	if s.Malformed() == 0 {
+	if s.malformed.Load() == 0 {
 		t.Error("no malformed packet was counted")
 	}
 	list, err := st.List(t.Context(), "")

@@ -22,6 +22,11 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	defer s.links.Close()
+	defer func() {
+		if n := s.malformed.Load(); n > 0 {
+			s.Log.Info("dhcp: some packets were no DHCP messages", "interface", s.Interface, "packets", n)
+		}
+	}()
 	for {
 		err := s.run(ctx)
 		if !errors.Is(err, errReplaced) {
