@@ -69,12 +69,17 @@ func (b *builder) rescue(ctx context.Context, goarch string) (add addition, err 
 		return add, fmt.Errorf("find %s: %w", urootModule, err)
 	}
 	b.record.add("rescue %s %s", urootModule, uroot.Version)
+	// A mkboot that was itself built with -trimpath does not know where Go is.
+	goroot, err := src.goEnv(ctx, "GOROOT")
+	if err != nil {
+		return add, err
+	}
 	var dirs []string
 	for _, name := range rescueCommands {
 		dirs = append(dirs, filepath.Join(uroot.Dir, "cmds", "core", name))
 	}
 	env := []golang.Opt{
-		golang.DisableCGO(), golang.WithGOARCH(goarch), golang.WithMod(golang.ModReadonly),
+		golang.DisableCGO(), golang.WithGOROOT(goroot["GOROOT"]), golang.WithGOARCH(goarch), golang.WithMod(golang.ModReadonly),
 		golang.WithWorkingDir(uroot.Dir), // or our go.mod would have to name their needs
 		golang.WithBuildTag("goshliner"), // the smaller of its line editors
 	}
