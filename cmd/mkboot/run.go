@@ -102,10 +102,9 @@ func newBench(name, root, dir string, firmware lab.Firmware) (*bench, error) {
 	if err := lab.Missing(b, firmware); err != nil {
 		return nil, err
 	}
-	for _, f := range []string{board.Kernel, board.Initramfs} {
-		if _, err := os.Stat(filepath.Join(root, b.File(f))); err != nil {
-			return nil, fmt.Errorf("%s is not there; `mkboot build %s -o %s` makes it: %w", b.File(f), name, root, err)
-		}
+	// A kernel of `mkboot kernel` has the initramfs inside.
+	if _, err := os.Stat(filepath.Join(root, b.File(board.Kernel))); err != nil {
+		return nil, fmt.Errorf("%s is not there; `mkboot build %s -o %s` makes it: %w", b.File(board.Kernel), name, root, err)
 	}
 	server, ok := board.ByName(applianceBoard)
 	if !ok {
