@@ -4,16 +4,20 @@
 package nettest
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // An NS is a network namespace with one Ethernet link, named eth0.
@@ -79,7 +83,26 @@ func Atftpd(t testing.TB) string {
 // serial tells apart the namespaces of one test process.
 var serial atomic.Int64
 
+// sweep deletes what test processes left behind that were killed: their
+// namespaces bear the numbers of processes that are no more. Two that sweep at
+// once do no harm.
+func sweep() {
+	names, _ := filepath.Glob("/run/netns/bl-*")
+	for _, name := range names {
+		var pid, n int
+		if _, err := fmt.Sscanf(filepath.Base(name), "bl-%d-%d", &pid, &n); err != nil || pid <= 0 {
+			continue
+		}
+		if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			netns.DeleteNamed(filepath.Base(name))
+		}
+	}
+}
+
+var sweepOnce = sync.OnceFunc(sweep)
+
 func newNS(t testing.TB, end string) *NS {
+	sweepOnce()
 	n := &NS{Name: fmt.Sprintf("bl-%d-%d%s", os.Getpid(), serial.Add(1), end)}
 	ip(t, "netns", "add", n.Name)
 	t.Cleanup(func() {

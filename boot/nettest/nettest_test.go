@@ -1,8 +1,11 @@
 package nettest
 
 import (
+	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"testing"
 )
 
@@ -32,4 +35,24 @@ func TestPairCarriesTraffic(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	})
+}
+
+// What a process left that is no more goes; what one has that lives stays.
+func TestSweep(t *testing.T) {
+	NeedRoot(t)
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	left := fmt.Sprintf("bl-%d-1a", dead.Process.Pid)
+	ip(t, "netns", "add", left)
+	t.Cleanup(func() { exec.Command(Need(t, "ip"), "netns", "del", left).Run() })
+	mine := newNS(t, "a")
+	sweep()
+	if _, err := os.Stat("/run/netns/" + left); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", left, err)
+	}
+	if _, err := os.Stat("/run/netns/" + mine.Name); err != nil {
+		t.Error(err)
+	}
 }
