@@ -6,9 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,71 +34,97 @@ type lan struct {
 	// frame, where set, may change what the machine sends.
 	frame atomic.Pointer[func([]byte)]
 
+	ready, over chan struct{} // closed when the appliance serves, and has ended
+
 	mu     sync.Mutex
 	events []boot.Event
 	log    []string
 }
 
-// newLAN starts an appliance with a config over a root.
-func newLAN(t *testing.T, root, config string) *lan {
+// lanConfig is that of an appliance without profiles; more may follow it.
+const lanConfig = `log: json
+dhcp:
+  mode: full
+  subnets: [{net: 10.77.0.0/24, pool: ` + machinePool + `, lease: 1h}]
+`
+
+// newLAN starts an appliance over what was prepared; serving waits for it.
+func newLAN(t *testing.T, config string) *lan {
 	t.Helper()
+	nettest.NeedRoot(t)
+	prepare(t)
 	ns, _ := nettest.Pair(t, "", "")
 	dir, err := os.MkdirTemp("", "lan") // short, for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l := &lan{}
+	l := &lan{ready: make(chan struct{}), over: make(chan struct{})}
 	l.cable(t, ns, dir)
 
-	program := filepath.Join(dir, "bootlace")
-	if out, err := exec.Command("go", "build", "-o", program, "../bootlace").CombinedOutput(); err != nil {
-		t.Fatalf("build the appliance: %v\n%s", err, out)
-	}
 	file := filepath.Join(dir, "bootlace.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := ns.Command(t, program, "serve", "--root", root, "--state", filepath.Join(dir, "state"),
+	cmd := ns.Command(t, made.program, "serve", "--root", made.root, "--state", filepath.Join(dir, "state"),
 		"--config", file, "--interface", "tap0")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	// It goes with this process whatever way that ends.
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	begun := make(chan error)
+	go func() {
+		// Pdeathsig goes by the thread that forked, which must live as long.
+		runtime.LockOSThread()
+		err := cmd.Start()
+		begun <- err
+		if err != nil {
+			return
+		}
+		l.read(stderr)
+		cmd.Wait()
+		close(l.over)
+	}()
+	if err := <-begun; err != nil {
 		t.Fatal(err)
 	}
-	serving, read := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(read)
-		for s := bufio.NewScanner(stderr); s.Scan(); {
-			if servingLine.Match(s.Bytes()) {
-				close(serving)
-			}
-			l.mu.Lock()
-			l.log = append(l.log, s.Text())
-			if ev, ok := journal.ParseLine(s.Bytes()); ok {
-				l.events = append(l.events, ev)
-			}
-			l.mu.Unlock()
-		}
-	}()
 	t.Cleanup(func() {
 		cmd.Process.Signal(unix.SIGTERM)
-		<-read
-		cmd.Wait()
+		<-l.over
 		if t.Failed() {
 			t.Logf("the appliance:\n%s", strings.Join(l.log, "\n"))
 		}
 	})
+	return l
+}
+
+// read takes the appliance's log to its end.
+func (l *lan) read(log io.Reader) {
+	for s := bufio.NewScanner(log); s.Scan(); {
+		if servingLine.Match(s.Bytes()) {
+			close(l.ready)
+		}
+		l.mu.Lock()
+		l.log = append(l.log, s.Text())
+		if ev, ok := journal.ParseLine(s.Bytes()); ok {
+			l.events = append(l.events, ev)
+		}
+		l.mu.Unlock()
+	}
+}
+
+// serving waits until the appliance answers.
+func (l *lan) serving(t *testing.T) {
+	t.Helper()
 	select {
-	case <-serving:
-	case <-read:
+	case <-l.ready:
+	case <-l.over:
 		t.Fatalf("the appliance ended:\n%s", strings.Join(l.log, "\n"))
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("the appliance does not serve")
 	}
-	return l
 }
 
 // cable joins a tap of the namespace, with the appliance's address, to the end
@@ -158,6 +187,18 @@ func (l *lan) since(n int) ([]boot.Event, int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]boot.Event(nil), l.events[n:]...), len(l.events)
+}
+
+// heard waits for a kind of event behind the first n.
+func (l *lan) heard(t *testing.T, n int, kind boot.Kind) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		events, _ := l.since(n)
+		if slices.ContainsFunc(events, func(ev boot.Event) bool { return ev.Kind == kind }) {
+			return
+		}
+	}
+	t.Fatalf("the appliance did not hear of %q", kind)
 }
 
 // plainROM makes of QEMU's iPXE ROM one that is not iPXE, as far as DHCP goes,
