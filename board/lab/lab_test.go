@@ -34,7 +34,7 @@ func skip(t *testing.T, why error) {
 
 func start(t *testing.T, m Machine) *VM {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	vm, err := Start(ctx, m)
 	if err != nil {
 		cancel()
@@ -214,8 +214,8 @@ func next(t *testing.T, frames <-chan []byte) []byte {
 	select {
 	case f := <-frames:
 		return f
-	case <-time.After(time.Minute):
-		t.Fatal("no DISCOVER within a minute")
+	case <-time.After(4 * time.Minute):
+		t.Fatal("no DISCOVER within four minutes")
 		return nil
 	}
 }

@@ -89,7 +89,7 @@ func TestQEMUFirmware(t *testing.T) {
 				stop := f.boots(t, bench, pcap)
 				start := time.Now()
 				var got []string
-				for timeout := time.After(60 * time.Second); len(got) < len(f.files); {
+				for timeout := time.After(5 * time.Minute); len(got) < len(f.files); {
 					select {
 					case a := <-asked:
 						t.Logf("asked for %s after %.1f s", a, time.Since(start).Seconds())

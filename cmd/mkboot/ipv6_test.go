@@ -30,18 +30,7 @@ var recordSix = flag.Bool("record", false, "boot all ways of IPv6, and write wha
 // a minute each.
 func TestQEMUIPv6(t *testing.T) {
 	nettest.NeedRoot(t)
-	dir := t.TempDir()
-	root, program := filepath.Join(dir, "root"), filepath.Join(dir, "bootlace")
-	boards := []string{"qemu-x86_64"}
-	if *recordSix {
-		boards = append(boards, "qemu-arm64")
-	}
-	if err := build(t.Context(), append(boards, "--fast", "-o", root)); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("go", "build", "-o", program, "../bootlace").CombinedOutput(); err != nil {
-		t.Fatalf("build the appliance: %v\n%s", err, out)
-	}
+	prepare(t)
 	const own = `, {net: "fd00:77::/64", pool: "fd00:77::100-fd00:77::1ff"}`
 	for _, tt := range []struct{ name, board, six, file string }{
 		{name: "own", board: "qemu-x86_64", six: own, file: "qemu-x86_64/bootlace.efi"},
@@ -77,7 +66,7 @@ func TestQEMUIPv6(t *testing.T) {
 			if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			log := started6(t, ns, `"msg":"serving"`, program, "serve", "--config", config, "--root", root, "--state", filepath.Join(short, "state"), "--interface", "tap0")
+			log := started6(t, ns, `"msg":"serving"`, made.program, "serve", "--config", config, "--root", made.root, "--state", filepath.Join(short, "state"), "--interface", "tap0")
 			time.Sleep(4 * time.Second) // until it has listened for other routers: this is not its first second
 
 			var said sixSaid
@@ -169,7 +158,7 @@ func started6(t *testing.T, ns *nettest.NS, ready, program string, args ...strin
 	case <-up:
 	case <-read:
 		t.Fatalf("%s ended:\n%s", program, strings.Join(log(), "\n"))
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatalf("%s is not ready", program)
 	}
 	return log

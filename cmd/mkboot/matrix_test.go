@@ -146,9 +146,9 @@ func checkSizes(t *testing.T) {
 func (l *lan) boots(t *testing.T, w way, i byte, table io.Writer) {
 	dir := t.TempDir()
 	disk := filepath.Join(dir, "disk.raw")
-	size := int64(64 << 20)
+	size, cpus := int64(64<<20), 0
 	if w.job == system {
-		size = 512 << 20
+		size, cpus = 512<<20, flashCPUs
 	}
 	if err := lab.BlankDisk(disk, size); err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func (l *lan) boots(t *testing.T, w way, i byte, table io.Writer) {
 	}
 	_, before := l.since(0)
 	vm, err := lab.Start(t.Context(), lab.Machine{
-		Name: w.String(), Board: w.board, Firmware: w.firmware, Vars: filepath.Join(dir, "vars.fd"),
+		Name: w.String(), Board: w.board, Firmware: w.firmware, Vars: filepath.Join(dir, "vars.fd"), CPUs: cpus,
 		NICs:  []lab.NIC{{End: l.end, MAC: mac, BootIndex: 1}},
 		Disks: []lab.Disk{{Path: disk, Serial: machineSerial, BootIndex: 2}},
 	})

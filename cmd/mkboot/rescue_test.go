@@ -56,7 +56,7 @@ func TestQEMURescue(t *testing.T) {
 // drops what was typed before.
 func asks(t *testing.T, vm *lab.VM, typed, answer string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	go func() {
 		for ctx.Err() == nil {
