@@ -50,11 +50,6 @@ func Boot(ctx context.Context, s *Session, p *boot.Plan) error {
 	return kexec.Exec()
 }
 
-// copies is how often a kernel and its initrd lie in memory at the worst
-// moment: in tmpfs, in the buffer that kexec_file_load(2) reads them into, and
-// in the pages from which they will run.
-const copies = 3
-
 // reserve is left for everything else, in bytes.
 const reserve = 16 << 20
 
@@ -69,6 +64,7 @@ func (s *Session) fits(p *boot.Plan) error {
 	if err != nil {
 		return err
 	}
+	copies := kexec.Copies()
 	if size < 0 || size > (free-reserve)/copies {
 		return fmt.Errorf("kernel and initrd of %s need %s of memory while they are loaded, %s are free",
 			pull.Bytes(size), pull.Bytes(copies*size+reserve), pull.Bytes(free))

@@ -14,33 +14,69 @@ import (
 // ErrUnsupported: this kernel or architecture cannot do it at all.
 var ErrUnsupported = errors.New("kexec is not possible here")
 
-// Load hands kernel and initrd to the running kernel by kexec_file_load(2).
-// Both are read-only files; in tmpfs they cost memory once, where a buffer
-// would cost it twice. initrd may be nil.
+// Load hands kernel and initrd to the running kernel by kexec_file_load(2), or
+// where that lacks it on arm64, by kexec_load(2). Both are read-only files; in
+// tmpfs they cost memory once, where a buffer would cost it twice. initrd may
+// be nil.
 func Load(kernel, initrd *os.File, cmdline string) error {
 	if err := supported(runtime.GOARCH); err != nil {
 		return err
 	}
+	err := loadFiles(kernel, initrd, cmdline)
+	if err == unix.ENOSYS && runtime.GOARCH == "arm64" {
+		err = loadSegments(kernel, initrd, cmdline)
+	}
+	if err != nil {
+		return fmt.Errorf("load kernel: %w", explain(err, runtime.GOARCH))
+	}
+	return nil
+}
+
+// loadFiles is kexec_file_load(2); its error is that of the call.
+func loadFiles(kernel, initrd *os.File, cmdline string) error {
 	err := kexec.FileLoad(kernel, initrd, cmdline)
 	// u-root's message holds numbers of file descriptors and the whole command line.
 	var errno unix.Errno
-	if !errors.As(err, &errno) {
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+// Copies returns how often kernel and initrd lie in memory at the worst moment
+// of Load, where the files are in tmpfs: there, in the pages from which they
+// will run and, with kexec_file_load(2), in a buffer that it reads them into.
+func Copies() int64 {
+	if runtime.GOARCH == "arm64" && unix.KexecFileLoad(-1, -1, "", 0) == unix.ENOSYS {
+		return 2
+	}
+	return 3
+}
+
+// explain says of an error of a system call what it means for kexec.
+func explain(err error, goarch string) error {
+	errno, ok := err.(unix.Errno)
+	if !ok {
 		return err
 	}
 	switch errno {
 	case unix.ENOSYS:
-		return fmt.Errorf("load kernel: %w: this kernel was built without kexec_file_load", ErrUnsupported)
+		return fmt.Errorf("%w: this kernel was built without kexec_file_load%s", ErrUnsupported, map[bool]string{true: " and kexec_load"}[goarch == "arm64"])
 	case unix.EPERM:
-		return fmt.Errorf("load kernel: %w: not allowed, it needs root and a kernel that is not locked down", ErrUnsupported)
+		return fmt.Errorf("%w: not allowed, it needs root and a kernel that is not locked down", ErrUnsupported)
+	case unix.EBUSY:
+		if goarch == "arm64" { // what the kernel calls CPUs that are stuck
+			return fmt.Errorf("%w: the firmware has no way to stop the other processors (PSCI); nr_cpus=1 on the command line of this kernel would help", errno)
+		}
 	case unix.ENOEXEC:
-		return fmt.Errorf("load kernel: %w: not a kernel for %s", errno, runtime.GOARCH)
+		return fmt.Errorf("%w: not a kernel for %s", errno, goarch)
 	case unix.ENOMEM, unix.EADDRNOTAVAIL:
-		return fmt.Errorf("load kernel: %w: it takes three times the size of kernel and initrd", errno)
+		return fmt.Errorf("%w: it takes %d times the size of kernel and initrd", errno, Copies())
 	}
-	return fmt.Errorf("load kernel: %w", errno)
+	return errno
 }
 
-// supported says which architectures have kexec_file_load(2).
+// supported says which architectures have a way.
 func supported(goarch string) error {
 	switch goarch {
 	case "amd64", "arm64", "riscv64":
