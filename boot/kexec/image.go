@@ -42,6 +42,11 @@ func layout(memory kexec.MemoryMap, tree *dt.FDT, kernel, initrd []byte, cmdline
 	if err != nil {
 		return 0, nil, err
 	}
+	if len(initrd) == 0 && efi(tree) {
+		// EFI's tables still have the initrd that this kernel was started
+		// with, which the next one would take. Zeros are an archive of nothing.
+		initrd = make([]byte, 512)
+	}
 	var initrdAt uint64
 	if len(initrd) > 0 {
 		from := kernelAt &^ (windowAlign - 1)
@@ -74,6 +79,15 @@ func raw(kernel []byte) error {
 		return nil
 	}
 	return fmt.Errorf("the kernel is %s: here it has to be the plain file that is named Image where kernels are built", kind)
+}
+
+// efi reports whether a kernel finds EFI's tables by a device tree.
+func efi(tree *dt.FDT) bool {
+	node, ok := tree.RootNode.LookupChildByName("chosen")
+	if ok {
+		_, ok = node.LookProperty("linux,uefi-system-table")
+	}
+	return ok
 }
 
 // chosen has the device tree tell of the initrd, unless that has no size, and
