@@ -66,7 +66,7 @@ func explain(err error, goarch string) error {
 		return fmt.Errorf("%w: not allowed, it needs root and a kernel that is not locked down", ErrUnsupported)
 	case unix.EBUSY:
 		if goarch == "arm64" { // what the kernel calls CPUs that are stuck
-			return fmt.Errorf("%w: the firmware has no way to stop the other processors (PSCI); nr_cpus=1 on the command line of this kernel would help", errno)
+			return fmt.Errorf("%w: the machine's own firmware has no way to stop the other processors (PSCI); nr_cpus=1 on the command line of this kernel would help", errno)
 		}
 	case unix.ENOEXEC:
 		return fmt.Errorf("%w: not a kernel for %s", errno, goarch)
