@@ -183,6 +183,15 @@ func tftpText(r tftp.Result) string {
 		return fmt.Sprintf("tftp: %s: %v, after %d bytes", r.Name, r.Err, r.Bytes)
 	}
 	text := fmt.Sprintf("tftp: %s %s, %d bytes in %v", verb, r.Name, r.Bytes, r.Took.Round(time.Millisecond))
+	if n := r.Granted.Blksize; n > 0 {
+		text += fmt.Sprintf(", blksize %d", n)
+	}
+	if n := r.Granted.Windowsize; n > 0 {
+		text += fmt.Sprintf(", windowsize %d", n)
+	}
+	if d := r.Granted.Timeout; d > 0 {
+		text += fmt.Sprintf(", timeout %d", d/time.Second)
+	}
 	if r.Resent > 0 {
 		text += fmt.Sprintf(", %d packets again", r.Resent)
 	}

@@ -3,6 +3,7 @@ package appliance
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -72,6 +73,23 @@ func TestTFTPRefusals(t *testing.T) {
 		told := strings.Count(log.String(), `msg="TFTP had more requests than its limits allow" served=1 refused=2 "gave way"=0`)
 		if want := clients / 3; told != want {
 			t.Errorf("%d clients: told %d times, want %d:\n%s", clients, told, want, log.String())
+		}
+	}
+}
+
+// A journal's line says what was moved, with which options, or why it was not.
+func TestTFTPText(t *testing.T) {
+	r := tftp.Result{Request: tftp.Request{Name: "f"}, Bytes: 9, Took: 1234567, Resent: 2}
+	r.Granted = tftp.Options{Blksize: 1468, Windowsize: 4, Timeout: 5 * time.Second}
+	upload := tftp.Result{Request: tftp.Request{Name: "f", Write: true}, Bytes: 9}
+	for want, r := range map[string]tftp.Result{
+		"tftp: sent f, 9 bytes in 1ms, blksize 1468, windowsize 4, timeout 5, 2 packets again": r,
+		"tftp: took f, 9 bytes in 0s":                      upload,
+		"tftp: told the size of f":                         {Request: tftp.Request{Name: "f"}, Probe: true},
+		"tftp: f: " + io.EOF.Error() + ", after 512 bytes": {Request: tftp.Request{Name: "f"}, Bytes: 512, Err: io.EOF},
+	} {
+		if got := tftpText(r); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

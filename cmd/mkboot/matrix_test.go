@@ -171,8 +171,8 @@ func (l *lan) boots(t *testing.T, w way, i byte, table io.Writer) {
 	events, _ := l.since(before)
 	var files []string
 	for _, ev := range events {
-		if ev.Kind == boot.KindServe && ev.Bytes > 0 {
-			files = append(files, ev.Proto+" "+strings.TrimPrefix(ev.File, "firmware/"))
+		if ev.Kind == boot.KindServe {
+			files = append(files, asked(ev))
 		}
 		if ev.Kind == boot.KindStart {
 			break
@@ -189,6 +189,22 @@ func (l *lan) boots(t *testing.T, w way, i byte, table io.Writer) {
 			t.Errorf("the disk does not hold the %d bytes that it should (%v)", len(want), err)
 		}
 	}
+}
+
+// asked is what a machine asked for, with the options that it was granted.
+func asked(ev boot.Event) string {
+	file := ev.Proto + " " + strings.TrimPrefix(ev.File, "firmware/")
+	_, took, _ := strings.Cut(ev.Text, " bytes in ")
+	if _, options, ok := strings.Cut(took, ", "); ok {
+		return file + " (" + options + ")"
+	}
+	switch {
+	case strings.Contains(ev.Text, "told the size"):
+		file += " (its size)"
+	case ev.Bytes == 0:
+		file += " (missing)"
+	}
+	return file
 }
 
 // sees waits for the end of a machine's job and returns the line that says so.
