@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/hex"
 	"flag"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/board/lab"
-	"github.com/bootlace/bootlace/boot/journal"
 	"github.com/bootlace/bootlace/boot/nettest"
 	"golang.org/x/sys/unix"
 )
@@ -29,8 +27,6 @@ var recordSix = flag.Bool("record", false, "boot all ways of IPv6, and write wha
 // differs little from the first is booted with -record alone, for it takes half
 // a minute each.
 func TestQEMUIPv6(t *testing.T) {
-	nettest.NeedRoot(t)
-	prepare(t)
 	const own = `, {net: "fd00:77::/64", pool: "fd00:77::100-fd00:77::1ff"}`
 	for _, tt := range []struct{ name, board, six, file string }{
 		{name: "own", board: "qemu-x86_64", six: own, file: "qemu-x86_64/bootlace.efi"},
@@ -45,28 +41,25 @@ func TestQEMUIPv6(t *testing.T) {
 			if err := lab.Missing(b, lab.UEFI); err != nil {
 				nettest.Skip(t, err.Error())
 			}
-			ns, _ := nettest.Pair(t, "", "")
-			short, err := os.MkdirTemp("", "six") // for sockets
-			if err != nil {
+			l := newCable(t)
+			add := exec.Command(nettest.Need(t, "ip"), "-n", l.ns.Name, "addr", "add", "fd00:77::1/64", "dev", "tap0", "nodad")
+			if err := output(add); err != nil {
 				t.Fatal(err)
-			}
-			t.Cleanup(func() { os.RemoveAll(short) })
-			l := &lan{}
-			l.cable(t, ns, short)
-			add := exec.Command(nettest.Need(t, "ip"), "-n", ns.Name, "addr", "add", "fd00:77::1/64", "dev", "tap0", "nodad")
-			if out, err := add.CombinedOutput(); err != nil {
-				t.Fatalf("give tap0 an address: %v: %s", err, out)
 			}
 			if tt.six == "" {
-				started6(t, ns, "", nettest.Need(t, "dnsmasq"), "--no-daemon", "--conf-file=/dev/null", "--port=0", "--interface=tap0", "--leasefile-ro",
+				other := l.ns.Command(t, nettest.Need(t, "dnsmasq"), "--no-daemon", "--conf-file=/dev/null", "--port=0", "--interface=tap0", "--leasefile-ro",
 					"--enable-ra", "--dhcp-range=fd00:77::100,fd00:77::1ff,64,1h", "--dhcp-option=option6:bootfile-url,tftp://[fd00:77::1]/firmware/"+tt.file)
+				other.Stderr = t.Output()
+				if err := other.Start(); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() {
+					other.Process.Kill()
+					other.Wait()
+				})
 			}
-			config := filepath.Join(short, "bootlace.yaml")
-			text := "log: json\ndhcp:\n  mode: full\n  subnets: [{net: 10.77.0.0/24, pool: 10.77.0.100-10.77.0.199}" + tt.six + "]\n"
-			if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			log := started6(t, ns, `"msg":"serving"`, made.program, "serve", "--config", config, "--root", made.root, "--state", filepath.Join(short, "state"), "--interface", "tap0")
+			l.start(t, "log: json\ndhcp:\n  mode: full\n  subnets: [{net: 10.77.0.0/24, pool: "+machinePool+"}"+tt.six+"]\n")
+			l.serving(t)
 			time.Sleep(4 * time.Second) // until it has listened for other routers: this is not its first second
 
 			var said sixSaid
@@ -84,8 +77,9 @@ func TestQEMUIPv6(t *testing.T) {
 			l.frame.Store(nil)
 
 			var texts []string
-			for _, line := range log() {
-				if ev, ok := journal.ParseLine([]byte(line)); ok && !strings.HasPrefix(ev.File, "plan/") {
+			events, _ := l.since(0)
+			for _, ev := range events {
+				if !strings.HasPrefix(ev.File, "plan/") {
 					texts = append(texts, ev.Text)
 				}
 			}
@@ -109,59 +103,6 @@ func TestQEMUIPv6(t *testing.T) {
 			}
 		})
 	}
-}
-
-// started6 runs a program in a namespace until the test ends, and waits until
-// it says that it is ready.
-func started6(t *testing.T, ns *nettest.NS, ready, program string, args ...string) (log func() []string) {
-	t.Helper()
-	cmd := ns.Command(t, program, args...)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	var lines []string
-	log = func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return append([]string(nil), lines...)
-	}
-	up, read := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(read)
-		for s := bufio.NewScanner(stderr); s.Scan(); {
-			mu.Lock()
-			lines = append(lines, s.Text())
-			first := ready != "" && strings.Contains(s.Text(), ready)
-			mu.Unlock()
-			if first {
-				close(up)
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		cmd.Process.Signal(unix.SIGTERM)
-		<-read
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("%s:\n%s", program, strings.Join(log(), "\n"))
-		}
-	})
-	if ready == "" {
-		return log
-	}
-	select {
-	case <-up:
-	case <-read:
-		t.Fatalf("%s ended:\n%s", program, strings.Join(log(), "\n"))
-	case <-time.After(patience):
-		t.Fatalf("%s is not ready", program)
-	}
-	return log
 }
 
 // sixSaid collects the DHCPv6 messages that a machine sends.

@@ -29,6 +29,8 @@ import (
 // A lan is an appliance, the program itself in a namespace of its own, and a
 // cable for one machine at a time. It takes no processor from the machine.
 type lan struct {
+	ns  *nettest.NS
+	dir string
 	end lab.End
 
 	// frame, where set, may change what the machine sends.
@@ -51,22 +53,35 @@ dhcp:
 // newLAN starts an appliance over what was prepared; serving waits for it.
 func newLAN(t *testing.T, config string) *lan {
 	t.Helper()
+	l := newCable(t)
+	l.start(t, config)
+	return l
+}
+
+// newCable makes a lan on which nobody serves yet.
+func newCable(t *testing.T) *lan {
+	t.Helper()
 	nettest.NeedRoot(t)
 	prepare(t)
-	ns, _ := nettest.Pair(t, "", "")
-	dir, err := os.MkdirTemp("", "lan") // short, for sockets
-	if err != nil {
+	l := &lan{ready: make(chan struct{}), over: make(chan struct{})}
+	l.ns, _ = nettest.Pair(t, "", "")
+	var err error
+	if l.dir, err = os.MkdirTemp("", "lan"); err != nil { // short, for sockets
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	l := &lan{ready: make(chan struct{}), over: make(chan struct{})}
-	l.cable(t, ns, dir)
+	t.Cleanup(func() { os.RemoveAll(l.dir) })
+	l.cable(t)
+	return l
+}
 
-	file := filepath.Join(dir, "bootlace.yaml")
+// start starts the appliance.
+func (l *lan) start(t *testing.T, config string) {
+	t.Helper()
+	file := filepath.Join(l.dir, "bootlace.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := ns.Command(t, made.program, "serve", "--root", made.root, "--state", filepath.Join(dir, "state"),
+	cmd := l.ns.Command(t, made.program, "serve", "--root", made.root, "--state", filepath.Join(l.dir, "state"),
 		"--config", file, "--interface", "tap0")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -97,7 +112,6 @@ func newLAN(t *testing.T, config string) *lan {
 			t.Logf("the appliance:\n%s", strings.Join(l.log, "\n"))
 		}
 	})
-	return l
 }
 
 // read takes the appliance's log to its end.
@@ -129,11 +143,11 @@ func (l *lan) serving(t *testing.T) {
 
 // cable joins a tap of the namespace, with the appliance's address, to the end
 // that is for a machine.
-func (l *lan) cable(t *testing.T, ns *nettest.NS, dir string) {
+func (l *lan) cable(t *testing.T) {
 	t.Helper()
 	var fd int
 	var err error
-	ns.Do(t, func() {
+	l.ns.Do(t, func() {
 		if fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
 			return
 		}
@@ -147,13 +161,13 @@ func (l *lan) cable(t *testing.T, ns *nettest.NS, dir string) {
 		nettest.Skip(t, "no tap: "+err.Error())
 	}
 	for _, args := range []string{"addr add 10.77.0.1/24 dev tap0", "link set tap0 up"} {
-		cmd := exec.Command(nettest.Need(t, "ip"), append([]string{"-n", ns.Name}, strings.Fields(args)...)...)
+		cmd := exec.Command(nettest.Need(t, "ip"), append([]string{"-n", l.ns.Name}, strings.Fields(args)...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("ip %s: %v: %s", args, err, out)
 		}
 	}
 	tap := os.NewFile(uintptr(fd), "tap0")
-	sw, ends, err := lab.NewSwitch(dir, 1)
+	sw, ends, err := lab.NewSwitch(l.dir, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

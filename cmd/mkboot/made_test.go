@@ -107,7 +107,7 @@ func makeImages(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(made.root, smallImage), made.small, 0o644); err != nil {
 		return err
 	}
-	if err := makeLive(filepath.Join(made.root, liveInitrd)); err != nil {
+	if err := makeLive(filepath.Join(made.root, liveInitrd), "amd64"); err != nil {
 		return err
 	}
 	system, err := systemImage()
@@ -167,8 +167,8 @@ func main() {
 }
 `
 
-// makeLive packs the live system.
-func makeLive(path string) error {
+// makeLive packs the live system for an architecture.
+func makeLive(path, arch string) error {
 	dir, err := os.MkdirTemp(made.dir, "live")
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func makeLive(path string) error {
 		}
 	}
 	cmd := exec.Command("go", "build", "-o", "init", ".")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOARCH=amd64")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOARCH="+arch)
 	if err := output(cmd); err != nil {
 		return err
 	}
