@@ -104,13 +104,6 @@ func (vm *VM) do(ctx context.Context, command string, args map[string]any) error
 // Reset presses the reset button.
 func (vm *VM) Reset(ctx context.Context) error { return vm.do(ctx, "system_reset", nil) }
 
-// PowerButton presses the power button; what follows is the guest's business.
-func (vm *VM) PowerButton(ctx context.Context) error { return vm.do(ctx, "system_powerdown", nil) }
-
-// Pause and Resume stop and go on with the machine's processors.
-func (vm *VM) Pause(ctx context.Context) error  { return vm.do(ctx, "stop", nil) }
-func (vm *VM) Resume(ctx context.Context) error { return vm.do(ctx, "cont", nil) }
-
 // SetLink plugs the cable of the NIC with this index in or out; the guest sees
 // its carrier come and go.
 func (vm *VM) SetLink(ctx context.Context, nic int, up bool) error {
