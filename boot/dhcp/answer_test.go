@@ -103,6 +103,23 @@ var made = []struct {
 	{"relay-full-wrong", Full, message(dhcpv4.MessageTypeRequest, option(50, "\x0a\x4d\x00\x6d"), relayed), netip.MustParseAddrPort("10.77.0.254:67"), 67},
 }
 
+// holdGolden compares with a golden file, or writes it.
+func holdGolden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestGolden(t *testing.T) {
 	golden := func(name string, mode Mode, raw []byte, from netip.AddrPort, port uint16) {
 		t.Run(name, func(t *testing.T) {
@@ -124,19 +141,7 @@ func TestGolden(t *testing.T) {
 				}
 				got += fmt.Sprintf("to %s %s\n\n%s\n%s", a.to, how, back.Summary(), hex.Dump(a.raw))
 			}
-			path := filepath.Join("testdata", "golden", name+".txt")
-			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("got\n%s\nwant\n%s", got, want)
-			}
+			holdGolden(t, filepath.Join("testdata", "golden", name+".txt"), got)
 		})
 	}
 	recorded, err := filepath.Glob("testdata/*.hex")

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -108,19 +107,7 @@ func TestGoldenSix(t *testing.T) {
 			r, _ := firstFile(q.Hearing)
 			a := respondSix(q, x, r, x.grant(q, time.Now()))
 			got := fmt.Sprintf("%s from %s, %s: %s\nto %s\n\n%s", q.MessageType, q.who(), q.MAC, a.text, a.to, hex.Dump(a.raw))
-			golden := strings.TrimSuffix(path, ".hex") + ".txt"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("got\n%s\nwant\n%s", got, want)
-			}
+			holdGolden(t, strings.TrimSuffix(path, ".hex")+".txt", got)
 		})
 	}
 }
