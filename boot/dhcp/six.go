@@ -231,8 +231,9 @@ func (x *six) pick(who string, want []netip.Addr, now time.Time) netip.Addr {
 	from, to := x.subnet.PoolFrom.As16(), x.subnet.PoolTo.As16() // they differ in the last eight bytes
 	first := binary.BigEndian.Uint64(from[8:])
 	n := binary.BigEndian.Uint64(to[8:]) - first + 1
+	begin := h.Sum64() % n
 	for i := range n {
-		binary.BigEndian.PutUint64(from[8:], first+(h.Sum64()%n+i)%n)
+		binary.BigEndian.PutUint64(from[8:], first+(begin+i)%n)
 		if a := netip.AddrFrom16(from); x.free(a, who, now) {
 			return a
 		}
