@@ -1,6 +1,7 @@
 package boot_test
 
 import (
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -9,72 +10,122 @@ import (
 
 const module = "github.com/bootlace/bootlace/"
 
-// The two halves, by the packages under boot/ that belong to them. What is in
-// neither list belongs to both, and imports neither.
-var (
-	serving = []string{"appliance", "config", "dhcp", "ftp", "journal", "lease", "limit", "registry", "store", "web"}
-	device  = []string{"agent", "efi", "flash", "kexec", "pull"}
+// The rules of the layout. Each looks at import paths alone, so that a new
+// package is held by where it lies.
+const (
+	maxImports = 5 // of our own packages, by one that only does its own job
+	maxDepth   = 6 // packages on a chain of imports below cmd
 )
 
-// Imports point downwards: cmd, boot/*, boot, images, board; and the serving
-// half and the device half never import each other.
+// wires are the packages whose job is to put others together.
+var wires = []string{"boot/appliance", "boot/agent", "boot/appliance/config"}
+
+// pure packages decide and print. They import none that does I/O.
+var pure = []string{"boot/appliance/policy", "boot/appliance/loaders", "boot/appliance/verdict"}
+
+// alone are tools that anything may use, so they use nothing of ours.
+var alone = []string{"boot/udp", "boot/wire", "boot/human", "boot/appliance/limit"}
+
+// protocols are servers of their own, which know nothing of each other.
+var protocols = []string{"dhcp", "dhcp6", "ra", "ftp", "sftp", "web", "metrics", "notify", "orders"}
+
+// TestLayout holds what may import what.
 func TestLayout(t *testing.T) {
-	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
+	imports := ownImports(t)
+	for from, list := range imports {
+		for _, to := range list {
+			if why := forbidden(from, to); why != "" {
+				t.Errorf("%s imports %s: %s", from, to, why)
+			}
+		}
+		if len(list) > maxImports && !in(from, "cmd") && !slices.Contains(wires, from) {
+			t.Errorf("%s imports %d packages of ours, more than %d: %v", from, len(list), maxImports, list)
+		}
+		if chain := deepest(imports, from); len(chain) > maxDepth && !in(from, "cmd") {
+			t.Errorf("%s is %d packages deep, more than %d: %v", from, len(chain), maxDepth, chain)
+		}
 	}
-	seen := map[string]bool{}
-	for line := range strings.Lines(string(out)) {
+}
+
+// forbidden says why one package may not import another, "" where it may.
+func forbidden(from, to string) string {
+	room, serving := strings.CutPrefix(to, "boot/appliance/")
+	switch {
+	case in(to, "cmd"):
+		return "nothing imports a command"
+	case in(from, "cmd"):
+		return ""
+	case from == "board" || from == "images":
+		return "it imports nothing of ours"
+	case half(to) != "" && half(to) != half(from):
+		return fmt.Sprintf("only cmd knows the %s half from outside", half(to))
+	case to == "boot/appliance" || to == "boot/agent":
+		return "a room never imports the root of its half"
+	case from == "boot" && in(to, "boot"):
+		return "boot holds the nouns that all others use"
+	case slices.Contains(alone, from):
+		return "it is a tool, and imports nothing of ours"
+	case slices.Contains(pure, from) && serving && !slices.Contains(pure, to):
+		return "it is pure, and that does I/O"
+	case slices.Contains(protocols, strings.TrimPrefix(from, "boot/appliance/")) && serving && slices.Contains(protocols, room):
+		return "servers of protocols do not know each other"
+	case in(from, "boot") && (in(to, "board/lab") || in(to, "images/firmware")):
+		return "what makes firmware is not in it"
+	}
+	return ""
+}
+
+// half names the half that a package belongs to, "" for what both share.
+func half(pkg string) string {
+	switch {
+	case in(pkg, "boot/appliance"):
+		return "serving"
+	case in(pkg, "boot/agent"):
+		return "device"
+	}
+	return ""
+}
+
+// in reports whether a package is the folder or lies below it.
+func in(pkg, folder string) bool {
+	return pkg == folder || strings.HasPrefix(pkg, folder+"/")
+}
+
+// deepest is the longest chain of imports that begins with a package.
+func deepest(imports map[string][]string, from string) []string {
+	var longest []string
+	for _, to := range imports[from] {
+		if chain := deepest(imports, to); len(chain) > len(longest) {
+			longest = chain
+		}
+	}
+	return append([]string{from}, longest...)
+}
+
+// ownImports is what each package of ours imports of ours, without tests.
+func ownImports(t *testing.T) map[string][]string {
+	imports := map[string][]string{}
+	for line := range strings.Lines(goList(t, `{{.ImportPath}} {{join .Imports " "}}`)) {
 		words := strings.Fields(line)
 		from, ok := strings.CutPrefix(words[0], module)
 		if !ok {
 			continue
 		}
-		seen[strings.TrimPrefix(from, "boot/")] = true
+		imports[from] = nil
 		for _, to := range words[1:] {
-			to, ok := strings.CutPrefix(to, module)
-			if !ok {
-				continue
-			}
-			if floor(to) > floor(from) {
-				t.Errorf("%s imports %s: that points upwards", from, to)
-			}
-			if a, b := half(from), half(to); from != to && a != b && b != "both" && a != "cmd" {
-				t.Errorf("%s (%s) imports %s (%s)", from, a, to, b)
+			if to, ok := strings.CutPrefix(to, module); ok {
+				imports[from] = append(imports[from], to)
 			}
 		}
 	}
-	for _, name := range slices.Concat(serving, device) {
-		if !seen[name] {
-			t.Errorf("boot/%s is listed here and is not there", name)
-		}
-	}
+	return imports
 }
 
-// floor counts from the ground.
-func floor(pkg string) int {
-	switch {
-	case strings.HasPrefix(pkg, "cmd/"):
-		return 4
-	case strings.HasPrefix(pkg, "boot/"):
-		return 3
-	case pkg == "boot":
-		return 2
-	case pkg == "images" || strings.HasPrefix(pkg, "images/"):
-		return 1
+func goList(t *testing.T, format string) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", format, module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
 	}
-	return 0 // board
-}
-
-func half(pkg string) string {
-	name, ok := strings.CutPrefix(pkg, "boot/")
-	switch {
-	case strings.HasPrefix(pkg, "cmd/"):
-		return "cmd"
-	case ok && slices.Contains(serving, name):
-		return "serving"
-	case ok && slices.Contains(device, name):
-		return "device"
-	}
-	return "both"
+	return string(out)
 }

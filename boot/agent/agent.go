@@ -18,7 +18,7 @@ import (
 	"unicode"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/flash"
+	"github.com/bootlace/bootlace/boot/agent/flash"
 	"github.com/bootlace/bootlace/boot/link"
 )
 

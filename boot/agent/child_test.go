@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/flash"
+	"github.com/bootlace/bootlace/boot/agent/flash"
 )
 
 // The agent runs as a process of its own in a namespace, as its sockets are

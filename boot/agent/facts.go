@@ -6,8 +6,8 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/bootlace/bootlace/boot/agent/pull"
 	"github.com/bootlace/bootlace/boot/link"
-	"github.com/bootlace/bootlace/boot/pull"
 )
 
 // facts is what the machine is, in one line for a person.

@@ -6,8 +6,8 @@ import (
 	"os"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/kexec"
-	"github.com/bootlace/bootlace/boot/pull"
+	"github.com/bootlace/bootlace/boot/agent/kexec"
+	"github.com/bootlace/bootlace/boot/agent/pull"
 )
 
 // Boot is the outcome of action boot: kernel and initrd are pulled, checked

@@ -8,8 +8,8 @@ import (
 	"runtime"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/efi"
-	"github.com/bootlace/bootlace/boot/flash"
+	"github.com/bootlace/bootlace/boot/agent/efi"
+	"github.com/bootlace/bootlace/boot/agent/flash"
 )
 
 // Local is the outcome of action local: the machine boots from the disk that

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/pull"
+	"github.com/bootlace/bootlace/boot/agent/pull"
 )
 
 // puller gets files as the plan says, draws a bar, and reports which protocol

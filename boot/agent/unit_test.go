@@ -13,8 +13,8 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/agent/pull"
 	"github.com/bootlace/bootlace/boot/link"
-	"github.com/bootlace/bootlace/boot/pull"
 )
 
 // newOffer is one on a link: addr is offered ("" is none), server is option 54,

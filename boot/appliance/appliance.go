@@ -15,12 +15,12 @@ import (
 	"syscall"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/config"
-	"github.com/bootlace/bootlace/boot/journal"
-	"github.com/bootlace/bootlace/boot/lease"
-	"github.com/bootlace/bootlace/boot/registry"
-	"github.com/bootlace/bootlace/boot/store"
-	"github.com/bootlace/bootlace/boot/web"
+	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/journal"
+	"github.com/bootlace/bootlace/boot/appliance/lease"
+	"github.com/bootlace/bootlace/boot/appliance/registry"
+	"github.com/bootlace/bootlace/boot/appliance/store"
+	"github.com/bootlace/bootlace/boot/appliance/web"
 	"github.com/bootlace/bootlace/images"
 	"golang.org/x/sync/errgroup"
 )

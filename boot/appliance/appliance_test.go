@@ -12,8 +12,8 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/config"
-	"github.com/bootlace/bootlace/boot/web"
+	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/web"
 )
 
 func TestCheckWhileItRuns(t *testing.T) {

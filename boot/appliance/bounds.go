@@ -3,10 +3,10 @@ package appliance
 import (
 	"log/slog"
 
-	"github.com/bootlace/bootlace/boot/ftp"
-	"github.com/bootlace/bootlace/boot/limit"
+	"github.com/bootlace/bootlace/boot/appliance/ftp"
+	"github.com/bootlace/bootlace/boot/appliance/limit"
+	"github.com/bootlace/bootlace/boot/appliance/web"
 	"github.com/bootlace/bootlace/boot/tftp"
-	"github.com/bootlace/bootlace/boot/web"
 	"golang.org/x/sys/unix"
 )
 

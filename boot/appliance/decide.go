@@ -10,8 +10,8 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/dhcp"
-	"github.com/bootlace/bootlace/boot/registry"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
+	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
 // A decision is what one machine gets now.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/dhcp"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 )
 
 // has reports whether the root holds one of a board's firmware files.

@@ -17,7 +17,7 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/config"
+	"github.com/bootlace/bootlace/boot/appliance/config"
 	"github.com/bootlace/bootlace/images"
 )
 

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bootlace/bootlace/boot/config"
-	"github.com/bootlace/bootlace/boot/lease"
+	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/lease"
 )
 
 // A link is an interface that is served on.

@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/config"
-	"github.com/bootlace/bootlace/boot/lease"
+	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/lease"
 )
 
 // No address of the appliance, its second on a link among them, is a machine's.

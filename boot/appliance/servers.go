@@ -10,11 +10,11 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/config"
-	"github.com/bootlace/bootlace/boot/dhcp"
-	"github.com/bootlace/bootlace/boot/ftp"
+	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
+	"github.com/bootlace/bootlace/boot/appliance/ftp"
+	"github.com/bootlace/bootlace/boot/appliance/web"
 	"github.com/bootlace/bootlace/boot/tftp"
-	"github.com/bootlace/bootlace/boot/web"
 )
 
 // A server runs until its context ends, and returns nil then.

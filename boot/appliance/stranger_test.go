@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/config"
-	"github.com/bootlace/bootlace/boot/registry"
+	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/registry"
 	"github.com/bootlace/bootlace/images"
 )
 

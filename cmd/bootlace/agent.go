@@ -11,7 +11,7 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent"
-	"github.com/bootlace/bootlace/boot/flash"
+	"github.com/bootlace/bootlace/boot/agent/flash"
 )
 
 // outcomes is what a plan's action means on a device. To add one: a line here.

@@ -21,7 +21,7 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance"
-	"github.com/bootlace/bootlace/boot/config"
+	"github.com/bootlace/bootlace/boot/appliance/config"
 )
 
 // apiTime bounds one question to an appliance: it answers from memory.

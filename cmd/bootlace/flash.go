@@ -9,8 +9,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/bootlace/bootlace/boot/flash"
-	"github.com/bootlace/bootlace/boot/pull"
+	"github.com/bootlace/bootlace/boot/agent/flash"
+	"github.com/bootlace/bootlace/boot/agent/pull"
 	"github.com/bootlace/bootlace/images"
 )
 

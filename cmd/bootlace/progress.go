@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootlace/bootlace/boot/pull"
+	"github.com/bootlace/bootlace/boot/agent/pull"
 )
 
 // How often a transfer is shown.

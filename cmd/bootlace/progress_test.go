@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootlace/bootlace/boot/pull"
+	"github.com/bootlace/bootlace/boot/agent/pull"
 )
 
 // terminal opens a pseudoterminal: what is written to tty is read from screen.

@@ -9,7 +9,7 @@ import (
 	"log/slog"
 
 	"github.com/bootlace/bootlace/boot/appliance"
-	"github.com/bootlace/bootlace/boot/config"
+	"github.com/bootlace/bootlace/boot/appliance/config"
 )
 
 func runServe(ctx context.Context, args []string) error {

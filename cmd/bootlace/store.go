@@ -11,8 +11,8 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent"
-	"github.com/bootlace/bootlace/boot/config"
-	"github.com/bootlace/bootlace/boot/journal"
+	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/journal"
 	"github.com/bootlace/bootlace/boot/link"
 )
 

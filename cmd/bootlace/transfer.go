@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootlace/bootlace/boot/pull"
+	"github.com/bootlace/bootlace/boot/agent/pull"
 	"github.com/bootlace/bootlace/boot/tftp"
 	"github.com/bootlace/bootlace/images"
 )

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bootlace/bootlace/boot/agent/pull"
 	"github.com/bootlace/bootlace/boot/nettest"
-	"github.com/bootlace/bootlace/boot/pull"
 	"github.com/bootlace/bootlace/images"
 )
 

@@ -22,7 +22,7 @@ import (
 
 	"github.com/bootlace/bootlace/board/lab"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/journal"
+	"github.com/bootlace/bootlace/boot/appliance/journal"
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 

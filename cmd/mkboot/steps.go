@@ -11,7 +11,7 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/pull"
+	"github.com/bootlace/bootlace/boot/agent/pull"
 	"github.com/bootlace/bootlace/images"
 )
 

@@ -1,0 +1,394 @@
+package config
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/lease"
+	"github.com/bootlace/bootlace/boot/tftp"
+)
+
+// typed turns what was written into a Config. It reads no file.
+func (r *raw) typed() (*Config, error) {
+	c := &Config{
+		Root: r.Root, State: r.State, Upload: r.Upload,
+		Interface:      r.Interface,
+		TFTPSinglePort: r.SinglePort,
+		Images:         map[string]Image{},
+		Log:            or(r.Log, "text"),
+	}
+	if c.Root == "" {
+		return nil, &keyError{"root", errors.New("not set; --root DIR names the folder to serve")}
+	}
+	c.State = or(c.State, DefaultState)
+	d := new(decoder)
+	d.oneOf("log", c.Log, "text", "json")
+	if r.Address != "" {
+		c.Address = value(d, "address", r.Address, netip.ParsePrefix, "an address with its prefix length, like 10.0.0.1/24")
+	}
+	if r.Advertise != "" {
+		c.Advertise = value(d, "advertise", r.Advertise, netip.ParseAddr, "an address, like 10.0.0.1")
+	}
+	c.TFTP = d.listen("tftp", r.TFTP.Listen, ":69")
+	d.tftp(&r.TFTP, c)
+	c.FTP = d.listen("ftp", r.FTP, ":21")
+	c.HTTP = d.listen("http", r.HTTP, ":80")
+	if r.Passive != "" {
+		c.FTPPassive = value(d, "ftp-passive", r.Passive, parsePorts, "a range of ports, like 30000-30999")
+	}
+	d.dhcp(r, c)
+	for name, image := range r.Images {
+		key := "images." + name
+		if image.File == "" {
+			d.fail(key, errors.New("file: not set; it names the image under the root"))
+		}
+		if raw, err := hex.DecodeString(image.SHA256); image.SHA256 != "" && (err != nil || len(raw) != 32) {
+			d.fail(key+".sha256", errors.New("want 64 hex digits"))
+		}
+		c.Images[name] = Image{File: image.File, SHA256: strings.ToLower(image.SHA256)}
+	}
+	d.profiles(r, c)
+	return c, d.err
+}
+
+// A decoder keeps the first error.
+type decoder struct{ err error }
+
+func (d *decoder) fail(key string, err error) {
+	if d.err == nil {
+		d.err = &keyError{key, err}
+	}
+}
+
+func (d *decoder) oneOf(key, value string, want ...string) {
+	if !slices.Contains(want, value) {
+		d.fail(key, fmt.Errorf("%q is not one of %s", value, strings.Join(want, ", ")))
+	}
+}
+
+// value parses text; an error says what would be right.
+func value[T any](d *decoder, key, text string, parse func(string) (T, error), want string) T {
+	v, err := parse(text)
+	if err != nil {
+		d.fail(key, fmt.Errorf("%q is not %s", text, want))
+	}
+	return v
+}
+
+func (d *decoder) listen(key, text, or string) string {
+	switch text {
+	case "":
+		return or
+	case Off:
+		return ""
+	}
+	_, port, err := net.SplitHostPort(text)
+	if n, nerr := strconv.Atoi(port); err != nil || nerr != nil || n < 0 || n > 65535 {
+		d.fail(key, fmt.Errorf("%q is not an address to listen on, like :69 or 10.0.0.1:69, or off", text))
+	}
+	return text
+}
+
+func (d *decoder) tftp(r *rawTFTP, c *Config) {
+	count := func(key, text string, least, most int) int {
+		if text == "" {
+			return 0
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < least || n > most {
+			d.fail("tftp."+key, fmt.Errorf("%q is not a number from %d to %d", text, least, most))
+		}
+		return n
+	}
+	const many = 1 << 20
+	c.TFTPSinglePort = c.TFTPSinglePort || r.SinglePort
+	c.TFTPFragments = r.Fragments
+	c.TFTPRollToOne = count("rollover", r.Rollover, 0, 1) == 1
+	c.TFTPLimits = tftp.Limits{
+		Blksize: count("blksize", r.Blksize, 8, 65464), Windowsize: count("windowsize", r.Windowsize, 1, 65535),
+		Transfers: count("transfers", r.Transfers, 1, many), PerClient: count("per_client", r.PerClient, 1, many),
+		HalfOpen: count("half_open", r.HalfOpen, 1, many),
+	}
+}
+
+func (d *decoder) dhcp(r *raw, c *Config) {
+	c.DHCP.Mode, c.DHCP.Force = or(r.DHCP.Mode, Proxy), r.Force
+	d.oneOf("dhcp.mode", c.DHCP.Mode, Proxy, Full, Off)
+	for i, s := range r.DHCP.Subnets {
+		key := fmt.Sprintf("dhcp.subnets[%d]", i)
+		n := lease.Subnet{Lease: DefaultLease}
+		n.Prefix = value(d, key+".net", s.Net, netip.ParsePrefix, "a network, like 10.0.0.0/24")
+		six := n.Prefix.Addr().Is6()
+		n.Prefix = n.Prefix.Masked()
+		if s.Pool != "" {
+			n.PoolFrom, n.PoolTo = d.pool(key+".pool", s.Pool, n.Prefix)
+		} else if six {
+			d.fail(key, errors.New("pool: not set; an IPv6 network needs one"))
+		}
+		switch {
+		case s.Router != "" && six:
+			d.fail(key+".router", errors.New("IPv6 machines hear of their router by its advertisements"))
+		case s.Router != "":
+			n.Router = value(d, key+".router", s.Router, netip.ParseAddr, "an address")
+		}
+		for _, a := range s.DNS {
+			n.DNS = append(n.DNS, value(d, key+".dns", a, netip.ParseAddr, "an address"))
+		}
+		if s.Lease != "" {
+			n.Lease = value(d, key+".lease", s.Lease, time.ParseDuration, "a time, like 1h or 90m")
+		}
+		if six {
+			d.six(key, n)
+			c.DHCP.Six = append(c.DHCP.Six, n)
+			continue
+		}
+		c.DHCP.Subnets = append(c.DHCP.Subnets, n)
+	}
+	if r.Pool != "" {
+		if len(c.DHCP.Subnets) > 0 {
+			d.fail("pool", errors.New("set beside dhcp.subnets; give each subnet its pool there"))
+		}
+		// Its network is that of the interface, known once that is chosen.
+		from, to := d.pool("pool", r.Pool, netip.Prefix{})
+		if from.Is6() {
+			d.fail("pool", errors.New("IPv6 addresses belong under dhcp.subnets, with their net"))
+		}
+		c.DHCP.Subnets = append(c.DHCP.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: DefaultLease})
+	}
+	for i, h := range r.DHCP.Hosts {
+		key := fmt.Sprintf("dhcp.hosts[%d]", i)
+		host := lease.Host{Name: h.Name}
+		host.MAC = value(d, key+".mac", h.MAC, boot.ParseMAC, "a MAC address, like 52:54:00:12:34:56")
+		host.Addr = value(d, key+".ip", h.IP, netip.ParseAddr, "an address, like 10.0.0.10")
+		c.DHCP.Hosts = append(c.DHCP.Hosts, host)
+	}
+}
+
+// six holds what DHCPv6 relies on.
+func (d *decoder) six(key string, n lease.Subnet) {
+	from, to := n.PoolFrom.As16(), n.PoolTo.As16()
+	switch {
+	case n.Prefix.Addr().Is4In6() || n.Prefix.Addr().IsLinkLocalUnicast() || n.Prefix.Addr().IsMulticast():
+		d.fail(key+".net", fmt.Errorf("%s is no network of which addresses can be given", n.Prefix))
+	case !bytes.Equal(from[:14], to[:14]):
+		d.fail(key+".pool", errors.New("want addresses that differ after their last colon only, 65536 at most"))
+	case n.Lease < time.Minute || n.Lease > 1<<31*time.Second:
+		d.fail(key+".lease", errors.New("want a minute or more"))
+	}
+	for _, a := range n.DNS {
+		if !a.Is6() {
+			d.fail(key+".dns", fmt.Errorf("%s is not an IPv6 address", a))
+		}
+	}
+}
+
+// pool reads A-B and holds it inside net, where that is known.
+func (d *decoder) pool(key, text string, net netip.Prefix) (from, to netip.Addr) {
+	a, b, ok := strings.Cut(text, "-")
+	from, err := netip.ParseAddr(strings.TrimSpace(a))
+	to, err2 := netip.ParseAddr(strings.TrimSpace(b))
+	switch {
+	case !ok || err != nil || err2 != nil || from.BitLen() != to.BitLen() || from.Is4In6() || from.Zone()+to.Zone() != "":
+		d.fail(key, fmt.Errorf("%q is not a range of addresses, like 10.0.0.100-10.0.0.199", text))
+	case to.Less(from):
+		d.fail(key, fmt.Errorf("%q ends before it begins", text))
+	case net.IsValid() && (!net.Contains(from) || !net.Contains(to)):
+		d.fail(key, fmt.Errorf("%q is not inside %s", text, net))
+	}
+	return from, to
+}
+
+func (d *decoder) profiles(r *raw, c *Config) {
+	c.Unknown = boot.Action(or(r.Unknown, string(boot.ActionIgnore)))
+	d.oneOf("unknown", string(c.Unknown), string(boot.ActionIgnore), string(boot.ActionWait))
+	for i, p := range r.Profiles {
+		c.Profiles = append(c.Profiles, d.profile(fmt.Sprintf("profiles[%d]", i), p, c))
+	}
+	if r.Flash == "" && r.Boot == "" {
+		return
+	}
+	if len(r.Profiles) > 0 || (r.Flash != "" && r.Boot != "") {
+		d.fail("flash", errors.New("--flash or --boot is the one profile for every machine; profiles or the other cannot stand beside it"))
+		return
+	}
+	one := rawProfile{Name: "flash", Action: string(boot.ActionFlash), Image: byBoard{"": r.Flash}}
+	key := "flash"
+	if r.Boot != "" {
+		parts := append(strings.SplitN(r.Boot, ",", 3), "", "")
+		key, one = "boot", rawProfile{Name: "boot", Action: string(boot.ActionBoot), Kernel: parts[0], Initrd: parts[1], Cmdline: parts[2]}
+	}
+	c.Profiles = append(c.Profiles, d.profile(key, one, c))
+}
+
+func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
+	out := &boot.Profile{
+		Name: p.Name, Action: boot.Action(p.Action),
+		Then: or(p.Then, boot.Reboot), OnFailure: or(p.OnFailure, boot.Retry),
+		Kernel: p.Kernel, Initrd: p.Initrd, Cmdline: p.Cmdline,
+		Transfer: boot.DefaultTransfer,
+		Images:   p.Image,
+	}
+	if out.Name == "" {
+		d.fail(key, errors.New("name: not set"))
+	}
+	if slices.ContainsFunc(c.Profiles, func(o *boot.Profile) bool { return o.Name == out.Name }) {
+		d.fail(key+".name", fmt.Errorf("%q is the name of an earlier profile", out.Name))
+	}
+	if err := boot.OneOf("action", out.Action, boot.Actions...); err != nil {
+		d.fail(key, err)
+	}
+	d.oneOf(key+".then", out.Then, boot.Reboot, boot.Poweroff, boot.Wait)
+	d.oneOf(key+".on_failure", out.OnFailure, boot.Retry, boot.Wait, boot.Reboot)
+	switch {
+	case out.Action == boot.ActionFlash && len(p.Image) == 0:
+		d.fail(key, errors.New("image: not set; action flash needs one"))
+	case out.Action != boot.ActionFlash && len(p.Image) > 0:
+		d.fail(key+".image", fmt.Errorf("action %s takes no image", out.Action))
+	case out.Action == boot.ActionBoot && p.Kernel == "":
+		d.fail(key, errors.New("kernel: not set; action boot needs one"))
+	}
+	for name := range p.Image {
+		if _, ok := board.ByName(name); name != "" && !ok {
+			d.fail(key+".image."+name, fmt.Errorf("%q is no board; `mkboot boards` lists them", name))
+		}
+	}
+	out.Match = d.match(key+".match", p.Match)
+	if out.Action == boot.ActionBoot {
+		d.kexec(key+".match", boot.Match{Board: out.Match.Board, Arch: out.Match.Arch})
+	}
+	out.Disk = boot.Disk{
+		Serial: p.Disk.Serial, WWN: p.Disk.WWN, Model: p.Disk.Model, Overwrite: p.Disk.Overwrite,
+		Min: d.size(key+".disk.min", p.Disk.Min, 0), Max: d.size(key+".disk.max", p.Disk.Max, 0),
+	}
+	if _, err := path.Match(p.Disk.Model, ""); err != nil {
+		d.fail(key+".disk.model", fmt.Errorf("%q is not a pattern", p.Disk.Model))
+	}
+	if out.Disk.Overwrite && !out.Match.Names() {
+		d.fail(key+".disk.overwrite", errors.New("true in a profile that does not match by mac, uuid or serial: it would wipe the disk of any machine that comes by"))
+	}
+	if len(p.Transfer.Order) > 0 {
+		out.Transfer.Order = p.Transfer.Order
+		for _, proto := range p.Transfer.Order {
+			d.oneOf(key+".transfer.order", proto, boot.DefaultTransfer.Order...)
+		}
+	}
+	out.Transfer.TFTPMax = d.size(key+".transfer.tftp_max", p.Transfer.TFTPMax, boot.DefaultTransfer.TFTPMax)
+	return out
+}
+
+func (d *decoder) match(key string, m rawMatch) boot.Match {
+	out := boot.Match{Serial: m.Serial, Board: m.Board, Arch: m.Arch, Interface: m.Interface, Circuit: m.Circuit}
+	for _, mac := range m.MAC {
+		out.MAC = append(out.MAC, d.macGlob(key+".mac", mac))
+	}
+	for _, u := range m.UUID {
+		out.UUID = append(out.UUID, value(d, key+".uuid", u, boot.ParseUUID, "a UUID, as dmidecode prints it"))
+	}
+	for _, name := range m.Board {
+		if _, ok := board.ByName(name); !ok {
+			d.fail(key+".board", fmt.Errorf("%q is no board; `mkboot boards` lists them", name))
+		}
+	}
+	for key2, globs := range map[string][]string{"mac": out.MAC, "serial": out.Serial, "interface": out.Interface, "circuit": out.Circuit, "arch": out.Arch} {
+		for _, g := range globs {
+			if _, err := path.Match(g, ""); err != nil {
+				d.fail(key+"."+key2, fmt.Errorf("%q is not a pattern", g))
+			}
+		}
+	}
+	return out
+}
+
+// kexec refuses a match of action boot that names a board which cannot, or whose
+// architectures are those of such boards alone.
+func (d *decoder) kexec(key string, m boot.Match) {
+	able, unable := 0, ""
+	for _, b := range board.Boards {
+		switch {
+		case !m.Matches(boot.Facts{Board: b.Name, Arch: b.Arch}):
+		case b.Kexec():
+			able++
+		default:
+			unable = b.Name
+		}
+	}
+	if unable != "" && (able == 0 || len(m.Board) > 0) {
+		d.fail(key, fmt.Errorf("action boot needs kexec, which 32-bit ARM (%s) does not have; action flash works there", unable))
+	}
+}
+
+// macGlob reads an address, or a pattern over the form aa:bb:cc:dd:ee:ff.
+func (d *decoder) macGlob(key, text string) string {
+	text = strings.ToLower(text)
+	if !strings.ContainsAny(text, "*?[") {
+		return value(d, key, text, boot.ParseMAC, "a MAC address, like 52:54:00:12:34:56").String()
+	}
+	if strings.Trim(text, "0123456789abcdef:*?[]-^") != "" {
+		d.fail(key, fmt.Errorf("%q is not a pattern of MAC addresses, like 52:54:00:*", text))
+	}
+	return text
+}
+
+// size reads bytes with an optional unit: 512, 16MiB, 1GiB, 2GB.
+func (d *decoder) size(key, text string, or int64) int64 {
+	if text == "" {
+		return or
+	}
+	return value(d, key, text, ParseSize, "a size, like 512MiB or 2GiB")
+}
+
+// ParseSize reads a number of bytes with an optional unit: KiB, MiB, GiB, TiB
+// are powers of 1024, KB, MB, GB, TB of 1000.
+func ParseSize(text string) (int64, error) {
+	digits := strings.TrimRight(text, "BKMGTiB ")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("parse size %q", text)
+	}
+	unit := strings.TrimSpace(text[len(digits):])
+	base := int64(1000)
+	if strings.HasSuffix(unit, "iB") {
+		base, unit = 1024, strings.TrimSuffix(unit, "iB")
+	} else {
+		unit = strings.TrimSuffix(unit, "B")
+	}
+	power := strings.Index(" KMGT", or(unit, " "))
+	if power < 0 || len(unit) > 1 || (unit == "" && base == 1024) {
+		return 0, fmt.Errorf("parse size %q: unknown unit", text)
+	}
+	for range power {
+		if n > (1<<63-1)/base {
+			return 0, fmt.Errorf("parse size %q: too large", text)
+		}
+		n *= base
+	}
+	return n, nil
+}
+
+func parsePorts(text string) (Ports, error) {
+	a, b, ok := strings.Cut(text, "-")
+	from, err := strconv.ParseUint(a, 10, 16)
+	to, err2 := strconv.ParseUint(b, 10, 16)
+	if !ok || err != nil || err2 != nil || from == 0 || to < from {
+		return Ports{}, fmt.Errorf("parse ports %q", text)
+	}
+	return Ports{uint16(from), uint16(to)}, nil
+}
+
+func or(s, alternative string) string {
+	if s == "" {
+		return alternative
+	}
+	return s
+}

@@ -1,0 +1,334 @@
+package dhcp
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/lease"
+	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"golang.org/x/sys/unix"
+)
+
+func TestFullModeWithRealClients(t *testing.T) {
+	a, b := nettest.Pair(t, ours+"/24", "")
+	path := filepath.Join(t.TempDir(), "db")
+	leases, st := leasesAt(t, path, lab)
+	s := serve(t, a, Full, leases)
+
+	first := udhcpc(t, b)
+	for _, want := range []string{"10.77.0.10", "/24 router " + ours + " dns " + ours, "lease 3600 from " + ours} {
+		if !strings.Contains(first, want) {
+			t.Errorf("udhcpc got %q, want %q in it", first, want)
+		}
+	}
+	addr, _, _ := strings.Cut(first, "/")
+	if again := udhcpc(t, b, "-B"); again != first { // and with the BROADCAST flag
+		t.Errorf("udhcpc got %q, then %q", first, again)
+	}
+	if !strings.Contains(s.noted(), "DISCOVER from a DHCP client on eth0: offered "+addr) || !strings.Contains(s.noted(), "leased "+addr) {
+		t.Errorf("noted: %s", s.noted())
+	}
+
+	t.Run("dhclient", func(t *testing.T) {
+		dir := t.TempDir()
+		cmd := b.Command(t, nettest.Need(t, "dhclient"), "-4", "-1", "-d", "-v", "-sf", "/bin/true",
+			"-lf", filepath.Join(dir, "leases"), "-pf", filepath.Join(dir, "pid"), "-cf", "/dev/null", "eth0")
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		out := watch(t, ctx, cmd, "bound to")
+		if !strings.Contains(out, "bound to "+addr) {
+			t.Errorf("dhclient sends another client identifier, and is still the machine with %s: %s", addr, out)
+		}
+	})
+
+	s.stop()
+	st.Close()
+	leases, _ = leasesAt(t, path, lab)
+	s = serve(t, a, Full, leases)
+	if got := leases.List(); len(got) != 1 || got[0].Addr.String() != addr {
+		t.Errorf("leases after a restart: %v", got)
+	}
+	// INIT-REBOOT: it asks for what it had.
+	if again := udhcpc(t, b, "-r", addr); again != first {
+		t.Errorf("after a restart %q, before %q", again, first)
+	}
+}
+
+func TestFullModeProtocol(t *testing.T) {
+	a, b := nettest.Pair(t, ours+"/24", "")
+	reserved := lease.Host{MAC: boot.MAC{2, 0, 0, 0, 0, 9}, Addr: netip.MustParseAddr("10.77.0.9"), Name: "dut9"}
+	leases, _ := leasesAt(t, filepath.Join(t.TempDir(), "db"), lab, reserved)
+	s := serve(t, a, Full, leases)
+	client := func(mac boot.MAC) *nclient4.Client {
+		var c *nclient4.Client
+		var err error
+		b.Do(t, func() {
+			c, err = nclient4.New("eth0", nclient4.WithHWAddr(mac[:]), nclient4.WithTimeout(time.Second), nclient4.WithRetry(3))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	ctx := t.Context()
+
+	c := client(reserved.MAC)
+	got, err := c.Request(ctx, dhcpv4.WithBroadcast(true), dhcpv4.WithOption(dhcpv4.OptUserClass(board.UserClass)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.ACK.YourIPAddr.String() != "10.77.0.9" || got.ACK.HostName() != "dut9" {
+		t.Errorf("a host with an address of its own: %s", got.ACK.Summary())
+	}
+	for _, p := range []*dhcpv4.DHCPv4{got.Offer, got.ACK} {
+		if p.ClassIdentifier() != VendorClass || p.ServerIPAddr.String() != ours {
+			t.Errorf("our agent cannot find the appliance in %s", p.Summary())
+		}
+	}
+	if s.sawAt(reserved.MAC) != reserved.Addr {
+		t.Errorf("not told of its address: %v", s.sawAt(reserved.MAC))
+	}
+	// NAK for an address that is not its own.
+	wrong := boot.MAC{2, 0, 0, 0, 0, 10}
+	ask, err := dhcpv4.New(dhcpv4.WithHwAddr(wrong[:]), dhcpv4.WithBroadcast(true), dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
+		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(10, 77, 0, 9))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c10 := client(wrong)
+	if p, err := c10.SendAndRead(ctx, c10.RemoteAddr(), ask, nil); err != nil || p.MessageType() != dhcpv4.MessageTypeNak {
+		t.Errorf("another's address: %v, %v", p, err)
+	}
+	// A REQUEST to another server is none of our business.
+	other := *ask
+	other.Options = dhcpv4.Options{}
+	for k, v := range ask.Options {
+		other.Options[k] = v
+	}
+	other.TransactionID[0]++
+	other.UpdateOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 77, 0, 2)))
+	short, cancel := context.WithTimeout(ctx, 700*time.Millisecond)
+	defer cancel()
+	if p, err := c10.SendAndRead(short, c10.RemoteAddr(), &other, nil); err == nil {
+		t.Errorf("a REQUEST to another server was answered: %s", p.Summary())
+	}
+	// RELEASE and DECLINE have no answer; what they did is noted.
+	w := onWire(t, b)
+	give := func(mt dhcpv4.MessageType, mac boot.MAC, addr netip.Addr) []byte {
+		return message(mt, dhcpv4.WithHwAddr(mac[:]), option(50, string(addr.AsSlice())), option(54, string(me.addr.AsSlice())))
+	}
+	w.broadcast(t, give(dhcpv4.MessageTypeRelease, wrong, reserved.Addr)) // another's
+	w.broadcast(t, give(dhcpv4.MessageTypeRelease, reserved.MAC, reserved.Addr))
+	s.waitFor(t, "released 10.77.0.9")
+	if n := len(leases.List()); n != 0 {
+		t.Errorf("%d leases after the release", n)
+	}
+	offer, err := c10.DiscoverOffer(ctx, dhcpv4.WithBroadcast(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	declined := addr4(offer.YourIPAddr)
+	w.broadcast(t, give(dhcpv4.MessageTypeDecline, wrong, declined))
+	s.waitFor(t, "found in use, and left alone for now: "+declined.String())
+	if offer, err = c10.DiscoverOffer(ctx, dhcpv4.WithBroadcast(true)); err != nil || addr4(offer.YourIPAddr) == declined {
+		t.Errorf("offered what it declined: %v, %v", offer, err)
+	}
+
+	// The pool ends, and says so.
+	for i := range 9 {
+		m := boot.MAC{2, 0, 0, 1, 0, byte(i)}
+		if _, err := client(m).Request(ctx, dhcpv4.WithBroadcast(true)); err != nil {
+			t.Fatalf("client %d: %v", i, err)
+		}
+	}
+	short, cancel = context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	if p, err := client(wrong).DiscoverOffer(short); err == nil {
+		t.Errorf("the tenth, with nine left: %s", p.Summary())
+	}
+	if want := "pool exhausted: every address of 10.77.0.100-10.77.0.109 is taken"; !strings.Contains(s.noted(), want) {
+		t.Errorf("noted nothing of %q", want)
+	}
+}
+
+// Strangers, and packets that are none, neither kill the server nor fill it.
+func TestFloodAndGarbage(t *testing.T) {
+	a, b := nettest.Pair(t, ours+"/24", "")
+	path := filepath.Join(t.TempDir(), "db")
+	leases, st := leasesAt(t, path, lab)
+	s := serve(t, a, Full, leases)
+	w := onWire(t, b)
+	for i := range 3000 {
+		p, err := dhcpv4.NewDiscovery(net.HardwareAddr{2, 1, 0, 0, byte(i >> 8), byte(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := p.ToBytes()
+		switch i % 5 {
+		case 3:
+			raw = raw[:i%len(raw)]
+		case 4:
+			raw[240+i%20] ^= byte(i)
+		}
+		w.broadcast(t, raw)
+	}
+	if got := udhcpc(t, b); !strings.HasPrefix(got, "10.77.0.10") {
+		t.Errorf("after the flood: %q", got)
+	}
+	if s.malformed.Load() == 0 {
+		t.Error("no malformed packet was counted")
+	}
+	list, err := st.List(t.Context(), "")
+	if err != nil || len(list) != 1 {
+		t.Errorf("%d entries on disk for one machine with a lease: %v", len(list), err)
+	}
+}
+
+func TestProxyBesideDNSMasq(t *testing.T) {
+	hosts := lan(t, ours+"/24", "10.77.0.2/24", "10.77.0.90/24")
+	s := serve(t, hosts[0], Proxy, nil)
+	dnsmasq(t, hosts[1], "--dhcp-range=10.77.0.50,10.77.0.59,1h", "--no-ping")
+	bench := hosts[2]
+
+	// A client that does not boot gets its lease there, and no word from us.
+	if got := udhcpc(t, bench); !strings.HasPrefix(got, "10.77.0.5") || !strings.Contains(got, "from 10.77.0.2") {
+		t.Errorf("udhcpc got %q", got)
+	}
+	if s.noted() != "" {
+		t.Errorf("noted %q of a client that does not boot", s.noted())
+	}
+
+	// Our agent hears both, and can tell them apart.
+	w := onWire(t, bench)
+	w.broadcast(t, message(dhcpv4.MessageTypeDiscover, agents...))
+	got := w.hear(t, 500*time.Millisecond)
+	mine, theirs := got[me.addr], got[netip.MustParseAddr("10.77.0.2")]
+	if mine == nil || theirs == nil {
+		t.Fatalf("heard %v", got)
+	}
+	if addr4(mine.YourIPAddr).IsValid() || mine.ClassIdentifier() != VendorClass || addr4(mine.ServerIPAddr) != me.addr {
+		t.Errorf("our offer: %s", mine.Summary())
+	}
+	if !addr4(theirs.YourIPAddr).IsValid() || theirs.ClassIdentifier() == VendorClass {
+		t.Errorf("dnsmasq's offer: %s", theirs.Summary())
+	}
+	// Its REQUEST to dnsmasq tells us where it is.
+	mac := boot.MAC(mine.ClientHWAddr)
+	w.broadcast(t, message(dhcpv4.MessageTypeRequest, append(agents, option(50, string(theirs.YourIPAddr.To4())), option(54, "\x0a\x4d\x00\x02"))...))
+	got = w.hear(t, 300*time.Millisecond)
+	if got[me.addr] != nil || s.sawAt(mac) != addr4(theirs.YourIPAddr) {
+		t.Errorf("answered %v, seen at %v", got[me.addr], s.sawAt(mac))
+	}
+
+	// EDK2 asks again on port 4011, and is answered at the port it asked from.
+	raw, _, _ := unkeep(t, "testdata/ovmf-proxy-request-4011.hex")
+	p := ask(t, bench, netip.MustParseAddrPort("10.77.0.90:4011"), netip.AddrPortFrom(me.addr, portBINL), raw)
+	if p.BootFileNameOption() != board.UKI || p.MessageType() != dhcpv4.MessageTypeAck {
+		t.Errorf("on port 4011: %s", p.Summary())
+	}
+}
+
+func TestRenewal(t *testing.T) {
+	a, b := nettest.Pair(t, ours+"/24", "10.77.0.105/24")
+	leases, _ := leasesAt(t, filepath.Join(t.TempDir(), "db"), lab)
+	serve(t, a, Full, leases)
+	addr := netip.MustParseAddr("10.77.0.105")
+	renew := message(dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(addr.AsSlice()))
+	p := ask(t, b, netip.AddrPortFrom(addr, portClient), netip.AddrPortFrom(me.addr, portServer), renew)
+	if p.MessageType() != dhcpv4.MessageTypeAck || addr4(p.YourIPAddr) != addr || addr4(p.ClientIPAddr) != addr {
+		t.Errorf("a renewal: %s", p.Summary())
+	}
+}
+
+func TestBusyPort(t *testing.T) {
+	a, _ := nettest.Pair(t, ours+"/24", "")
+	serve(t, a, Proxy, nil)
+	second := &Server{Mode: Proxy, Interface: "eth0", Log: slog.New(slog.DiscardHandler)}
+	var err error
+	a.Do(t, func() { err = second.Listen() })
+	if err == nil || !strings.Contains(err.Error(), "port 67 on eth0 is taken") || !strings.Contains(err.Error(), "--dhcp off") {
+		t.Errorf("a second server: %v", err)
+	}
+	// Also where the other one shares its port, as DHCP servers do.
+	c, _ := nettest.Pair(t, ours+"/24", "")
+	var fd int
+	c.Do(t, func() {
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0); err != nil {
+			t.Fatal(err)
+		}
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		if err = unix.Bind(fd, &unix.SockaddrInet4{Port: portBINL}); err != nil {
+			t.Fatal(err)
+		}
+		err = second.Listen()
+	})
+	defer unix.Close(fd)
+	if err == nil || !strings.Contains(err.Error(), "port 4011 on eth0 is taken") {
+		t.Errorf("beside a socket that shares: %v", err)
+	}
+}
+
+func TestListenErrors(t *testing.T) {
+	a, b := nettest.Pair(t, "", "fd00::1/64")
+	for _, c := range []struct {
+		ns   *nettest.NS
+		s    *Server
+		want string
+	}{
+		{a, &Server{Mode: Proxy, Interface: "eth9"}, "interface eth9"},
+		{a, &Server{Mode: Proxy, Interface: "eth0"}, "interface eth0 has no IPv4 address"},
+		{b, &Server{Mode: Proxy, Interface: "eth0"}, "interface eth0 has no IPv4 address"},
+		{a, &Server{Mode: Full, Interface: "eth0"}, "full mode without subnets"},
+	} {
+		var err error
+		c.ns.Do(t, func() { err = c.s.Listen() })
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("want %q, got %v", c.want, err)
+		}
+	}
+}
+
+func TestProbe(t *testing.T) {
+	a, b := nettest.Pair(t, ours+"/24", "10.77.0.2/24")
+	in := func(ns *nettest.NS, timing Timing) (got []netip.Addr, err error) {
+		ns.Do(t, func() { got, err = probe(t.Context(), "eth0", timing) })
+		return got, err
+	}
+	quick := Timing{ProbeResend: 100 * time.Millisecond, ProbeWait: 300 * time.Millisecond, ProbeMore: 50 * time.Millisecond}
+
+	s := serve(t, a, Proxy, nil)
+	if got, err := in(b, quick); err != nil || len(got) != 0 {
+		t.Errorf("a ProxyDHCP gives no addresses: %v, %v", got, err)
+	}
+	s.stop()
+
+	// dnsmasq as it comes pings an address for three seconds before it offers it.
+	dnsmasq(t, a, "--dhcp-range=10.77.0.50,10.77.0.60,1h")
+	patient := DefaultTiming
+	patient.ProbeWait *= 3 // it ends with an answer; a busy machine pings for longer
+	if got, err := in(b, patient); err != nil || !slices.Equal(got, []netip.Addr{netip.MustParseAddr(ours)}) {
+		t.Errorf("beside dnsmasq: %v, %v", got, err)
+	}
+	if _, err := in(b, Timing{}); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.Do(t, func() {
+		if _, err := Probe(ctx, "eth0"); err == nil {
+			t.Error("a probe went on after its context had ended")
+		}
+	})
+}

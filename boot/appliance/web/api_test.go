@@ -1,0 +1,263 @@
+package web
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/registry"
+)
+
+var mac = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
+
+func TestMachines(t *testing.T) {
+	f := start(t, nil)
+	if _, body := f.do("GET", "/api/machines"); body != "[]\n" {
+		t.Errorf("no machines: %q", body)
+	}
+	f.post("token of bj", Report{Boot: "b", Job: "j", Events: []boot.Event{
+		{Kind: boot.KindStart, Session: "1"}, {Kind: boot.KindWrite, Bytes: 37, Total: 100, Session: "2"},
+	}})
+	var rows []Row
+	res, body := f.do("GET", "/api/machines")
+	if err := json.Unmarshal([]byte(body), &rows); err != nil || res.Header.Get("Content-Type") != "application/json" {
+		t.Fatal(err, body)
+	}
+	if len(rows) != 1 || rows[0].Status != "flashing 37 %" || rows[0].Last.Bytes != 37 || rows[0].Events != nil || rows[0].MACs[0] != mac {
+		t.Errorf("rows are %s", body)
+	}
+	for _, name := range []string{rows[0].ID, mac.String(), mac.Hyphens()} {
+		var row Row
+		if _, body := f.do("GET", "/api/machines/"+name); json.Unmarshal([]byte(body), &row) != nil || row.ID != rows[0].ID || len(row.Events) != 2 {
+			t.Errorf("%s is %s", name, body)
+		}
+	}
+	for _, path := range []string{"/api/machines/none", "/api/machines/00:00:00:00:00:00", "/api/", "/api/machines/x/y"} {
+		if res, _ := f.do("GET", path); res.StatusCode != 404 {
+			t.Errorf("%s: %s", path, res.Status)
+		}
+	}
+	if res, body := f.do("GET", "/healthz"); res.StatusCode != 200 || body != "ok\n" {
+		t.Errorf("healthz: %s %q", res.Status, body)
+	}
+}
+
+// A stream reads server-sent events.
+type stream struct {
+	io.Closer
+	*bufio.Scanner
+}
+
+func (f *fixture) follow(query, lastID string) *stream {
+	f.t.Helper()
+	req, _ := http.NewRequest("GET", f.url+"/api/events"+query, nil)
+	if lastID != "" {
+		req.Header.Set("Last-Event-ID", lastID)
+	}
+	res, err := noRedirect.Do(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+		f.t.Fatalf("follow: %s %v", res.Status, res.Header)
+	}
+	f.t.Cleanup(func() { res.Body.Close() })
+	return &stream{res.Body, bufio.NewScanner(res.Body)}
+}
+
+func (s *stream) next(t *testing.T) (ev boot.Event) {
+	t.Helper()
+	for s.Scan() {
+		if data, ok := strings.CutPrefix(s.Text(), "data: "); ok {
+			if err := json.Unmarshal([]byte(data), &ev); err != nil {
+				t.Fatal(err)
+			}
+			return ev
+		}
+	}
+	t.Fatalf("stream ended: %v", s.Err())
+	return ev
+}
+
+func TestEvents(t *testing.T) {
+	f := start(t, nil)
+	add := func(s string) { f.Journal.Add(boot.Event{Kind: boot.KindDHCP, Text: s}) }
+	for _, s := range []string{"1", "2", "3"} {
+		add(s)
+	}
+	fresh, all, some := f.follow("", ""), f.follow("?since=0", ""), f.follow("?since=0", "2")
+	restarted := f.follow("?since=1000", "")
+	add("4")
+	for name, tt := range map[string]struct {
+		s    *stream
+		want []string
+	}{
+		"new ones":                 {fresh, []string{"4"}},
+		"all":                      {all, []string{"1", "2", "3", "4"}},
+		"after Last-Event-ID":      {some, []string{"3", "4"}},
+		"counted before a restart": {restarted, []string{"1", "2", "3", "4"}},
+	} {
+		for _, want := range tt.want {
+			if ev := tt.s.next(t); ev.Text != want || fmt.Sprint(ev.Seq) != want {
+				t.Errorf("%s: got %q (seq %d), want %q", name, ev.Text, ev.Seq, want)
+			}
+		}
+	}
+	if res, _ := f.do("GET", "/api/events?since=x"); res.StatusCode != 400 {
+		t.Errorf("since=x: %s", res.Status)
+	}
+	f.stop()
+	if fresh.Scan(); fresh.Scan() && fresh.Text() != "" {
+		t.Errorf("after the end the stream says %q", fresh.Text())
+	}
+}
+
+func TestEventStreamLivesAndIsBounded(t *testing.T) {
+	f := start(t, func(s *Server) {
+		s.Timing = DefaultTiming
+		s.Timing.Beat, s.Timing.Stall = 200*time.Millisecond, 3*time.Second
+	})
+	s := f.follow("", "")
+	for began, beats := time.Now(), 0; beats < 18; beats++ { // longer than Stall, which a busy machine must not reach
+		for s.Scan() && s.Text() != ":" {
+		}
+		if s.Err() != nil {
+			t.Fatalf("after %v: %v", time.Since(began), s.Err())
+		}
+	}
+	for range maxHostStreams - 1 {
+		f.follow("", "")
+	}
+	if res, _ := f.do("GET", "/api/events"); res.StatusCode != 503 {
+		t.Errorf("one stream too many: %s", res.Status)
+	}
+	s.Close()
+	for range 100 {
+		if host := netip.MustParseAddr("127.0.0.1"); f.streams.Take(host) {
+			f.streams.Release(host)
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("a stream that was closed still counts")
+}
+
+func TestControl(t *testing.T) {
+	type asked struct {
+		id        string
+		action    boot.Action
+		overwrite bool
+	}
+	var got []asked
+	var fail error
+	f := start(t, func(s *Server) {
+		s.Control = func(_ context.Context, id string, action boot.Action, overwrite bool) error {
+			got = append(got, asked{id, action, overwrite})
+			return fail
+		}
+	})
+	m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: mac})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", f.sock)
+	}}}
+	ask := func(c *http.Client, path, auth, cookie, body string) (int, string) {
+		t.Helper()
+		req, _ := http.NewRequest("POST", f.url+"/api/machines/"+path, strings.NewReader(body))
+		if auth != "" {
+			req.Header.Set("Authorization", auth)
+		}
+		if cookie != "" {
+			req.Header.Set("Cookie", "token="+cookie)
+		}
+		res, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		raw, _ := io.ReadAll(res.Body)
+		return res.StatusCode, string(raw)
+	}
+	for i, tt := range []struct {
+		c                  *http.Client
+		path, auth, cookie string
+		body               string
+		status             int
+		want               *asked
+	}{
+		{unix, mac.String() + "/flash", "", "", `{"overwrite":true}`, 204, &asked{m.ID, boot.ActionFlash, true}},
+		{unix, m.ID + "/flash", "", "", `{}`, 204, &asked{m.ID, boot.ActionFlash, false}},
+		{unix, m.ID + "/local", "", "", ``, 204, &asked{m.ID, boot.ActionLocal, false}},
+		{noRedirect, m.ID + "/flash", "Bearer control token", "", `{}`, 204, &asked{m.ID, boot.ActionFlash, false}},
+		{noRedirect, m.ID + "/flash", "", "", `{}`, 401, nil},
+		{noRedirect, m.ID + "/flash", "Bearer wrong", "", `{}`, 401, nil},
+		{noRedirect, m.ID + "/flash", "Bearer ", "", `{}`, 401, nil},
+		{noRedirect, m.ID + "/flash", "Basic control token", "", `{}`, 401, nil},
+		{noRedirect, m.ID + "/flash", "", "control token", `{}`, 401, nil},
+		{noRedirect, "none/flash", "", "", `{}`, 401, nil},
+		{unix, "none/flash", "", "", `{}`, 404, nil},
+		{unix, m.ID + "/flash", "", "", `{"overwrit":true}`, 400, nil},
+		{unix, m.ID + "/flash", "", "", `{"overwrite":"yes"}`, 400, nil},
+		{unix, m.ID + "/boil", "", "", `{}`, 405, nil},
+	} {
+		got = nil
+		status, body := ask(tt.c, tt.path, tt.auth, tt.cookie, tt.body)
+		if status != tt.status || (tt.want == nil) != (len(got) == 0) || tt.want != nil && got[0] != *tt.want {
+			t.Errorf("case %d: %d %q, asked %v; want %d %v", i, status, body, got, tt.status, tt.want)
+		}
+	}
+	fail = errors.New("open /var/lib/x: broken")
+	if status, body := ask(unix, m.ID+"/flash", "", "", `{}`); status != 500 || strings.Contains(body, "/var") {
+		t.Errorf("error of Control: %d %q", status, body)
+	}
+	f.stop()
+	if !strings.Contains(f.log.String(), "open /var/lib/x: broken") {
+		t.Errorf("log is %s", f.log)
+	}
+}
+
+func TestNoTokenMeansNoControlOverTCP(t *testing.T) {
+	f := start(t, func(s *Server) { s.Token = "" })
+	for _, auth := range []string{"Bearer ", "Bearer", "Bearer x"} {
+		if res, _ := f.do("POST", "/api/machines/x/flash", "Authorization", auth); res.StatusCode != 401 {
+			t.Errorf("%q: %s", auth, res.Status)
+		}
+	}
+}
+
+// The past of a long journal and the list of many machines go out whole, though
+// neither is held whole.
+func TestLongAnswers(t *testing.T) {
+	const machines = 300
+	f := start(t, nil)
+	for i := range machines {
+		m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: boot.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Journal.Add(boot.Event{Kind: boot.KindDHCP, Machine: m.ID, Text: "one"})
+		f.Journal.Add(boot.Event{Kind: boot.KindDHCP, Machine: m.ID, Text: "two"})
+	}
+	var rows []Row
+	if _, body := f.do("GET", "/api/machines"); json.Unmarshal([]byte(body), &rows) != nil || len(rows) != machines || rows[0].Last == nil || rows[0].Last.Text != "two" {
+		t.Errorf("%d of %d machines: %.300s", len(rows), machines, body)
+	}
+	s := f.follow("?since=0", "")
+	for i := range f.Journal.Last() {
+		if ev := s.next(t); ev.Seq != i+1 {
+			t.Fatalf("event %d came where %d was due", ev.Seq, i+1)
+		}
+	}
+}

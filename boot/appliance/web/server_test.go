@@ -1,0 +1,286 @@
+package web
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/journal"
+	"github.com/bootlace/bootlace/boot/appliance/limit"
+	"github.com/bootlace/bootlace/boot/appliance/registry"
+	"github.com/bootlace/bootlace/boot/appliance/store"
+	"github.com/bootlace/bootlace/images"
+)
+
+// A fixture is a server on loopback and on a unix socket, over a tree, a store
+// and a journal of its own.
+type fixture struct {
+	*Server
+	t       *testing.T
+	url     string // without a slash at its end
+	addr    string
+	sock    string
+	log     *lockedBuffer
+	stop    func()
+	stopped chan struct{}
+
+	mu    sync.Mutex
+	notes []boot.Event
+	froms []netip.Addr
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+const big = 3*chunk + 12345
+
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i * 7 >> 3)
+	}
+	return b
+}
+
+func start(t *testing.T, change func(*Server)) *fixture {
+	t.Helper()
+	dir := t.TempDir()
+	root := filepath.Join(dir, "root")
+	for name, data := range map[string][]byte{
+		"root/small":        []byte("hello"),
+		"root/big":          pattern(big),
+		"root/empty":        nil,
+		"root/boot.cfg":     []byte("text"),
+		"root/page.html":    []byte("<script>"),
+		"root/sub/a <b>&.c": []byte("odd name"),
+		"root/.hidden/x":    []byte("no"),
+		"root/.key":         []byte("no"),
+		"secret":            []byte("outside"),
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("../secret", filepath.Join(root, "escape")); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := images.OpenTree(root, nil, func(name string, from netip.Addr) ([]byte, error) {
+		if name == "plan/made" {
+			return []byte("for " + from.String()), nil
+		}
+		return nil, fs.ErrNotExist
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(filepath.Join(dir, "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{t: t, log: &lockedBuffer{}, stopped: make(chan struct{})}
+	f.Server = &Server{
+		Tree:     tree,
+		Journal:  journal.New(slog.New(slog.DiscardHandler), 1000),
+		Registry: registry.New(db),
+		Token:    "control token",
+		Log:      slog.New(slog.NewTextHandler(f.log, nil)),
+		Verify: func(mac boot.MAC, bootID, job, token string) (string, error) {
+			if token != "token of "+bootID+job {
+				return "", errors.New("wrong")
+			}
+			m, err := f.Registry.Identify(context.Background(), registry.Traits{MAC: mac})
+			return m.ID, err
+		},
+		Note: func(from netip.Addr, ev boot.Event) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.notes, f.froms = append(f.notes, ev), append(f.froms, from)
+		},
+	}
+	if change != nil {
+		change(f.Server)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.addr, f.url = l.Addr().String(), "http://"+l.Addr().String()
+	f.sock = filepath.Join(dir, "control.sock")
+	ul, err := net.Listen("unix", f.sock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := f.Serve(ctx, l); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	wg.Go(func() {
+		if err := f.ServeControl(ctx, ul); err != nil {
+			t.Errorf("ServeControl: %v", err)
+		}
+	})
+	go func() { wg.Wait(); close(f.stopped) }()
+	f.stop = sync.OnceFunc(func() {
+		began := time.Now()
+		cancel()
+		<-f.stopped
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("servers took %v to end", took)
+		}
+	})
+	t.Cleanup(func() {
+		f.stop()
+		tree.Close()
+		db.Close()
+	})
+	return f
+}
+
+// noted waits for n notes and returns the last.
+func (f *fixture) noted(n int) boot.Event {
+	f.t.Helper()
+	for range 500 {
+		f.mu.Lock()
+		if len(f.notes) >= n {
+			defer f.mu.Unlock()
+			if len(f.notes) > n {
+				f.t.Errorf("%d notes, want %d: %+v", len(f.notes), n, f.notes)
+			}
+			return f.notes[n-1]
+		}
+		f.mu.Unlock()
+		time.Sleep(10 * time.Millisecond)
+	}
+	f.t.Fatalf("note %d did not come", n)
+	return boot.Event{}
+}
+
+func (f *fixture) do(method, path string, header ...string) (*http.Response, string) {
+	f.t.Helper()
+	req, err := http.NewRequest(method, f.url+path, nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := noRedirect.Do(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return res, string(body)
+}
+
+var noRedirect = &http.Client{
+	Timeout:       30 * time.Second,
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	f := start(t, func(s *Server) { s.Limits = &limit.Conns{Total: 4, PerHost: 2} })
+	var held []net.Conn
+	for range 2 {
+		c, err := net.Dial("tcp", f.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		held = append(held, c)
+		io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || line != "HTTP/1.1 200 OK\r\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	c, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	if n, err := c.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("third connection: %d, %v, want it closed", n, err)
+	}
+	held[0].Close()
+	for range 100 {
+		if res, err := noRedirect.Get(f.url + "/healthz"); err == nil {
+			res.Body.Close()
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("no connection is taken after one was closed")
+}
+
+func TestSlowAndLargeHeaders(t *testing.T) {
+	f := start(t, func(s *Server) {
+		s.Timing = DefaultTiming
+		s.Timing.Header = 200 * time.Millisecond
+	})
+	for name, head := range map[string]string{
+		"slow":  "GET / HTTP/1.1\r\nHost",
+		"large": "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 4*maxHeader) + "\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", f.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, head)
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		answer, err := io.ReadAll(c)
+		if errors.Is(err, os.ErrDeadlineExceeded) || strings.HasPrefix(string(answer), "HTTP/1.1 200") {
+			t.Errorf("%s header: %q, %v", name, answer, err)
+		}
+	}
+}
+
+func TestTiming(t *testing.T) {
+	d := DefaultTiming
+	if d.Stop > 1500*time.Millisecond {
+		t.Error("Serve promises to end within two seconds")
+	}
+	if d.Beat >= 30*time.Second || d.Beat >= d.Stall {
+		t.Error("an event stream must speak before a proxy or its own deadline ends it")
+	}
+	if rate := float64(chunk) / d.Stall.Seconds(); rate > 20e3 {
+		t.Errorf("a client must take %.0f B/s, more than a slow link carries", rate)
+	}
+	if rate := MaxReport / d.Request.Seconds(); rate > 8e3 {
+		t.Errorf("a report must come at %.0f B/s, more than 64 kbit/s", rate)
+	}
+}
