@@ -152,7 +152,7 @@ type Transfer struct {
 }
 
 // DefaultTransfer holds where a profile says nothing.
-var DefaultTransfer = Transfer{Order: []string{"tftp", "ftp", "http"}, TFTPMax: 16 << 20}
+var DefaultTransfer = Transfer{Order: sources(), TFTPMax: 16 << 20}
 
 // OneOf returns an error that names what key may say, where value is none of it.
 func OneOf[T ~string](key string, value T, want ...T) error {

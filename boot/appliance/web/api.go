@@ -13,21 +13,20 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/journal"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
 // A Row is what the API says of one machine.
 type Row struct {
 	boot.Machine
-	Status string       `json:"status"`           // see journal.Status
+	Status string       `json:"status"`           // see verdict.Status
 	Last   *boot.Event  `json:"last,omitempty"`   // the latest event
 	Events []boot.Event `json:"events,omitempty"` // only of /api/machines/<id>
 }
 
 func (s *Server) row(m boot.Machine) Row {
 	row := Row{Machine: m, Events: s.Journal.Machine(m.ID)}
-	row.Status = journal.Status(row.Events)
+	row.Status = s.Status(row.Events)
 	if n := len(row.Events); n > 0 {
 		last := row.Events[n-1] // a copy, that does not hold on to all of them
 		row.Last = &last

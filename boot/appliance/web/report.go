@@ -56,7 +56,7 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	token, _ := bearer(r)
-	id, err := s.Verify(mac, rep.Boot, rep.Job, token)
+	id, err := s.Verify(r.Context(), mac, rep.Boot, rep.Job, token)
 	if err != nil {
 		s.refuse(r, mac)
 		text(w, http.StatusForbidden, "wrong token for this machine, boot and job")

@@ -1,4 +1,4 @@
-package appliance
+package files
 
 import (
 	"errors"
@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
-
-	"github.com/bootlace/bootlace/images"
 )
 
 // Bounds of the upload folder, so that strangers cannot fill the disk.
@@ -18,13 +16,14 @@ const (
 	maxUploads = 1000    // files
 )
 
-// uploads takes new files into one folder; it never opens one that is there.
-type uploads struct {
+// Uploads takes new files into one folder. It never opens one that is there.
+type Uploads struct {
 	root  *os.Root
 	files atomic.Int64
 }
 
-func openUploads(dir string) (*uploads, error) {
+// OpenUploads opens the folder, and removes what an earlier run left half-written.
+func OpenUploads(dir string) (*Uploads, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -33,7 +32,7 @@ func openUploads(dir string) (*uploads, error) {
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	u := &uploads{root: root}
+	u := &Uploads{root: root}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), ".part") {
 			err = errors.Join(err, root.Remove(e.Name())) // half-written when an earlier run ended
@@ -47,10 +46,15 @@ func openUploads(dir string) (*uploads, error) {
 	return u, nil
 }
 
-// create makes the file that a client named. Folders in the name are refused:
-// none is made for a stranger.
-func (u *uploads) create(name string) (*upload, error) {
-	name, err := images.Clean(name)
+// Close closes the folder.
+func (u *Uploads) Close() error { return u.root.Close() }
+
+// Create makes the file that a client named. Folders in the name are refused,
+// since none is made for a stranger. The error is fs.ErrExist for a name that
+// is taken, fs.ErrPermission for one with a folder, ENOSPC where there are
+// enough files, and EFBIG of a Write behind the largest size.
+func (u *Uploads) Create(name string) (*Upload, error) {
+	name, err := Clean(name)
 	if err != nil {
 		return nil, err
 	}
@@ -73,18 +77,18 @@ func (u *uploads) create(name string) (*upload, error) {
 		u.files.Add(-1)
 		return nil, pathless(err)
 	}
-	return &upload{u: u, f: f, part: part, name: name}, nil
+	return &Upload{u: u, f: f, part: part, name: name}, nil
 }
 
-// An upload becomes visible under its name when Close returned nil.
-type upload struct {
-	u          *uploads
+// An Upload becomes visible under its name when Close returned nil.
+type Upload struct {
+	u          *Uploads
 	f          *os.File
 	part, name string
 	n          int64
 }
 
-func (w *upload) Write(p []byte) (int, error) {
+func (w *Upload) Write(p []byte) (int, error) {
 	if w.n += int64(len(p)); w.n > maxUpload {
 		return 0, syscall.EFBIG
 	}
@@ -92,7 +96,7 @@ func (w *upload) Write(p []byte) (int, error) {
 	return n, pathless(err)
 }
 
-func (w *upload) Close() error {
+func (w *Upload) Close() error {
 	err := errors.Join(w.f.Sync(), w.f.Close())
 	if err == nil {
 		// A link does not replace what came under the same name meanwhile.
@@ -106,21 +110,7 @@ func (w *upload) Close() error {
 }
 
 // CloseWithError drops an upload that did not arrive whole.
-func (w *upload) CloseWithError(error) error {
+func (w *Upload) CloseWithError(error) error {
 	w.u.files.Add(-1)
 	return pathless(errors.Join(w.f.Close(), w.u.root.Remove(w.part)))
-}
-
-// pathless takes the host's path out of an error of the folder, since what went
-// wrong stands in the journal, for anyone to read.
-func pathless(err error) error {
-	var pe *fs.PathError
-	var le *os.LinkError
-	switch {
-	case errors.As(err, &pe):
-		return pe.Err
-	case errors.As(err, &le):
-		return le.Err
-	}
-	return err
 }

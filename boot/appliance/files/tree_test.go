@@ -1,6 +1,7 @@
-package images
+package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +12,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/bootlace/bootlace/boot"
 )
 
-var nobody = netip.MustParseAddr("192.0.2.1")
+var nobody = Client{Addr: netip.MustParseAddr("192.0.2.1"), Via: "tftp"}
 
 func TestClean(t *testing.T) {
 	for _, tt := range []struct {
@@ -55,7 +58,7 @@ func TestClean(t *testing.T) {
 
 // testTree is a served folder with something behind every kind of wrong name,
 // and a secret beside it.
-func testTree(t testing.TB, first, last Maker) (*Tree, string) {
+func testTree(t testing.TB, made Made) (*Tree, string) {
 	t.Helper()
 	base := t.TempDir()
 	dir := filepath.Join(base, "root")
@@ -79,14 +82,14 @@ func testTree(t testing.TB, first, last Maker) (*Tree, string) {
 		must(os.Symlink(target, filepath.Join(dir, name)))
 	}
 	must(syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o644))
-	tree, err := OpenTree(dir, first, last)
+	tree, err := OpenTree(dir, made, nil)
 	must(err)
 	t.Cleanup(func() { tree.Close() })
 	return tree, base
 }
 
 func TestTreeOpen(t *testing.T) {
-	tree, base := testTree(t, nil, nil)
+	tree, base := testTree(t, Made{})
 	for _, tt := range []struct {
 		name, want string
 		err        error
@@ -109,7 +112,7 @@ func TestTreeOpen(t *testing.T) {
 		{"", "", fs.ErrPermission},
 		{"fifo", "", fs.ErrPermission},
 	} {
-		f, err := tree.Open(tt.name, nobody)
+		f, err := tree.Open(t.Context(), nobody, tt.name)
 		if !errors.Is(err, tt.err) {
 			t.Errorf("Open(%q): %v, want %v", tt.name, err, tt.err)
 		}
@@ -126,15 +129,15 @@ func TestTreeOpen(t *testing.T) {
 		}
 		f.Close()
 	}
-	if _, err := tree.Open("loop", nobody); !errors.Is(Cause(err), syscall.ELOOP) {
+	if _, err := tree.Open(t.Context(), nobody, "loop"); !errors.Is(Cause(err), syscall.ELOOP) {
 		t.Errorf("cause of a loop: %v", Cause(err))
 	}
 }
 
 func TestTreeClosed(t *testing.T) {
-	tree, base := testTree(t, nil, nil)
+	tree, base := testTree(t, Made{})
 	tree.Close()
-	_, err := tree.Open("file", nobody)
+	_, err := tree.Open(t.Context(), nobody, "file")
 	if err == nil || errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), base) {
 		t.Errorf("open in a closed tree: %v", err)
 	}
@@ -142,11 +145,11 @@ func TestTreeClosed(t *testing.T) {
 
 func TestTreeMakers(t *testing.T) {
 	var asked []string
-	first := func(name string, from netip.Addr) ([]byte, error) {
+	first := func(_ context.Context, c Client, name string) ([]byte, error) {
 		asked = append(asked, name)
 		switch name {
 		case "plan/x", "sub/deep/inner":
-			return []byte("made for " + from.String()), nil
+			return []byte("made for " + c.Addr.String()), nil
 		case "plan/broken":
 			return nil, errors.New("open /var/lib/bootlace/state: disk on fire")
 		case "plan/forbidden":
@@ -154,14 +157,14 @@ func TestTreeMakers(t *testing.T) {
 		}
 		return nil, fmt.Errorf("not a plan: %w", fs.ErrNotExist)
 	}
-	last := func(name string, from netip.Addr) ([]byte, error) {
+	last := func(_ context.Context, c Client, name string) ([]byte, error) {
 		switch name {
 		case "file", "boot.ipxe":
 			return []byte("made last"), nil
 		}
 		return nil, fs.ErrNotExist
 	}
-	tree, _ := testTree(t, first, last)
+	tree, _ := testTree(t, Made{Before: first, After: last})
 	for _, tt := range []struct{ name, want, err string }{
 		{`\plan\x`, "made for 192.0.2.1", ""},
 		{"sub/deep/inner", "made for 192.0.2.1", ""},
@@ -172,7 +175,7 @@ func TestTreeMakers(t *testing.T) {
 		{"other", "", "open other: file does not exist"},
 		{"plan/../x", "", "open plan/../x: invalid argument"},
 	} {
-		f, err := tree.Open(tt.name, nobody)
+		f, err := tree.Open(t.Context(), nobody, tt.name)
 		if err != nil {
 			if err.Error() != tt.err {
 				t.Errorf("Open(%q): %q, want %q", tt.name, err, tt.err)
@@ -196,13 +199,13 @@ func TestTreeMakers(t *testing.T) {
 }
 
 func TestTreeReadDirStat(t *testing.T) {
-	tree, base := testTree(t, nil, func(name string, _ netip.Addr) ([]byte, error) {
+	tree, base := testTree(t, Made{After: func(_ context.Context, _ Client, name string) ([]byte, error) {
 		if name == "boot.ipxe" {
 			return []byte("#!ipxe"), nil
 		}
 		return nil, fs.ErrNotExist
-	})
-	list, err := tree.ReadDir("/")
+	}})
+	list, err := tree.ReadDir(t.Context(), nobody, "/")
 	var names []string
 	for _, e := range list {
 		names = append(names, fmt.Sprintf("%s:%v", e.Name(), e.IsDir()))
@@ -211,12 +214,12 @@ func TestTreeReadDirStat(t *testing.T) {
 		t.Errorf("listing %q, %v; want %q", got, err, want)
 	}
 	for name, want := range map[string]error{"file": fs.ErrNotExist, "out": fs.ErrNotExist, "outdir": fs.ErrNotExist, ".state": fs.ErrNotExist, "..": fs.ErrInvalid} {
-		if _, err := tree.ReadDir(name); !errors.Is(err, want) || strings.Contains(err.Error(), base) {
+		if _, err := tree.ReadDir(t.Context(), nobody, name); !errors.Is(err, want) || strings.Contains(err.Error(), base) {
 			t.Errorf("ReadDir(%q): %v, want %v", name, err, want)
 		}
 	}
 	for name, want := range map[string]string{"sub": "sub true", "/": ". true", "inside": "inside false", "boot.ipxe": "boot.ipxe false", "out": "", "fifo": ""} {
-		info, err := tree.Stat(name, nobody)
+		info, err := tree.Stat(t.Context(), nobody, name)
 		if got := ""; err == nil {
 			if got = fmt.Sprint(info.Name(), " ", info.IsDir()); got != want {
 				t.Errorf("Stat(%q) = %q, want %q", name, got, want)
@@ -228,8 +231,8 @@ func TestTreeReadDirStat(t *testing.T) {
 }
 
 func TestFileReads(t *testing.T) {
-	tree, base := testTree(t, nil, nil)
-	f, err := tree.Open("file", nobody)
+	tree, base := testTree(t, Made{})
+	f, err := tree.Open(t.Context(), nobody, "file")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +253,7 @@ func TestFileReads(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	tree, base := testTree(f, nil, nil)
+	tree, base := testTree(f, Made{})
 	for _, s := range []string{"file", "/../secret", `..\secret`, "out", "outdir/secret", "abs", "sub/../file", ".hidden", "a\x00", "./.state/db", "fifo", "sub/up/../../../secret"} {
 		f.Add(s)
 	}
@@ -261,7 +264,7 @@ func FuzzOpen(f *testing.F) {
 				t.Errorf("Clean(%q) = %q, which cleans to %q, %v", name, clean, again, err)
 			}
 		}
-		file, err := tree.Open(name, nobody)
+		file, err := tree.Open(t.Context(), nobody, name)
 		if err != nil {
 			if text := err.Error(); strings.Contains(text, base) && !strings.Contains(name, base) {
 				t.Errorf("Open(%q): error %q", name, text)
@@ -282,12 +285,12 @@ func TestFileReadErrorIsConfined(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := OpenTree(dir, nil, nil)
+	tree, err := OpenTree(dir, Made{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tree.Close()
-	f, err := tree.Open("x", nobody)
+	f, err := tree.Open(t.Context(), nobody, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,26 +317,28 @@ func TestElsewhere(t *testing.T) {
 	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "there", "out")); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := OpenTree(dir, nil, func(name string, _ netip.Addr) ([]byte, error) {
-		if name == "gone" || name == "b" {
-			return []byte("made"), nil
-		}
-		return nil, fs.ErrNotExist
-	})
+	tree, err := OpenTree(dir, Made{
+		Elsewhere: func(_ context.Context, _ Client, name string) []string {
+			return []string{"nowhere/" + name, "there", "../" + name, "there/" + name}
+		},
+		After: func(_ context.Context, _ Client, name string) ([]byte, error) {
+			if name == "gone" || name == "b" {
+				return []byte("made"), nil
+			}
+			return nil, fs.ErrNotExist
+		},
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tree.Close()
-	tree.Elsewhere = func(name string, _ netip.Addr) []string {
-		return []string{"nowhere/" + name, "there", "../" + name, "there/" + name}
-	}
 	for name, want := range map[string]bool{"here": true, "/there//b": true, "b": false, "gone": false, "there": false, "there/out": false, "../here": false} {
 		if got := tree.Holds(name); got != want {
 			t.Errorf("Holds(%s) = %v", name, got)
 		}
 	}
 	for name, want := range map[string]string{"here": "its own", "b": "another's", "gone": "made", "out": "", "none": ""} {
-		f, err := tree.Open(name, nobody)
+		f, err := tree.Open(t.Context(), nobody, name)
 		if want == "" {
 			if err == nil {
 				t.Errorf("%s: opened", name)
@@ -349,5 +354,55 @@ func TestElsewhere(t *testing.T) {
 		if string(got) != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
+	}
+}
+
+// What came of a request is counted and noted in one place, in the same words
+// for every protocol.
+func TestDone(t *testing.T) {
+	var noted []string
+	tree, err := OpenTree(t.TempDir(), Made{}, func(c Client, ev boot.Event) {
+		noted = append(noted, fmt.Sprintf("%s %s %s %s %d/%d %q", c.Addr, ev.Kind, ev.Proto, ev.File, ev.Bytes, ev.Total, ev.Text))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	http := nobody
+	http.Via = "http"
+	tree.Done(nobody, Outcome{File: "f", Bytes: 9, Total: 9, Text: Sent("f", "", 9, 1234567)})
+	tree.Done(http, Outcome{File: "f", Bytes: 3, Total: 9, Text: Sent("f", "bytes 0-2/9", 3, 0)})
+	tree.Done(http, Refused("g", Explain(fs.ErrNotExist).Error()))
+	want := []string{
+		`192.0.2.1 serve tftp f 9/9 "tftp: sent f, 9 bytes in 1ms"`,
+		`192.0.2.1 serve http f 3/9 "http: sent f, bytes 0-2/9 in 0s"`,
+		`192.0.2.1 serve http g 0/0 "http: g: no such file"`,
+	}
+	if got := strings.Join(noted, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("noted\n%s", got)
+	}
+	if n := tree.Count("http"); n.Served.Load() != 1 || n.Failed.Load() != 1 || n.Bytes.Load() != 3 {
+		t.Errorf("HTTP: served %d, failed %d, %d bytes", n.Served.Load(), n.Failed.Load(), n.Bytes.Load())
+	}
+	if n := tree.Count("ftp"); n.Served.Load() != 0 {
+		t.Errorf("FTP served %d", n.Served.Load())
+	}
+}
+
+// Every error of a tree has its refusal, whose text has nothing of the host.
+func TestExplain(t *testing.T) {
+	tree, _ := testTree(t, Made{})
+	for name, want := range map[string]*Refusal{
+		"missing": NoFile, ".hidden": NoFile, "out": NoFile, "../secret": NoName, "a\x00b": NoName, "sub": NotServed, "fifo": NotServed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := tree.Open(t.Context(), nobody, name); Explain(err) != want {
+				t.Errorf("%v is explained as %v, want %v", err, Explain(err), want)
+			}
+		})
+	}
+	tree.Close()
+	if _, err := tree.Open(t.Context(), nobody, "file"); Explain(err) != Unreadable {
+		t.Errorf("closed: %v", Explain(err))
 	}
 }
