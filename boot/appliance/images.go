@@ -185,13 +185,14 @@ func (a *Appliance) prepare(ctx context.Context) error {
 // reachable reports what a profile needs that is off: its machines would try
 // for ever.
 func (a *Appliance) reachable(p *boot.Profile) error {
+	row := p.Action.Row()
 	switch {
-	case p.Action != boot.ActionFlash && p.Action != boot.ActionBoot && p.Action != boot.ActionServe:
+	case !row.NeedsPlan:
 	case a.cfg.TFTP == "":
 		return errors.New("tftp is off, and machines fetch their plan there")
-	case a.cfg.HTTP == "" && p.Action == boot.ActionFlash:
+	case a.cfg.HTTP == "" && row.NeedsAck:
 		return errors.New("http is off, and machines report there that they are done")
-	case p.Action != boot.ActionServe && len(a.sources(a.self, p.Transfer.Order)) == 0:
+	case row.NeedsSources() && len(a.sources(a.self, p.Transfer.Order)) == 0:
 		return fmt.Errorf("transfer.order: %s: each of it is off", strings.Join(p.Transfer.Order, ", "))
 	}
 	return nil

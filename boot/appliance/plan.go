@@ -35,20 +35,22 @@ func (a *Appliance) plan(ctx context.Context, mac boot.MAC, bootID string, from 
 		p.Sources = a.sources(self, d.profile.Transfer.Order)
 	}
 	text := "plan: " + string(d.action)
-	switch d.action {
-	case boot.ActionFlash:
+	row := d.action.Row()
+	if row.NeedsFlashed {
+		p.Flashed = d.machine.Flashed
+	}
+	switch {
+	case row.NeedsImage:
 		if p.Image, err = a.image(d); err == nil {
 			text += " " + p.Image.Name
 		}
-	case boot.ActionBoot:
+	case row.NeedsKernel:
 		if d.board != nil && !d.board.Kexec() {
 			err = fmt.Errorf("action boot needs kexec, which 32-bit ARM (%s) does not have", d.board.Name)
 		} else {
 			err = a.kernel(ctx, d.profile, &p)
 		}
 		text += " " + d.profile.Kernel
-	case boot.ActionLocal:
-		p.Flashed = d.machine.Flashed
 	}
 	ev := boot.Event{Machine: d.machine.ID, MAC: mac, Boot: bootID, Kind: boot.KindPlan, Text: text}
 	if err != nil {

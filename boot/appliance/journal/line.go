@@ -46,27 +46,10 @@ func printable(s string, n int) string {
 	}, s)
 }
 
-// LevelProgress is that of progress: below what a log usually shows, above
-// debug messages. The firmware's console shows it.
-const LevelProgress = slog.LevelInfo - 1
-
-// level says how loud an event is.
-func level(k boot.Kind) slog.Level {
-	switch k {
-	case boot.KindFailed:
-		return slog.LevelError
-	case boot.KindRetry, boot.KindRefused:
-		return slog.LevelWarn
-	case boot.KindWrite:
-		return LevelProgress
-	}
-	return slog.LevelInfo
-}
-
 // write logs an event: its text is the message, the fields that are set are
 // attributes under the keys of its JSON form, and event=true marks the line.
 func write(log *slog.Logger, ev boot.Event) {
-	h, ctx, lv := log.Handler(), context.Background(), level(ev.Kind)
+	h, ctx, lv := log.Handler(), context.Background(), ev.Kind.Row().Level
 	if !h.Enabled(ctx, lv) {
 		return
 	}
