@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/human"
 )
 
 const (
@@ -98,7 +99,7 @@ func (r *Reporter) Report(ev boot.Event) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ev.Uptime, ev.Boot = uptime(), r.boot
-	ev.Text = ev.Text[:min(len(ev.Text), maxText)]
+	ev.Text = human.Cut(ev.Text, maxText)
 	if t := r.target; t != nil {
 		ev.Machine, ev.MAC, ev.Job = t.machine, t.mac, t.job
 	}
