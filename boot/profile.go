@@ -7,22 +7,6 @@ import (
 	"strings"
 )
 
-// An Action is what a machine is told to do.
-type Action string
-
-// The actions of profiles and plans.
-const (
-	ActionFlash  Action = "flash"  // write an image to a disk
-	ActionBoot   Action = "boot"   // kexec a kernel
-	ActionLocal  Action = "local"  // boot from the disk
-	ActionServe  Action = "serve"  // be an appliance
-	ActionWait   Action = "wait"   // report what it is, write nothing, ask again
-	ActionIgnore Action = "ignore" // get no answer
-)
-
-// Actions lists them all, in the order a message names them.
-var Actions = []Action{ActionFlash, ActionBoot, ActionLocal, ActionServe, ActionWait, ActionIgnore}
-
 // A Profile decides what the machines it matches get. The zero Match matches all.
 type Profile struct {
 	Name      string
@@ -31,20 +15,12 @@ type Profile struct {
 	Images    map[string]string // image name by board name; "" is any board
 	Disk      Disk
 	Transfer  Transfer
-	OnFailure string // retry, wait or reboot
-	Then      string // reboot, poweroff or wait
+	OnFailure Next
+	Then      Next
 	Kernel    string // file names under the served root, for ActionBoot
 	Initrd    string
 	Cmdline   string
 }
-
-// What OnFailure and Then may say.
-const (
-	Retry    = "retry"
-	Wait     = "wait"
-	Reboot   = "reboot"
-	Poweroff = "poweroff"
-)
 
 // Image returns the image for a board.
 func (p *Profile) Image(board string) (string, bool) {

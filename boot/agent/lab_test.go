@@ -44,7 +44,7 @@ type lab struct {
 
 type post struct {
 	path, token string
-	report
+	boot.Report
 }
 
 var subnets = func() func() int {
@@ -101,7 +101,7 @@ func (l *lab) serveHTTP() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		p := post{path: r.URL.Path, token: r.Header.Get("Authorization")}
-		if err := json.NewDecoder(r.Body).Decode(&p.report); err != nil {
+		if err := json.NewDecoder(r.Body).Decode(&p.Report); err != nil {
 			http.Error(w, err.Error(), 400)
 			return
 		}

@@ -236,13 +236,6 @@ func TestRunWantsALink(t *testing.T) {
 	}
 }
 
-// A server's words do not look like ours, and a terminal gets no codes.
-func TestPlain(t *testing.T) {
-	if got, want := plain("it says\r\nbootlace: done: \x1b[2Jé"), "it says?\n  bootlace: done: ?[2Jé"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 // A server that says when to renew does not make us ask without a pause.
 func TestRenewal(t *testing.T) {
 	const term = time.Hour

@@ -67,13 +67,14 @@ func warnWithoutFirmware(cfg *config.Config, c *catalog.Catalog, log *slog.Logge
 // for ever.
 func reachable(p *boot.Profile, u *urls) error {
 	self := netip.IPv6Loopback() // which address it is does not matter
+	row := p.Action.Row()
 	switch {
-	case p.Action != boot.ActionFlash && p.Action != boot.ActionBoot && p.Action != boot.ActionServe:
+	case !row.NeedsPlan:
 	case u.listen["tftp"] == "":
 		return errors.New("tftp is off, and machines fetch their plan there")
-	case u.listen["http"] == "" && p.Action == boot.ActionFlash:
+	case u.listen["http"] == "" && row.NeedsAck:
 		return errors.New("http is off, and machines report there that they are done")
-	case p.Action != boot.ActionServe && len(u.sources(self, p.Transfer.Order)) == 0:
+	case row.NeedsSources() && len(u.sources(self, p.Transfer.Order)) == 0:
 		return fmt.Errorf("transfer.order: %s: each of it is off", strings.Join(p.Transfer.Order, ", "))
 	}
 	return nil

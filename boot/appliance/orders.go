@@ -59,21 +59,21 @@ func (o orders) planned(ctx context.Context, id string, ev boot.Event) (bool, er
 }
 
 // control is web.Server.Control: a person asks for something.
-func (o orders) control(ctx context.Context, id string, action boot.Action, overwrite bool) error {
-	if action != boot.ActionFlash && action != boot.ActionLocal {
+func (o orders) control(ctx context.Context, id string, order boot.Order) error {
+	if !order.Action.Row().InOrder {
 		return errors.New("control: only flash and local can be asked for")
 	}
 	m, err := o.registry.Update(ctx, id, func(m *boot.Machine) error {
-		m.Wanted = &boot.Wanted{Action: action, Overwrite: overwrite, Job: boot.NewBoot()[:16]}
+		m.Wanted = &boot.Wanted{Order: order, Job: boot.NewBoot()[:16]}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	text := "asked to boot from its disk"
-	if action == boot.ActionFlash {
+	if order.Action == boot.ActionFlash {
 		text = "asked to be flashed at its next boot"
-		if overwrite {
+		if order.Overwrite {
 			text += ", over what its disk holds"
 		}
 		if p := boot.Choose(o.policy.Profiles, factsOf(m)); p == nil || p.Action != boot.ActionFlash {

@@ -74,20 +74,22 @@ func (ps *plans) fill(ctx context.Context, d policy.Decision, p *boot.Plan) (tex
 	text = "plan: " + string(d.Action)
 	digest := ps.digest(ctx, d)
 	p.Job = d.Job(digest)
-	switch d.Action {
-	case boot.ActionFlash:
+	row := d.Action.Row()
+	if row.NeedsFlashed {
+		p.Flashed = d.Machine.Flashed
+	}
+	switch {
+	case row.NeedsImage:
 		if p.Image, err = ps.image(ctx, d, ps.images); err == nil {
 			text += " " + p.Image.Name
 		}
-	case boot.ActionBoot:
+	case row.NeedsKernel:
 		if d.Board != nil && !d.Board.Kexec() {
 			err = fmt.Errorf("action boot needs kexec, which 32-bit ARM (%s) does not have", d.Board.Name)
 		} else {
 			err = ps.kernel(ctx, d.Profile, p)
 		}
 		text += " " + d.Profile.Kernel
-	case boot.ActionLocal:
-		p.Flashed = d.Machine.Flashed
 	}
 	return text, err
 }

@@ -102,7 +102,7 @@ func TestDoneOfNoPlan(t *testing.T) {
 	if f := done(t, a, p, strings.Repeat("0", 64)); f != nil {
 		t.Errorf("flashed with an image that was not planned: %+v", f)
 	}
-	if err := a.web.Control(t.Context(), p.Machine, boot.ActionLocal, false); err != nil {
+	if err := a.web.Control(t.Context(), p.Machine, boot.Order{Action: boot.ActionLocal}); err != nil {
 		t.Fatal(err)
 	}
 	if f := done(t, a, planFor(t, a, bench), strings.Repeat("0", 64)); f != nil {
@@ -152,7 +152,7 @@ func TestDoneThatWasAskedFor(t *testing.T) {
 		if f := done(t, a, p, p.Image.ManifestSHA256); f == nil || f.Job != p.Job {
 			t.Fatalf("remembered %+v, want job %s", f, p.Job)
 		}
-		if err := a.web.Control(t.Context(), p.Machine, boot.ActionFlash, true); err != nil {
+		if err := a.web.Control(t.Context(), p.Machine, boot.Order{Action: boot.ActionFlash, Overwrite: true}); err != nil {
 			t.Fatal(err)
 		}
 		if p = planFor(t, a, bench); p.Action != boot.ActionFlash || !p.Disk.Overwrite {

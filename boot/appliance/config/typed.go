@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -61,9 +62,12 @@ func (d *decoder) fail(key string, err error) {
 	}
 }
 
-func (d *decoder) oneOf(key, value string, want ...string) {
+func (d *decoder) oneOf(key, value string, want ...string) { oneOf(d, key, value, want...) }
+
+func oneOf[T ~string](d *decoder, key string, value T, want ...T) {
 	if !slices.Contains(want, value) {
-		d.fail(key, fmt.Errorf("%q is not one of %s", value, strings.Join(want, ", ")))
+		list := strings.Trim(fmt.Sprint(want), "[]")
+		d.fail(key, fmt.Errorf("%q is not one of %s", value, strings.ReplaceAll(list, " ", ", ")))
 	}
 }
 
@@ -247,7 +251,7 @@ func (d *decoder) oneProfile(r *raw, c *Config) {
 func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 	out := &boot.Profile{
 		Name: p.Name, Action: boot.Action(p.Action),
-		Then: or(p.Then, boot.Reboot), OnFailure: or(p.OnFailure, boot.Retry),
+		Then: cmp.Or(boot.Next(p.Then), boot.Reboot), OnFailure: cmp.Or(boot.Next(p.OnFailure), boot.Retry),
 		Kernel: p.Kernel, Initrd: p.Initrd, Cmdline: p.Cmdline,
 		Transfer: boot.DefaultTransfer,
 		Images:   p.Image,
@@ -261,15 +265,16 @@ func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 	if err := boot.OneOf("action", out.Action, boot.Actions...); err != nil {
 		d.fail(key, err)
 	}
-	d.oneOf(key+".then", out.Then, boot.Reboot, boot.Poweroff, boot.Wait)
-	d.oneOf(key+".on_failure", out.OnFailure, boot.Retry, boot.Wait, boot.Reboot)
+	oneOf(d, key+".then", out.Then, boot.ThenValues...)
+	oneOf(d, key+".on_failure", out.OnFailure, boot.OnFailureValues...)
+	row := out.Action.Row()
 	switch {
-	case out.Action == boot.ActionFlash && len(p.Image) == 0:
-		d.fail(key, errors.New("image: not set; action flash needs one"))
-	case out.Action != boot.ActionFlash && len(p.Image) > 0:
+	case row.NeedsImage && len(p.Image) == 0:
+		d.fail(key, fmt.Errorf("image: not set; action %s needs one", out.Action))
+	case !row.NeedsImage && len(p.Image) > 0:
 		d.fail(key+".image", fmt.Errorf("action %s takes no image", out.Action))
-	case out.Action == boot.ActionBoot && p.Kernel == "":
-		d.fail(key, errors.New("kernel: not set; action boot needs one"))
+	case row.NeedsKernel && p.Kernel == "":
+		d.fail(key, fmt.Errorf("kernel: not set; action %s needs one", out.Action))
 	}
 	for name := range p.Image {
 		if _, ok := board.ByName(name); name != "" && !ok {
@@ -277,7 +282,7 @@ func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 		}
 	}
 	out.Match = d.match(key+".match", p.Match)
-	if out.Action == boot.ActionBoot {
+	if row.NeedsKernel {
 		d.kexec(key+".match", boot.Match{Board: out.Match.Board, Arch: out.Match.Arch})
 	}
 	out.Disk = boot.Disk{

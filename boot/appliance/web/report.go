@@ -15,20 +15,10 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/journal"
 )
 
-// A Report is what a device posts to /api/machines/<mac>/events, with the
-// token of its plan. The answer is 204 once the events are in the journal, 400
-// or 403 where sending it again would not help.
-type Report struct {
-	Boot   string       `json:"boot"`
-	Job    string       `json:"job"`
-	Events []boot.Event `json:"events"` // Session tells them apart within a boot
-}
-
 // Bounds of one report, and of what is remembered to tell a repeated event.
 // A boot remembers more than two reports hold, since a device repeats the last.
 const (
-	MaxReport    = 64 << 10 // bytes
-	MaxEvents    = 256      // in a report
+	MaxEvents    = 256 // in a report
 	maxBoots     = 512
 	maxSessions  = 2*MaxEvents + 1  // of a boot
 	maxSession   = 40               // bytes; a decimal number has 20
@@ -47,10 +37,10 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		Boot, Job string
 		Events    json.RawMessage
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxReport)).Decode(&rep); err != nil {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, boot.MaxReport)).Decode(&rep); err != nil {
 		status, why := http.StatusBadRequest, "no report"
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-			status, why = http.StatusRequestEntityTooLarge, fmt.Sprintf("report is larger than %d bytes", MaxReport)
+			status, why = http.StatusRequestEntityTooLarge, fmt.Sprintf("report is larger than %d bytes", boot.MaxReport)
 		}
 		text(w, status, why)
 		return
@@ -62,12 +52,12 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusForbidden, "wrong token for this machine, boot and job")
 		return
 	}
-	all := Report{Boot: rep.Boot, Job: rep.Job}
+	all := boot.Report{Boot: rep.Boot, Job: rep.Job}
 	if json.Unmarshal(rep.Events, &all.Events) != nil {
 		text(w, http.StatusBadRequest, "no report: events are not as they should be")
 		return
 	}
-	if why := all.check(); why != "" {
+	if why := checkReport(&all); why != "" {
 		text(w, http.StatusBadRequest, why)
 		return
 	}
@@ -78,14 +68,14 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// check says what is wrong with a report, before any of it is taken.
-func (rep *Report) check() string {
+// checkReport says what is wrong with a report, before any of it is taken.
+func checkReport(rep *boot.Report) string {
 	if len(rep.Events) > MaxEvents {
 		return fmt.Sprintf("more than %d events", MaxEvents)
 	}
 	for _, ev := range rep.Events {
 		switch {
-		case !journal.FromDevice(ev.Kind):
+		case !ev.Kind.Row().FromDevice:
 			return fmt.Sprintf("kind %.32q is not a device's", ev.Kind)
 		case len(ev.Session) > maxSession:
 			return fmt.Sprintf("session is longer than %d bytes", maxSession)
@@ -98,7 +88,7 @@ func (rep *Report) check() string {
 
 // take records the events that are new. One boot's reports are taken one after
 // the other, so that a repeated one waits for the first.
-func (s *Server) take(r *http.Request, id string, mac boot.MAC, rep *Report) error {
+func (s *Server) take(r *http.Request, id string, mac boot.MAC, rep *boot.Report) error {
 	b := s.reports.of(id + " " + rep.Boot)
 	b.mu.Lock()
 	defer b.mu.Unlock()

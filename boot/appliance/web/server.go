@@ -81,8 +81,8 @@ type Server struct {
 	// the journal has it and the device is answered. On an error the device is
 	// asked to send the event again; so it may be called twice for one event.
 	Reported func(ctx context.Context, machine string, ev boot.Event) error
-	// Control does what a person asks for: ActionFlash or ActionLocal.
-	Control func(ctx context.Context, machine string, action boot.Action, overwrite bool) error
+	// Control takes an order for a machine.
+	Control func(ctx context.Context, machine string, order boot.Order) error
 
 	Token  string       // for control over TCP; "" allows none
 	Log    *slog.Logger // nil: discarded

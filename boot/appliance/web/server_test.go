@@ -282,7 +282,7 @@ func TestTiming(t *testing.T) {
 	if rate := float64(chunk) / d.Stall.Seconds(); rate > 20e3 {
 		t.Errorf("a client must take %.0f B/s, more than a slow link carries", rate)
 	}
-	if rate := MaxReport / d.Request.Seconds(); rate > 8e3 {
+	if rate := boot.MaxReport / d.Request.Seconds(); rate > 8e3 {
 		t.Errorf("a report must come at %.0f B/s, more than 64 kbit/s", rate)
 	}
 }
