@@ -48,8 +48,7 @@ func (a *Appliance) bootScript(d decision, from netip.Addr) string {
 	if b != nil {
 		b = a.runs(b)
 	}
-	boot := map[string]string{"arm64": "booti", "arm": "bootz"}
-	if b != nil && boot[b.Arch] != "" && a.has(b, board.Kernel) {
+	if command := bootCommand(b); command != "" && a.has(b, board.Kernel) {
 		fmt.Fprintf(&s, "echo Bootlace: %s\n", b.Name)
 		fmt.Fprintf(&s, "setenv serverip %s\n", self)
 		// No word of a command line has a quote or a dollar in it.
@@ -58,10 +57,22 @@ func (a *Appliance) bootScript(d decision, from netip.Addr) string {
 		s.WriteString("setenv fdt_bootlace ${fdtcontroladdr}\n")
 		s.WriteString("if test -n \"${fdt_addr}\" && fdt addr ${fdt_addr}; then setenv fdt_bootlace ${fdt_addr}; fi\n")
 		fmt.Fprintf(&s, "if tftpboot ${kernel_addr_r} %s && tftpboot ${ramdisk_addr_r} %s; then %s ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt_bootlace}; fi\n",
-			b.File(board.Kernel), b.File(board.Initramfs), boot[b.Arch])
+			b.File(board.Kernel), b.File(board.Initramfs), command)
 	}
 	s.WriteString("if pxe get; then pxe boot; fi\n")
 	return s.String()
+}
+
+// bootCommand is U-Boot's command for a board's kernel, "" where there is none.
+func bootCommand(b *board.Board) string {
+	if b == nil {
+		return ""
+	}
+	arch, ok := board.ArchOf(b.Arch)
+	if !ok {
+		return ""
+	}
+	return arch.BootCommand
 }
 
 // scriptImage wraps a script for U-Boot's `source`: a legacy image (include/
