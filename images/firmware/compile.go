@@ -22,7 +22,7 @@ import (
 // file and there is no other. The first time takes about seven minutes on two
 // cores; what was compiled is kept in the cache, and a new initramfs takes half
 // a minute.
-func Compile(ctx context.Context, c *board.Config, bd *board.Board, opt Options) (Result, error) {
+func Compile(ctx context.Context, c *board.KernelFlavour, bd *board.Board, opt Options) (Result, error) {
 	r, err := compileFor(ctx, c, bd, opt)
 	if err != nil {
 		return r, fmt.Errorf("compile %s: %w", c.Name, err)
@@ -30,8 +30,12 @@ func Compile(ctx context.Context, c *board.Config, bd *board.Board, opt Options)
 	return r, nil
 }
 
-func compileFor(ctx context.Context, c *board.Config, bd *board.Board, opt Options) (r Result, err error) {
-	if bd.Arch != c.Arch || c.Arch != "amd64" {
+func compileFor(ctx context.Context, c *board.KernelFlavour, bd *board.Board, opt Options) (r Result, err error) {
+	arch, ok := board.ArchOf(c.Arch)
+	switch {
+	case !ok || arch.Kbuild == nil:
+		return r, fmt.Errorf("no kernel is compiled for architecture %q", c.Arch)
+	case bd.Arch != c.Arch:
 		return r, fmt.Errorf("board %s is %s, the kernel is for %s", bd.Name, bd.Arch, c.Arch)
 	}
 	if err := compilers(); err != nil {
@@ -39,7 +43,7 @@ func compileFor(ctx context.Context, c *board.Config, bd *board.Board, opt Optio
 	}
 	s := NewBuilder(opt)
 	defer s.Close()
-	b := &builder{Options: s.opt, shared: s, arch: arches[bd.Arch].deb}
+	b := &builder{Options: s.opt, shared: s, arch: arch}
 	agent, err := b.agent(ctx, bd.Arch)
 	if err != nil {
 		return r, err
@@ -99,7 +103,7 @@ func compilers() error {
 }
 
 // compile returns the kernel's image with the initramfs inside.
-func (b *builder) compile(ctx context.Context, c *board.Config, bd *board.Board, initramfs []byte) ([]byte, error) {
+func (b *builder) compile(ctx context.Context, c *board.KernelFlavour, bd *board.Board, initramfs []byte) ([]byte, error) {
 	pkg, err := b.get(ctx, c.Source)
 	if err != nil {
 		return nil, err
@@ -138,14 +142,14 @@ func (b *builder) compile(ctx context.Context, c *board.Config, bd *board.Board,
 			return nil, err
 		}
 	}
-	if err := configure(ctx, out, options); err != nil {
+	if err := b.configure(ctx, out, options); err != nil {
 		return nil, err
 	}
 	b.Log.Info("compiling a kernel; the first time takes minutes", "kernel", c.Name, "in", dir)
-	if err := kbuild(ctx, out, fmt.Sprintf("-j%d", runtime.NumCPU()), "bzImage"); err != nil {
+	if err := b.kbuild(ctx, out, fmt.Sprintf("-j%d", runtime.NumCPU()), b.arch.Kbuild.Target); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(filepath.Join(out, "arch", "x86", "boot", "bzImage"))
+	return os.ReadFile(filepath.Join(out, filepath.FromSlash(b.arch.Kbuild.Image)))
 }
 
 // unneeded are parts of the source, as patterns for tar, that no option of ours
@@ -197,12 +201,12 @@ func (b *builder) source(ctx context.Context, pkg Package, dir string) error {
 // configure makes .config of the options, and checks that all of them took: an
 // option that this version does not have, or whose needs are not met, is dropped
 // by make without a word.
-func configure(ctx context.Context, out, options string) error {
+func (b *builder) configure(ctx context.Context, out, options string) error {
 	old, _ := os.ReadFile(filepath.Join(out, ".options"))
 	if string(old) == options {
 		return nil // and .config keeps its time, so that nothing is made anew
 	}
-	if err := kbuild(ctx, out, "KCONFIG_ALLCONFIG=options", "allnoconfig"); err != nil {
+	if err := b.kbuild(ctx, out, "KCONFIG_ALLCONFIG=options", "allnoconfig"); err != nil {
 		return err
 	}
 	config, err := os.ReadFile(filepath.Join(out, ".config"))
@@ -227,8 +231,8 @@ func configure(ctx context.Context, out, options string) error {
 
 // kbuild runs make for the kernel in out, a folder in its source. Nothing of the
 // machine's goes in: no environment, time, user or host name, no absolute path.
-func kbuild(ctx context.Context, out string, args ...string) error {
-	args = append([]string{"-C", "..", "O=out", "ARCH=x86_64", "LOCALVERSION="}, args...)
+func (b *builder) kbuild(ctx context.Context, out string, args ...string) error {
+	args = append([]string{"-C", "..", "O=out", "ARCH=" + b.arch.Kbuild.Arch, "LOCALVERSION="}, args...)
 	cmd := exec.CommandContext(ctx, "make", args...)
 	cmd.Dir = out
 	cmd.Env = []string{

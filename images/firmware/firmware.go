@@ -72,7 +72,7 @@ func (s *Builder) Close() error {
 type builder struct {
 	Options
 	shared *Builder
-	arch   string // Debian's name
+	arch   *board.Arch // the board's
 	record record
 }
 
@@ -88,11 +88,11 @@ func (s *Builder) Build(ctx context.Context, bd *board.Board) (Result, error) {
 	if bd.Unbuilt != "" && s.opt.Kernel == "" {
 		return Result{}, fmt.Errorf("build %s: %s", bd.Name, bd.Unbuilt)
 	}
-	arch, ok := arches[bd.Arch]
+	arch, ok := board.ArchOf(bd.Arch)
 	if !ok {
 		return Result{}, fmt.Errorf("build %s: no architecture %s", bd.Name, bd.Arch)
 	}
-	b := &builder{Options: s.opt, shared: s, arch: arch.deb}
+	b := &builder{Options: s.opt, shared: s, arch: arch}
 	r, err := b.build(ctx, bd)
 	if err != nil {
 		return Result{}, fmt.Errorf("build %s: %w", bd.Name, err)
@@ -109,7 +109,7 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 	if err != nil {
 		return r, err
 	}
-	stub, err := b.stub(ctx, bd)
+	stub, err := b.stub(ctx)
 	if err != nil {
 		return r, err
 	}

@@ -36,7 +36,7 @@ func testPackages(t *testing.T) *Packages {
 	p := &Packages{Dir: dir, Log: slog.New(slog.DiscardHandler)}
 	for _, b := range built() {
 		for _, name := range []string{b.Kernel, stubPackage} {
-			if _, err := p.Get(t.Context(), arches[b.Arch].deb, name); err != nil {
+			if _, err := p.Get(t.Context(), debian(t, b), name); err != nil {
 				nettest.Skip(t, err.Error())
 			}
 		}
@@ -47,6 +47,16 @@ func testPackages(t *testing.T) *Packages {
 // built are the boards that firmware is made for.
 func built() []*board.Board {
 	return slices.DeleteFunc(slices.Clone(board.Boards), func(b *board.Board) bool { return b.Unbuilt != "" })
+}
+
+// debian is Debian's name for a board's architecture.
+func debian(t *testing.T, b *board.Board) string {
+	t.Helper()
+	a, ok := board.ArchOf(b.Arch)
+	if !ok {
+		t.Fatalf("board %s: no architecture %s", b.Name, b.Arch)
+	}
+	return a.Debian
 }
 
 func TestBuild(t *testing.T) {
@@ -265,7 +275,7 @@ func TestOwnKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pkg, err := opt.Packages.Get(t.Context(), arches[bd.Arch].deb, bd.Kernel)
+	pkg, err := opt.Packages.Get(t.Context(), debian(t, bd), bd.Kernel)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,17 +13,6 @@ import (
 	"github.com/bootlace/bootlace/board"
 )
 
-// arches are the architectures of boards, by GOARCH.
-var arches = map[string]struct {
-	deb  string // Debian's name
-	stub string // of systemd-boot-efi
-}{
-	"amd64":   {"amd64", "linuxx64.efi.stub"},
-	"arm64":   {"arm64", "linuxaa64.efi.stub"},
-	"arm":     {"armhf", "linuxarm.efi.stub"},
-	"riscv64": {"riscv64", "linuxriscv64.efi.stub"},
-}
-
 // stubPackage has systemd's EFI stub.
 const stubPackage = "systemd-boot-efi"
 
@@ -120,17 +109,18 @@ func imageRelease(image []byte) string {
 }
 
 // stub returns systemd's EFI stub for the board.
-func (b *builder) stub(ctx context.Context, bd *board.Board) ([]byte, error) {
-	data, err := b.take(ctx, stubPackage, func(name string) bool { return path.Base(name) == arches[bd.Arch].stub })
+func (b *builder) stub(ctx context.Context) ([]byte, error) {
+	stub := "linux" + b.arch.EFI + ".efi.stub"
+	data, err := b.take(ctx, stubPackage, func(name string) bool { return path.Base(name) == stub })
 	if err != nil {
-		return nil, fmt.Errorf("take %s: %w", arches[bd.Arch].stub, err)
+		return nil, fmt.Errorf("take %s: %w", stub, err)
 	}
 	return data, nil
 }
 
 // get gets a package for the board and records it.
 func (b *builder) get(ctx context.Context, name string) (Package, error) {
-	pkg, err := b.Packages.Get(ctx, b.arch, name)
+	pkg, err := b.Packages.Get(ctx, b.arch.Debian, name)
 	if err != nil {
 		return pkg, err
 	}

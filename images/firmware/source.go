@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/bootlace/bootlace/board"
 )
 
 // AgentPackage is the program that becomes /init, below the source tree.
@@ -145,10 +147,14 @@ func (s *Source) environ(ctx context.Context, goarch string) ([]string, error) {
 }
 
 func fixedEnviron(goarch string) []string {
-	return []string{
+	env := []string{
 		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off", "CGO_ENABLED=0",
-		"GOOS=linux", "GOARCH=" + goarch, "GOAMD64=v1", "GOARM=7", "GOARM64=v8.0", "GORISCV64=rva20u64",
+		"GOOS=linux", "GOARCH=" + goarch,
 	}
+	for _, a := range board.Arches { // of which Go heeds that of GOARCH
+		env = append(env, a.Variant)
+	}
+	return env
 }
 
 func (s *Source) goEnv(ctx context.Context, names ...string) (map[string]string, error) {

@@ -25,8 +25,7 @@ func UBoot(b Boot) []byte {
 		// As distro_bootcmd goes through them, less the network.
 		s.WriteString("for t in ${boot_targets}; do if test ${t} != dhcp && test ${t} != pxe; then run bootcmd_${t}; fi; done\n")
 	}
-	command := map[string]string{"arm64": "booti", "arm": "bootz"}
-	if b.Board != nil && command[b.Board.Arch] != "" && b.Kernel {
+	if command := b.command(); command != "" && b.Kernel {
 		fmt.Fprintf(&s, "echo Bootlace: %s\n", b.Board.Name)
 		fmt.Fprintf(&s, "setenv serverip %s\n", b.Server)
 		// No word of a command line has a quote or a dollar in it.
@@ -35,10 +34,22 @@ func UBoot(b Boot) []byte {
 		s.WriteString("setenv fdt_bootlace ${fdtcontroladdr}\n")
 		s.WriteString("if test -n \"${fdt_addr}\" && fdt addr ${fdt_addr}; then setenv fdt_bootlace ${fdt_addr}; fi\n")
 		fmt.Fprintf(&s, "if tftpboot ${kernel_addr_r} %s && tftpboot ${ramdisk_addr_r} %s; then %s ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt_bootlace}; fi\n",
-			b.Board.File(board.Kernel), b.Board.File(board.Initramfs), command[b.Board.Arch])
+			b.Board.File(board.Kernel), b.Board.File(board.Initramfs), command)
 	}
 	s.WriteString("if pxe get; then pxe boot; fi\n")
 	return scriptImage(s.String())
+}
+
+// command is U-Boot's for the board's kernel, "" where there is none.
+func (b Boot) command() string {
+	if b.Board == nil {
+		return ""
+	}
+	arch, ok := board.ArchOf(b.Board.Arch)
+	if !ok {
+		return ""
+	}
+	return arch.BootCommand
 }
 
 // scriptImage wraps a script for U-Boot's `source`: a legacy image of type

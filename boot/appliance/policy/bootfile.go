@@ -27,7 +27,7 @@ func FirmwareFor(root Firmware, b *board.Board) *board.Board {
 		}
 		return b
 	}
-	pcs := slices.DeleteFunc(slices.Clone(board.Boards), func(b *board.Board) bool { return b.Arch != "amd64" })
+	pcs := slices.DeleteFunc(slices.Clone(board.Boards), func(b *board.Board) bool { return b.Arch != board.DefaultArch })
 	slices.Reverse(pcs) // from the general to the special
 	for _, b := range pcs {
 		if HasFirmware(root, b) {

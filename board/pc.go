@@ -3,14 +3,15 @@ package board
 import "slices"
 
 // pcX8664 is a PC or a server: what an unknown x86_64 machine is taken for.
-// Its kernel has every driver; of these go along those for wired network cards
-// and disks that are common and run without a firmware file of their own.
-// Debian's main archive has none of those files, which rules out bnx2 and
-// bnx2x; ice and mlx5_core alone would double the initramfs.
+//
+// Its initramfs has the drivers of common wired network cards and disks. None
+// of them needs a firmware file, because Debian's main archive has no such
+// files. That rules out bnx2 and bnx2x. ice and mlx5_core alone would double
+// the size.
 var pcX8664 = &Board{
 	Name:   "pc-x86_64",
 	Doc:    "PC, server or virtual machine, BIOS or UEFI; what an unknown x86_64 machine is taken for",
-	Arch:   "amd64",
+	Arch:   amd64.Name,
 	Kernel: "linux-image-amd64",
 	Modules: slices.Concat(virtio, filesystems, ext4, usbStorage, []string{
 		"e1000", "e1000e", "igb", "igc", "ixgbe", "i40e", // Intel
@@ -27,29 +28,20 @@ var pcX8664 = &Board{
 	Console: []string{"tty0", "ttyS0,115200"},
 	Cmdline: cmdline,
 	Extras:  pcExtras,
-	Clients: pcClients,
+	Clients: amd64.Clients(),
 	QEMU: &QEMU{
-		Command:  "qemu-system-x86_64",
-		Args:     []string{"-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", "512"},
+		Args:     q35,
 		NIC:      "e1000",
 		Disk:     "ide-hd", // on q35's AHCI
+		BIOS:     true,
 		UEFI:     ovmfCode,
 		UEFIVars: ovmfVars,
 	},
 }
 
-var pcClients = []Client{ClientBIOS, ClientUEFIx64, ClientUEFIx64BC, ClientHTTPx64}
-
-// pcExtras: what a plain PXE ROM runs. It lies where the machine's other
-// firmware is, so that one folder is the whole of it.
+// pcExtras is what a plain PXE ROM loads. It lies beside the board's other
+// files, so that one folder holds everything.
 var pcExtras = []Extra{{Name: UNDI, Package: "ipxe", Path: "usr/lib/ipxe/undionly.kpxe"}}
 
-// usbStorage is sticks and disks on USB, behind any of the usual controllers
-// that sit on PCI.
+// usbStorage has the drivers of USB disks behind the usual PCI controllers.
 var usbStorage = []string{"xhci_pci", "ehci_pci", "ohci_pci", "usb_storage", "uas"}
-
-// Firmware in Debian's package ovmf.
-const (
-	ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-)
