@@ -13,6 +13,7 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
 	"github.com/bootlace/bootlace/boot/appliance/web"
 	"github.com/bootlace/bootlace/boot/tftp"
@@ -158,5 +159,47 @@ func TestProtocols(t *testing.T) {
 	}
 	if len(fileServers) != len(boot.Protocols) {
 		t.Errorf("%d constructors, %d protocols", len(fileServers), len(boot.Protocols))
+	}
+}
+
+// A DHCP answer reads no disk: a thousand packets of every loader are answered
+// without one look at the root.
+func TestAnswersReadNoDisk(t *testing.T) {
+	var firmware []string
+	for _, b := range board.Boards {
+		firmware = append(firmware, b.Name)
+	}
+	a := newBench(t, append(of(firmware...), "lab.raw")...)
+	a.machines.policy.Profiles = []*boot.Profile{{Name: "flash", Action: boot.ActionFlash, Images: map[string]string{"": "lab.raw"}}}
+	infos := &bootInfos{machines: a.machines, urls: a.urls}
+	before := a.tree.Looks()
+	files := 0
+	for i := range 1000 {
+		traits := board.Traits{
+			Client: board.Arches[i%len(board.Arches)].Clients()[0], VendorClass: "PXEClient:Arch:00000", MAC: []byte{2, 0, 0, 0, byte(i >> 8), byte(i)},
+		}
+		if i%5 == 0 {
+			traits.UserClass = "iPXE"
+		}
+		h := dhcp.Hearing{MAC: boot.MAC(traits.MAC), Traits: traits, Interface: "lo", Next: at}
+		h.Board, h.Loader = board.Recognise(traits)
+		info, err := infos.decide(t.Context(), h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Bootfile != "" {
+			files++
+		}
+	}
+	if n := a.tree.Looks() - before; n != 0 {
+		t.Errorf("%d looks at the root for 1000 answers", n)
+	}
+	if files < 500 {
+		t.Errorf("only %d of 1000 were given a boot file", files)
+	}
+	// The plan does look: it promises what is there now.
+	planFor(t, a, boot.MAC{2, 0, 0, 0, 0, 1})
+	if a.tree.Looks() == before {
+		t.Error("the looks of a plan are not counted, so this test shows nothing")
 	}
 }
