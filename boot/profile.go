@@ -53,10 +53,10 @@ type Facts struct {
 	Circuit   string
 }
 
-// Names reports whether the match picks out machines by something of their
+// Specific reports whether the match picks out machines by something of their
 // own, so that a mistake in it cannot reach every disk on the LAN: a UUID, a
 // serial, or MACs of which at least the vendor's half is written out.
-func (m Match) Names() bool {
+func (m Match) Specific() bool {
 	return len(m.UUID) > 0 || specific(m.Serial, 1) || specific(m.MAC, 6)
 }
 

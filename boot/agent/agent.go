@@ -114,7 +114,7 @@ func (s *Session) run(ctx context.Context) error {
 func newSession(cfg Config) *Session {
 	s := &Session{Version: cfg.Version, Board: cfg.Board, cfg: cfg, timing: cfg.Timing}
 	if !cfg.Init { // there the kernel may have no random numbers yet, see power
-		s.Boot = boot.NewBoot()
+		s.Boot = boot.RandomHex(16)
 	}
 	if s.timing == (Timing{}) {
 		s.timing = DefaultTiming

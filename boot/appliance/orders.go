@@ -64,7 +64,7 @@ func (o orders) control(ctx context.Context, id string, order boot.Order) error 
 		return errors.New("control: only flash and local can be asked for")
 	}
 	m, err := o.registry.Update(ctx, id, func(m *boot.Machine) error {
-		m.Wanted = &boot.Wanted{Order: order, Job: boot.NewBoot()[:16]}
+		m.Wanted = &boot.Wanted{Order: order, Job: boot.RandomHex(8)}
 		return nil
 	})
 	if err != nil {

@@ -83,7 +83,7 @@ func scratch() (store.Store, error) {
 func secret(path string) ([]byte, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		raw = []byte(boot.NewBoot() + boot.NewBoot())
+		raw = []byte(boot.RandomHex(32))
 		return raw, images.WriteFile(path, raw, 0o600)
 	}
 	if err == nil && len(bytes.TrimSpace(raw)) < 32 {

@@ -58,7 +58,7 @@ func write(t *testing.T, path string, data []byte) {
 // planFor fetches a plan as anyone can.
 func planFor(t *testing.T, a *Appliance, mac boot.MAC) boot.Plan {
 	t.Helper()
-	f, err := a.tree.Open(t.Context(), stranger, boot.PlanName(mac, boot.NewBoot()))
+	f, err := a.tree.Open(t.Context(), stranger, boot.PlanName(mac, boot.RandomHex(16)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestPlanTellsNothingOfTheHost(t *testing.T) {
 func TestNobodysMAC(t *testing.T) {
 	a := newAppliance(t)
 	for _, mac := range []boot.MAC{{}, {1, 0, 0x5e, 0, 0, 1}, {255, 255, 255, 255, 255, 255}} {
-		for _, name := range []string{boot.PlanName(mac, boot.NewBoot()), "boot.ipxe/" + mac.Hyphens()} {
+		for _, name := range []string{boot.PlanName(mac, boot.RandomHex(16)), "boot.ipxe/" + mac.Hyphens()} {
 			if _, err := a.tree.Open(t.Context(), stranger, name); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%s: %v, want not found", name, err)
 			}

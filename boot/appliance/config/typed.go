@@ -292,7 +292,7 @@ func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 	if _, err := path.Match(p.Disk.Model, ""); err != nil {
 		d.fail(key+".disk.model", fmt.Errorf("%q is not a pattern", p.Disk.Model))
 	}
-	if out.Disk.Overwrite && !out.Match.Names() {
+	if out.Disk.Overwrite && !out.Match.Specific() {
 		d.fail(key+".disk.overwrite", errors.New("true in a profile that does not match by mac, uuid or serial: it would wipe the disk of any machine that comes by"))
 	}
 	if len(p.Transfer.Order) > 0 {

@@ -29,6 +29,11 @@ func NewRecent[K comparable, V any](most int) *Recent[K, V] {
 func (r *Recent[K, V]) Put(k K, v V) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.put(k, v)
+}
+
+// put is Put under the lock.
+func (r *Recent[K, V]) put(k K, v V) {
 	if e, ok := r.byKey[k]; ok {
 		e.Value = pair[K, V]{k, v}
 		r.order.MoveToBack(e)
@@ -48,4 +53,23 @@ func (r *Recent[K, V]) Get(k K) (v V, ok bool) {
 		return e.Value.(pair[K, V]).value, true
 	}
 	return v, false
+}
+
+// Update changes what is remembered under k, the zero V where nothing is, and
+// makes it the latest. change must not call r.
+func (r *Recent[K, V]) Update(k K, change func(V) V) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var v V
+	if e, ok := r.byKey[k]; ok {
+		v = e.Value.(pair[K, V]).value
+	}
+	r.put(k, change(v))
+}
+
+// Len is how many values are remembered.
+func (r *Recent[K, V]) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.order.Len()
 }

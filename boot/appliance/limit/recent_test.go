@@ -19,7 +19,7 @@ func TestRecent(t *testing.T) {
 			t.Errorf("stranger %d is remembered: %v", i, ok)
 		}
 	}
-	if len(r.byKey) != 3 || r.order.Len() != 3 {
-		t.Errorf("%d and %d of 3 are held", len(r.byKey), r.order.Len())
+	if len(r.byKey) != 3 || r.Len() != 3 {
+		t.Errorf("%d and %d of 3 are held", len(r.byKey), r.Len())
 	}
 }
