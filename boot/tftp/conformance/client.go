@@ -15,14 +15,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How long the client waits. None of these decides whether a row holds: the
-// guards end a check of a server that hangs.
-const (
-	hangGuard = 30 * time.Second // for a packet that is due, and a download without progress
-	mostFetch = 5 * time.Minute  // of a whole download
-	askAgain  = 3 * time.Second  // silence after which the last packet is sent again, as RFC 1350 section 2 says
-	settling  = 10 * time.Second // for a server that does not tell what it has read
-)
+// askAgain is a silence after which the client sends its last packet again, as
+// RFC 1350 section 2 says.
+const askAgain = 3 * time.Second
+
+// guards are how long the client waits, and how often a check may be late. They
+// do not decide whether a row holds: they end a check of a server that hangs.
+type guards struct {
+	packet   time.Duration // until a packet that is due, and a download's next block
+	download time.Duration // of a whole one
+	settling time.Duration // for a server that does not tell what it has read
+	tries    int           // of a check that measures time
+}
+
+// guards of the target. To compare with a server, a look is enough.
+func (t *Target) guards() guards {
+	if t.Glance {
+		return guards{10 * time.Second, time.Minute, time.Second, 1}
+	}
+	return guards{30 * time.Second, 5 * time.Minute, 10 * time.Second, 5}
+}
 
 // A received packet is one that came from anyone.
 type received struct {
@@ -183,7 +195,7 @@ func arrival(oob []byte) time.Time {
 // maybe returns the next packet, if one comes before the guard. Meanwhile the
 // client asks again, unless it is to be silent.
 func (c *client) maybe() (received, bool) {
-	for end := time.Now().Add(hangGuard); ; {
+	for end := time.Now().Add(c.guards().packet); ; {
 		until := time.Now().Add(askAgain)
 		if until.After(end) {
 			until = end
@@ -208,7 +220,7 @@ func (c *client) maybe() (received, bool) {
 func (c *client) next(what string) received {
 	k, ok := c.maybe()
 	if !ok {
-		c.failf("no answer in %v; %s was due", hangGuard, what)
+		c.failf("no answer in %v; %s was due", c.guards().packet, what)
 	}
 	return k
 }
@@ -250,7 +262,7 @@ func (c *client) readAt(end netip.AddrPort) time.Time {
 	if end == c.asked { // all transfers have this port: a stranger may ask there
 		packet = request(OpRRQ, "none", "octet")
 	}
-	for guard := time.Now().Add(settling); time.Now().Before(guard); {
+	for guard := time.Now().Add(c.guards().settling); time.Now().Before(guard); {
 		s.sendTo(packet, end)
 		if k, ok := s.recv(time.Now().Add(time.Second)); ok {
 			return k.at

@@ -126,7 +126,9 @@ func testMode(t *testing.T, m Mode, tree string, table *table) {
 					}
 					v := Verdict{"–", why}
 					if s != nil {
-						v = row.Run(&s.Target)
+						target := s.Target
+						target.Glance = !c.ours && !row.All
+						v = row.Run(&target)
 					}
 					table.note(i, j, v)
 					if s != nil && !v.Holds() && (c.ours || row.All) {

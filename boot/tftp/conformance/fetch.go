@@ -23,7 +23,7 @@ func (c *client) fetch(name string, options ...string) []byte {
 		switch now := time.Now(); {
 		case c.within > 0 && now.Sub(began) > c.within:
 			c.latef("%s: %d bytes came in %.0f s", name, got.Len(), now.Sub(began).Seconds())
-		case now.Sub(moved) > hangGuard || now.Sub(began) > mostFetch:
+		case now.Sub(moved) > c.guards().packet || now.Sub(began) > c.guards().download:
 			c.failf("%s: %d bytes came in %.0f s", name, got.Len(), now.Sub(began).Seconds())
 		case !ok:
 			d.Timeout() // the last packet or its answer was lost

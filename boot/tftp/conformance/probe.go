@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 )
 
 // A Mode is a way to run a server. All but Alone have one server for all their
@@ -57,6 +56,7 @@ type Target struct {
 	Name   string  // of the server, for files that rows make in Dir
 	Cables *Cables // nil: rows about addresses and links are not for it
 
+	Glance  bool // its verdict is to compare with: waits are short, and it has one try
 	Forks   bool // each request costs it a process or a thread: few are sent
 	NoLimit bool // it takes any number of transfers, and would take the machine with it
 }
@@ -144,18 +144,11 @@ func (p *probe) note(format string, args ...any) {
 	p.notes = append(p.notes, fmt.Sprintf(format, args...))
 }
 
-// tries is how often a check may be late, if all of that is within triesWithin.
-const (
-	tries       = 5
-	triesWithin = time.Minute
-)
-
 // timed is for a check that measures time. A busy machine may be late, so one
 // of several tries has to hold. A server that does wrong is wrong in each.
 func timed(check func(*probe)) func(*probe) {
 	return func(p *probe) {
-		began := time.Now()
-		for n := 1; n < tries && time.Since(began) < triesWithin; n++ {
+		for n := 1; n < p.guards().tries; n++ {
 			if inTime(p, check) {
 				return
 			}

@@ -131,9 +131,7 @@ const dropICMP = "add table inet t; add chain inet t o { type filter hook output
 func newCables(t testing.TB) (c *Cables, far *nettest.NS) {
 	t.Helper()
 	far, near := nettest.Pair(t, Far4.String()+"/24", Near4.String()+"/24")
-	for ns, commands := range map[*nettest.NS]string{far: fmt.Sprintf(farCommands, near.Name)} {
-		batch(t, ns, commands)
-	}
+	batch(t, far, fmt.Sprintf(farCommands, near.Name))
 	batch(t, near, nearCommands)
 	for _, ns := range []*nettest.NS{far, near} {
 		ns.Do(t, func() {

@@ -50,7 +50,7 @@ func (c *client) put(name string, data []byte, copies int, options ...string) (g
 // stored waits until a file holds data: a server may write after its last ACK.
 func (p *probe) stored(name string, data []byte) {
 	var got []byte
-	for end := time.Now().Add(hangGuard); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(p.guards().packet); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if got, _ = os.ReadFile(filepath.Join(p.Dir, name)); bytes.Equal(got, data) {
 			return
 		}

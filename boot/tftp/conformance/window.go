@@ -19,7 +19,7 @@ func windowed(check func(*probe)) func(*probe) {
 // burst reads the w blocks after block n, and gives the first of them that
 // comes. Those after it are in order. Some may come again: time may have passed.
 func (c *client) burst(n int64, w int) (first int64) {
-	end := time.Now().Add(hangGuard)
+	end := time.Now().Add(c.guards().packet)
 	for last := n; last < n+int64(w); {
 		k, ok := c.recv(end)
 		switch {
