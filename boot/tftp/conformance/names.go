@@ -1,4 +1,4 @@
-package main
+package conformance
 
 import (
 	"net/netip"
@@ -8,55 +8,55 @@ import (
 	"time"
 )
 
-// from asks two addresses of one link, of which a server cannot take both for
-// its own, and has recv look where each packet comes from.
+// from asks two addresses of one link. A server cannot take both for its own.
+// recv looks where each packet comes from.
 func from(near netip.Addr, far ...netip.Addr) func(*probe) {
 	return func(p *probe) {
 		for _, a := range far {
-			p.open(near, a, "").whole("small")
+			p.far(near, a, "").whole("small")
 		}
 	}
 }
 
 func linkLocal(link int) func(*probe) {
 	return func(p *probe) {
-		zone := p.zones[link]
-		p.open(nearLink.WithZone(zone), farLink.WithZone(zone), "").whole("small")
+		zone := p.Cables.Zones[link]
+		p.far(nearLink.WithZone(zone), farLink.WithZone(zone), "").whole("small")
 	}
 }
 
-// secondLink is a bench with a switch of its own, whose subnet is the first's:
-// the server's route to the client leads to the other.
-func secondLink(p *probe) { p.open(near4second, far4second, "eth1").whole("middle", "blksize", "1024") }
+// secondLink asks over a link whose subnet is the first's. The server's route
+// to the client leads to the first.
+func secondLink(p *probe) { p.far(near4second, far4second, "eth1").whole("middle", "blksize", "1024") }
 
 func refusalFrom(near netip.Addr, far ...netip.Addr) func(*probe) {
 	return func(p *probe) {
 		for _, a := range far {
-			p.open(near, a, "").refused("none")
+			p.far(near, a, "").refused("none")
 		}
 	}
 }
 
 func ownPort(p *probe) {
 	c := p.client()
-	if c.begin("small", 1); c.peer.Port() == 69 {
-		p.failf("DATA comes from port 69")
+	if c.begin("small", 1); c.peer.Port() == c.asked.Port() {
+		p.failf("DATA comes from port %d, of requests", c.asked.Port())
 	}
 }
 
 func broadcast(p *probe) {
 	for _, to := range []netip.Addr{netip.MustParseAddr("10.9.0.255"), netip.MustParseAddr("255.255.255.255")} {
-		c := p.open(near4, to, "eth0")
+		c := p.far(Near4, to, "eth0")
 		c.rrq("small")
-		c.silent(600*time.Millisecond, "a request to "+to.String())
+		c.nothing(600*time.Millisecond, "a request to "+to.String())
 	}
-	c := p.open(nearLink.WithZone(p.zones[0]), netip.MustParseAddr("ff02::1").WithZone(p.zones[0]), "")
+	c := p.far(nearLink.WithZone(p.Cables.Zones[0]), netip.MustParseAddr("ff02::1").WithZone(p.Cables.Zones[0]), "")
 	c.rrq("small")
-	c.silent(600*time.Millisecond, "a request to ff02::1")
+	c.nothing(600*time.Millisecond, "a request to ff02::1")
 }
 
 // refused asks for what must not be served.
-func (c *client) refused(name string, options ...string) packet {
+func (c *client) refused(name string, options ...string) received {
 	c.rrq(name, options...)
 	return c.refusal(name)
 }
@@ -66,7 +66,7 @@ func names(list ...string) func(*probe) {
 		for _, name := range list {
 			c := p.client()
 			plain := strings.TrimLeft(strings.ReplaceAll(name, `\`, "/"), "/")
-			c.same(name, c.fetch(name), files[strings.ReplaceAll(plain, "//", "/")])
+			c.same(name, c.fetch(name), files()[strings.ReplaceAll(plain, "//", "/")])
 		}
 	}
 }
@@ -74,7 +74,7 @@ func names(list ...string) func(*probe) {
 func refusedNames(list ...string) func(*probe) {
 	return func(p *probe) {
 		for _, name := range list {
-			if k := p.client().refused(name); k.block > 2 {
+			if k := p.client().refused(name); k.Block > 2 {
 				p.failf("%s: %v", name, k)
 			}
 		}
@@ -82,7 +82,7 @@ func refusedNames(list ...string) func(*probe) {
 }
 
 func hostPath(p *probe) {
-	for _, name := range []string{filepath.Join(filepath.Dir(p.root), "secret"), "/etc/passwd", "etc/passwd"} {
+	for _, name := range []string{filepath.Join(filepath.Dir(p.Dir), "secret"), "/etc/passwd", "etc/passwd"} {
 		p.client().refused(name)
 	}
 }
@@ -96,7 +96,7 @@ func pipe(p *probe) {
 func missing(options ...string) func(*probe) {
 	return func(p *probe) {
 		for _, name := range []string{"none", "dir/none", "none/none"} {
-			if k := p.client().refused(name, options...); k.block != 1 {
+			if k := p.client().refused(name, options...); k.Block != 1 {
 				p.failf("%s: %v", name, k)
 			}
 		}
@@ -107,13 +107,13 @@ func uploadsOff(p *probe) {
 	var codes []uint16
 	for _, name := range []string{"new", "small"} {
 		c := p.client()
-		c.send(request(opWRQ, name, "octet"))
-		codes = append(codes, c.refusal("an upload of "+name).block)
+		c.startTransfer(request(OpWRQ, name, "octet"))
+		codes = append(codes, c.refusal("an upload of "+name).Block)
 	}
 	if codes[0] != 2 || codes[1] != 2 {
 		p.failf("ERROR %d for a new file, %d for one that is there", codes[0], codes[1])
 	}
-	if _, err := os.Stat(filepath.Join(p.root, "new")); err == nil {
+	if _, err := os.Stat(filepath.Join(p.Dir, "new")); err == nil {
 		p.failf("a file was made")
 	}
 }
@@ -121,8 +121,8 @@ func uploadsOff(p *probe) {
 func plainTexts(p *probe) {
 	refuse := func(what string, packet []byte) {
 		c := p.client()
-		c.send(packet)
-		text := c.refusal(what).text
+		c.startTransfer(packet)
+		text := c.refusal(what).Text
 		if text == "" {
 			p.failf("%s: no text", what)
 		}
@@ -131,18 +131,24 @@ func plainTexts(p *probe) {
 				p.failf("%s: text %q is not plain ASCII", what, text)
 			}
 		}
-		if host := filepath.Dir(p.root); strings.Contains(text, host) {
+		if host := filepath.Dir(p.Dir); strings.Contains(text, host) {
 			p.failf("%s: text %q", what, strings.ReplaceAll(text, host, "/HOST/PATH"))
 		}
 	}
 	for _, name := range []string{"none", "dir", "dir/none", "../secret", "link-out"} {
-		refuse(name, request(opRRQ, name, "octet"))
+		refuse(name, request(OpRRQ, name, "octet"))
 	}
-	refuse("an upload", request(opWRQ, "small", "octet"))
+	refuse("an upload", request(OpWRQ, "small", "octet"))
 }
 
 func errorOnce(p *probe) {
 	c := p.client()
 	c.refused("none")
-	c.silent(3*time.Second, "an ERROR")
+	k, ok := c.recv(time.Now().Add(3 * time.Second))
+	switch {
+	case ok && c.repeats > 0:
+		p.latef("%v comes again; so was the request sent", k)
+	case ok:
+		p.failf("%v comes after an ERROR", k)
+	}
 }
