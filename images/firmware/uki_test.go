@@ -163,7 +163,7 @@ func testStub(t *testing.T, goarch string) []byte {
 	if !ok {
 		t.Fatalf("no architecture %s", goarch)
 	}
-	b := &builder{Options: Options{Packages: testPackages(t)}, arch: arch}
+	b := &boardBuild{Options: Options{Packages: testPackages(t)}, arch: arch}
 	stub, err := b.stub(t.Context())
 	if err != nil {
 		t.Fatal(err)
