@@ -218,7 +218,7 @@ func TestScreen(t *testing.T) {
 }
 
 func TestCarried(t *testing.T) {
-	for want, c := range map[string]pull.Change{
+	for want, c := range map[string]pull.Attempt{
 		"ftp carried x, 4.0 KiB in 2s":                      {Proto: "ftp", To: 4096, Took: 2 * time.Second},
 		"http carried x from byte 5 to its end at 9, in 2s": {Proto: "http", From: 5, To: 9, Took: 2 * time.Second},
 		"tftp carried nothing of x: timeout":                {Proto: "tftp", From: 5, To: 5, Err: errors.New("timeout")},

@@ -36,3 +36,11 @@ func TestTiming(t *testing.T) {
 		t.Errorf("after very many rounds %v", got)
 	}
 }
+
+// What is zero is the default's, field by field.
+func TestTimingDefaults(t *testing.T) {
+	got := Timing{Stall: time.Second, GiveUp: -1}.orDefaults()
+	if want := (Timing{time.Second, DefaultTiming.Backoff, DefaultTiming.MaxBackoff, -1}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}

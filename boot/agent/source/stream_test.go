@@ -1,27 +1,18 @@
-package flash
+package source
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/bootlace/bootlace/boot/agent/flash"
 	"github.com/bootlace/bootlace/images"
 )
-
-// wantUnbootable holds after every failure: not bootable, does not look used.
-func wantUnbootable(t *testing.T, what string, dev Device) {
-	t.Helper()
-	if c, err := Contents(dev); c != "" || err != nil {
-		t.Errorf("%s: the disk looks like %s, %v", what, c, err)
-	}
-}
 
 func TestWriteBadStream(t *testing.T) {
 	raw := rawImage(1, 2*mib+100)
@@ -36,7 +27,7 @@ func TestWriteBadStream(t *testing.T) {
 		}
 		for _, tt := range []struct {
 			name string
-			from func(context.Context, io.Writer) error
+			from Fetch
 			want error  // wrapped, or
 			text string // said
 		}{
@@ -57,18 +48,20 @@ func TestWriteBadStream(t *testing.T) {
 				return boom
 			}, boom, "fetch image: connection reset"},
 		} {
-			dev, _ := blank(t, 4*mib)
-			_, err := Write(t.Context(), dev, m, tt.from, Options{})
-			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
-				t.Errorf("%q %s: %v, want %v %q", format, tt.name, err, tt.want, tt.text)
-			}
-			wantUnbootable(t, format+" "+tt.name, dev)
-			if format != "zstd" {
-				continue
-			}
-			if _, err := Write(t.Context(), dev, m, from(stored), Options{}); err != nil {
-				t.Errorf("%q %s: then the right one: %v", format, tt.name, err)
-			}
+			t.Run(format+" "+tt.name, func(t *testing.T) {
+				dev, _ := blank(t, 4*mib)
+				_, err := flash.Write(t.Context(), dev, m, Stream(tt.from, 0), flash.Options{})
+				if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+					t.Errorf("%v, want %v %q", err, tt.want, tt.text)
+				}
+				wantUnbootable(t, "then", dev)
+				if format != "zstd" {
+					return
+				}
+				if _, err := flash.Write(t.Context(), dev, m, Stream(from(stored), 0), flash.Options{}); err != nil {
+					t.Errorf("then the right one: %v", err)
+				}
+			})
 		}
 	}
 }
@@ -79,7 +72,7 @@ func TestWriteNamesBlock(t *testing.T) {
 	_, m := store(t, "", raw)
 	raw[2*mib+5] ^= 1
 	dev, _ := blank(t, 6*mib)
-	_, err := Write(t.Context(), dev, m, from(raw), Options{})
+	_, err := flash.Write(t.Context(), dev, m, Stream(from(raw), 0), flash.Options{})
 	if err == nil || !strings.Contains(err.Error(), "block 2 at offset 2097152: sha256 is") {
 		t.Error(err)
 	}
@@ -91,10 +84,10 @@ func TestWriteNamesBlock(t *testing.T) {
 func TestWriteCancel(t *testing.T) {
 	stored, m := store(t, "", rawImage(1, 8*mib))
 	before := runtime.NumGoroutine()
-	for _, stage := range []string{StageWrite, StageVerify} {
+	for _, stage := range []string{flash.StageWrite, flash.StageVerify} {
 		dev, _ := blank(t, 9*mib)
 		ctx, cancel := context.WithCancel(t.Context())
-		_, err := Write(ctx, dev, m, from(stored), Options{Progress: func(s string, done, _ int64) {
+		_, err := flash.Write(ctx, dev, m, Stream(from(stored), 0), flash.Options{Progress: func(s string, done, _ int64) {
 			if s == stage && done >= 3*mib {
 				cancel()
 			}
@@ -103,7 +96,7 @@ func TestWriteCancel(t *testing.T) {
 			t.Errorf("cancelled in %s: %v", stage, err)
 		}
 		wantUnbootable(t, "cancelled in "+stage, dev)
-		if _, err := Write(t.Context(), dev, m, from(stored), Options{}); err != nil {
+		if _, err := flash.Write(t.Context(), dev, m, Stream(from(stored), 0), flash.Options{}); err != nil {
 			t.Errorf("cancelled in %s, again: %v", stage, err)
 		}
 	}
@@ -113,12 +106,12 @@ func TestWriteCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	waits := make(chan struct{})
 	go func() { <-waits; cancel() }()
-	_, err := Write(ctx, dev, m, func(ctx context.Context, w io.Writer) error {
+	_, err := flash.Write(ctx, dev, m, Stream(func(ctx context.Context, w io.Writer) error {
 		w.Write(stored[:mib/2])
 		close(waits)
 		<-ctx.Done()
 		return ctx.Err()
-	}, Options{})
+	}, 0), flash.Options{})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled while waiting: %v", err)
 	}
@@ -134,61 +127,21 @@ func TestWriteCancel(t *testing.T) {
 	}
 }
 
-// Blocks come from several producers at once, in any order, some twice.
-func TestJobAnyOrder(t *testing.T) {
-	raw := rawImage(1, 7*mib+300)
-	_, m := store(t, "zstd", raw)
-	dev, _ := blank(t, int64(len(raw)))
-	j, err := Begin(t.Context(), dev, m, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := j.Finish(t.Context()); err == nil || !strings.Contains(err.Error(), "8 of 8 blocks are missing") {
-		t.Errorf("finished without a block: %v", err)
-	}
-	var wg sync.WaitGroup
-	for p := range uint64(3) {
-		wg.Go(func() {
-			for _, i := range rand.New(rand.NewPCG(p, p)).Perm(len(m.Blocks)) {
-				b := m.Blocks[i]
-				bad := bytes.Clone(raw[b.Offset : b.Offset+b.Length])
-				bad[7] ^= 1
-				if err := j.WriteBlock(i, bad); err == nil {
-					t.Errorf("block %d was taken with a flipped bit", i)
-				}
-				if err := j.WriteBlock(i, raw[b.Offset:b.Offset+b.Length]); err != nil {
-					t.Errorf("block %d: %v", i, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for _, i := range []int{-1, len(m.Blocks)} {
-		if err := j.WriteBlock(i, nil); err == nil {
-			t.Errorf("block %d was taken", i)
-		}
-	}
-	wantUnbootable(t, "before Finish", dev)
-	if res, err := j.Finish(t.Context()); err != nil || !bytes.Equal(contentsOf(t, dev), raw) || res.Verified != int64(len(raw)) {
-		t.Errorf("%+v, %v", res, err)
-	}
-}
-
 // A producer that fails is followed by another, which need not write again.
 func TestStreamAgain(t *testing.T) {
 	raw := rawImage(1, 6*mib)
 	stored, m := store(t, "", raw)
 	dev, _ := blank(t, 8*mib)
 	c := &counted{Device: dev}
-	j, err := Begin(t.Context(), c, m, Options{})
+	j, err := flash.Begin(t.Context(), c, m, flash.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Stream(t.Context(), from(stored[:3*mib])); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err := Stream(from(stored[:3*mib]), 0)(t.Context(), j); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatal(err)
 	}
 	half := c.writes
-	if err := j.Stream(t.Context(), from(stored)); err != nil {
+	if err := Stream(from(stored), 0)(t.Context(), j); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := j.Finish(t.Context()); err != nil || !bytes.Equal(contentsOf(t, dev)[:len(raw)], raw) {
@@ -205,7 +158,7 @@ func TestStreamAgain(t *testing.T) {
 func TestWriteWithinMemory(t *testing.T) {
 	stored, m := store(t, "zstd", rawImage(1, 3*mib))
 	dev, _ := blank(t, 8*mib)
-	_, err := Write(t.Context(), dev, m, from(stored), Options{Memory: 1 << 20})
+	_, err := flash.Write(t.Context(), dev, m, Stream(from(stored), 1<<20), flash.Options{})
 	if err == nil || !strings.Contains(err.Error(), "memory that this machine has left") {
 		t.Errorf("error %v", err)
 	}
