@@ -19,13 +19,11 @@ const (
 	ClientHTTPx64        Client = 16
 	ClientHTTParm32      Client = 18
 	ClientHTTParm64      Client = 19
-	ClientBIOSHTTP       Client = 20
 	ClientUBootArm       Client = 21
 	ClientUBootArm64     Client = 22
 	ClientUBootHTTParm   Client = 23
 	ClientUBootHTTParm64 Client = 24
 	ClientUEFIriscv64    Client = 27
-	ClientHTTPriscv64    Client = 28
 	ClientRPi            Client = 41
 	ClientUnknown        Client = 0xffff
 )
@@ -81,10 +79,6 @@ type Loader struct {
 	// Pxelinux: it hands what it was told to the program it loads, which may be
 	// pxelinux: that one is told where its configuration is (RFC 5071).
 	Pxelinux bool
-
-	// LocalDisk: a script can send it to the disk; others need our firmware
-	// and BootNext.
-	LocalDisk bool
 }
 
 // Boot files that are made on the fly, a machine's own each.
@@ -100,18 +94,30 @@ const (
 	PxelinuxFile = "pxelinux.0"    // where the user put one beside the firmware
 )
 
-// UserClass is what our own agent says of itself in option 77.
-const UserClass = "bootlace"
+// What our own agent and the appliance say to each other by DHCP.
+const (
+	// AgentUserClass is the agent's option 77.
+	AgentUserClass = "bootlace"
+	// AgentVendorPrefix starts the agent's option 60. The board's name follows.
+	AgentVendorPrefix = "bootlace:"
+	// ApplianceClass is option 60 of an answer to the agent. It says that the
+	// offer is the appliance's, whose address is siaddr, else option 54.
+	ApplianceClass = "bootlace"
+)
 
-// VendorClass starts option 60 of our own agent; the board's name follows.
-const VendorClass = "bootlace:"
+// What firmware says in option 60, and wants to hear there (PXE 2.1 section
+// 2.2.3, UEFI 2.10 section 24.7.3.1).
+const (
+	PXEClass  = "PXEClient"
+	HTTPClass = "HTTPClient"
+)
 
 // Loaders is tried in order; the first that matches is it.
 var Loaders = []*Loader{
 	{
 		// Our own firmware: it has booted already and wants an address and a plan.
 		Name: "bootlace",
-		Is:   func(t Traits) bool { return t.UserClass == UserClass },
+		Is:   func(t Traits) bool { return t.UserClass == AgentUserClass },
 	},
 	{
 		// iPXE sends its user class as a raw string, against RFC 3004, so
@@ -126,11 +132,10 @@ var Loaders = []*Loader{
 		Is:          isIPXE,
 		Files:       []string{Script},
 		NoProxyWait: true,
-		LocalDisk:   true,
 	},
 	{
 		Name:  "uefi-http",
-		Is:    func(t Traits) bool { return strings.HasPrefix(t.VendorClass, "HTTPClient") },
+		Is:    func(t Traits) bool { return strings.HasPrefix(t.VendorClass, HTTPClass) },
 		Files: []string{UKI},
 		HTTP:  true,
 	},
@@ -186,7 +191,7 @@ var Loaders = []*Loader{
 
 func isIPXE(t Traits) bool { return t.UserClass == "iPXE" || len(t.IPXE) > 0 }
 
-func isPXE(t Traits) bool { return strings.HasPrefix(t.VendorClass, "PXEClient") }
+func isPXE(t Traits) bool { return strings.HasPrefix(t.VendorClass, PXEClass) }
 
 // isUBoot: EDK2 says what machine it is in option 97, always; U-Boot behind its
 // EFI face does not.

@@ -23,7 +23,7 @@ func Recognise(t Traits) (*Board, *Loader) {
 // wrote into the machine's UUID; by the card and its address; and where none
 // of that is known, by the architecture alone.
 func recognise(t Traits) *Board {
-	if name, ok := strings.CutPrefix(t.VendorClass, VendorClass); ok {
+	if name, ok := strings.CutPrefix(t.VendorClass, AgentVendorPrefix); ok {
 		b, _ := ByName(name)
 		return b
 	}

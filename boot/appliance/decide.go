@@ -10,7 +10,6 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
@@ -82,38 +81,31 @@ func (a *Appliance) imageDigest(d decision) string {
 	return ""
 }
 
-// hear is dhcp.Server.Decide: who is this, and what may it boot?
-func (a *Appliance) hear(ctx context.Context, h dhcp.Hearing) (dhcp.Reply, error) {
-	traits := registry.Traits{MAC: h.MAC, UUID: h.UUID}
-	switch {
-	case h.Board == nil:
-	case h.Traits.UserClass == board.UserClass:
-		traits.Board = h.Board.Name // it runs it
-	default:
-		traits.Board = a.runs(h.Board).Name
+// bootInfo is Decide of the servers of DHCP: who is this, and what may it boot?
+func (a *Appliance) bootInfo(ctx context.Context, r boot.Request) (boot.BootInfo, error) {
+	traits := registry.Traits{MAC: r.MAC, UUID: r.UUID, Board: r.Board}
+	if b, ok := board.ByName(r.Board); ok && !r.FromAgent() { // which runs on the board that it says
+		traits.Board = a.runs(b).Name
 	}
 	m, err := a.registry.Identify(ctx, traits)
 	if err != nil {
-		return dhcp.Reply{}, err
+		return boot.BootInfo{}, err
 	}
 	f := facts(m)
-	f.Interface, f.Circuit = h.Interface, h.Circuit
-	a.heard.put(h.MAC, f)
-	d := a.decide(m, f, h.MAC)
-	reply := dhcp.Reply{Machine: m.ID}
-	if d.profile != nil {
-		reply.Profile = d.profile.Name
-	}
+	f.MAC, f.Interface, f.Circuit = r.MAC, r.Interface, r.Circuit
+	a.heard.put(r.MAC, f)
+	d := a.decide(m, f, r.MAC)
+	info := boot.BootInfo{Machine: m.ID}
 	if d.action == boot.ActionIgnore {
 		// With no profile for it a machine may still have an address in full
 		// mode; a profile that says ignore means silence.
-		reply.Silent = d.profile != nil || a.cfg.DHCP.Mode != "full"
-		return reply, nil
+		info.Silent = d.profile != nil || a.cfg.DHCP.Mode != "full"
+		return info, nil
 	}
-	if h.Loader != nil {
-		reply.Bootfile = a.bootfile(d, h)
+	if r.Loader != nil {
+		info.Bootfile = a.bootfile(d, r)
 	}
-	return reply, nil
+	return info, nil
 }
 
 // facts are those of the machine itself.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 )
 
 // has reports whether the root holds one of a board's firmware files.
@@ -38,12 +37,12 @@ func (a *Appliance) runs(b *board.Board) *board.Board {
 
 // bootfile is the first of the files a loader may be given that is there, as
 // the loader wants it named.
-func (a *Appliance) bootfile(d decision, h dhcp.Hearing) string {
-	l := h.Loader
+func (a *Appliance) bootfile(d decision, r boot.Request) string {
+	l := r.Loader
 	for _, name := range l.Files {
 		switch name {
 		case board.Script:
-			return board.Script + "/" + h.MAC.Hyphens()
+			return board.Script + "/" + r.MAC.Hyphens()
 		case board.BootScript:
 			return board.BootScript
 		}
@@ -54,7 +53,7 @@ func (a *Appliance) bootfile(d decision, h dhcp.Hearing) string {
 		if !l.HTTP {
 			return name
 		}
-		if base := a.base("http", h.Next); base != "" {
+		if base := a.base("http", r.Server); base != "" {
 			return base + name
 		}
 	}

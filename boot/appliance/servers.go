@@ -6,13 +6,17 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/config"
 	"github.com/bootlace/bootlace/boot/appliance/dhcp"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp6"
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
+	"github.com/bootlace/bootlace/boot/appliance/lease"
+	"github.com/bootlace/bootlace/boot/appliance/ra"
 	"github.com/bootlace/bootlace/boot/appliance/web"
 	"github.com/bootlace/bootlace/boot/tftp"
 )
@@ -89,16 +93,16 @@ func (a *Appliance) servers(ctx context.Context) ([]server, error) {
 	return servers, nil
 }
 
-// dhcpServers opens one server a link.
+// dhcpServers opens those of each link: DHCP, and where addresses are given the
+// answers to who looks for IPv6.
 func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 	if a.cfg.DHCP.Mode == config.Off {
 		return nil, nil
 	}
-	mode := dhcp.Mode(a.cfg.DHCP.Mode)
 	var servers []server
 	for _, l := range a.links {
-		if mode == dhcp.Full && !a.cfg.DHCP.Force {
-			others, err := dhcp.Probe(ctx, l.name)
+		if a.cfg.DHCP.Mode == config.Full && !a.cfg.DHCP.Force {
+			others, err := dhcp.Probe(ctx, l.name, dhcp.Timing{})
 			if err != nil {
 				return nil, fmt.Errorf("dhcp: look for another server on %s: %w", l.name, err)
 			}
@@ -106,18 +110,48 @@ func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 				return nil, Mistake{fmt.Errorf("dhcp: %v gives addresses on %s already; --dhcp proxy works beside it, --force ignores it", others, l.name)}
 			}
 		}
-		s := &dhcp.Server{
-			Mode: mode, Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases, Six: a.cfg.DHCP.Six,
-			Decide: a.hear, Log: a.log,
-			Note: func(ev boot.Event) { a.journal.Add(ev) },
-			Seen: func(mac boot.MAC, addr netip.Addr) { a.who.put(addr, mac) },
+		for _, s := range a.linkServers(l) {
+			if err := s.Listen(); err != nil {
+				return nil, Mistake{err}
+			}
+			servers = append(servers, s.Run)
 		}
-		if err := s.Listen(); err != nil {
-			return nil, Mistake{err}
-		}
-		servers = append(servers, s.Run)
 	}
 	return servers, nil
+}
+
+// A linkServer answers on one link.
+type linkServer interface {
+	Listen() error
+	Run(context.Context) error
+}
+
+// linkServers are those of one link.
+func (a *Appliance) linkServers(l link) []linkServer {
+	note := func(ev boot.Event) { a.journal.Add(ev) }
+	seen := func(mac boot.MAC, addr netip.Addr) { a.who.put(addr, mac) }
+	list := []linkServer{&dhcp.Server{
+		Mode: dhcp.Mode(a.cfg.DHCP.Mode), Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases,
+		Decide: a.bootInfo, Note: note, Seen: seen, Log: a.log,
+	}}
+	if a.cfg.DHCP.Mode != config.Full {
+		return list
+	}
+	router := &ra.Server{Interface: l.name, Log: a.log}
+	for _, p := range l.prefixes {
+		i := slices.IndexFunc(a.cfg.DHCP.Six, func(n lease.Subnet) bool { return n.Prefix.Contains(p.Addr()) })
+		if i < 0 {
+			continue
+		}
+		subnet := a.cfg.DHCP.Six[i]
+		router.Managed = subnet.Prefix
+		list = append(list, &dhcp6.Server{
+			Interface: l.name, Addr: p.Addr(), Subnet: subnet,
+			Decide: a.bootInfo, Note: note, Seen: seen, Log: a.log,
+		})
+		break
+	}
+	return append(list, router)
 }
 
 // serveTFTP tells at its end of requests that were turned away.
