@@ -3,11 +3,9 @@ package dhcp
 import (
 	"bytes"
 	"encoding/hex"
-	"flag"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,17 +15,16 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
+	"github.com/bootlace/bootlace/boot/nettest"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
-
-var me = self{addr: netip.MustParseAddr(ours), next: netip.MustParseAddr(ours)}
+var us = identity{addr: netip.MustParseAddr(ours), next: netip.MustParseAddr(ours)}
 
 // answerTo is what a server with no state makes of a packet: it gives the
 // first address of the pool, and each loader the first of its files.
 func answerTo(q *request, mode Mode) answer {
-	do, why := q.task(mode, me)
+	do, why := q.task(mode, us)
 	var g grant
 	switch {
 	case do == nothing:
@@ -41,9 +38,9 @@ func answerTo(q *request, mode Mode) answer {
 	case mode == Full:
 		g = grant{lease: &lease.Lease{Addr: lab.PoolFrom.Next(), Subnet: lab, Name: "dut1"}, subnet: &lab}
 	}
-	q.Next = me.next
-	r, _ := firstFile(q.Hearing)
-	return respond(q, mode, me, r, g)
+	q.Server = us.next
+	r, _ := firstFile(q.Request)
+	return respond(q, mode, us, r, g)
 }
 
 // message makes a request of a client that was not recorded.
@@ -69,7 +66,7 @@ func relayed(p *dhcpv4.DHCPv4) {
 
 var (
 	nobody = netip.MustParseAddrPort("0.0.0.0:68")
-	agents = []dhcpv4.Modifier{option(77, "\x08"+board.UserClass), option(60, board.VendorClass+"qemu-x86_64"), dhcpv4.WithBroadcast(true)}
+	agents = []dhcpv4.Modifier{option(77, "\x08"+board.AgentUserClass), option(60, board.AgentVendorPrefix+"qemu-x86_64"), dhcpv4.WithBroadcast(true)}
 	rom    = []dhcpv4.Modifier{option(60, "PXEClient:Arch:00000:UNDI:002001"), option(93, "\x00\x00"), option(97, "\x00abcdefghijklmnop")}
 	first  = string(lab.PoolFrom.Next().AsSlice())
 )
@@ -83,7 +80,7 @@ var made = []struct {
 	port uint16
 }{
 	{"agent-full-discover", Full, message(dhcpv4.MessageTypeDiscover, agents...), nobody, 67},
-	{"agent-full-request", Full, message(dhcpv4.MessageTypeRequest, append(agents, option(50, first), option(54, string(me.addr.AsSlice())))...), nobody, 67},
+	{"agent-full-request", Full, message(dhcpv4.MessageTypeRequest, append(agents, option(50, first), option(54, string(us.addr.AsSlice())))...), nobody, 67},
 	{"agent-proxy-discover", Proxy, message(dhcpv4.MessageTypeDiscover, agents...), nobody, 67},
 	{"plain-full-discover", Full, message(dhcpv4.MessageTypeDiscover, option(61, "\x01\x02\x00\x00\x00\x00\x01")), nobody, 67},
 	{"plain-full-renew", Full, message(dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(net.IP(first))), netip.MustParseAddrPort("10.77.0.101:68"), 67},
@@ -97,42 +94,25 @@ var made = []struct {
 	{"rom-proxy-discover", Proxy, message(dhcpv4.MessageTypeDiscover, rom...), nobody, 67},
 	// A Pi 4's REQUEST has no option 60 (raspberrypi/rpi-eeprom issue 82).
 	{"rpi4-full-request", Full, message(dhcpv4.MessageTypeRequest, dhcpv4.WithHwAddr(net.HardwareAddr{0xe4, 0x5f, 1, 0xb7, 0x9d, 0xf1}),
-		option(93, "\x00\x00"), option(97, "\x00RPi4\x11\x31\xc0\x00\xf1\x9d\xb7\x01\x1d\x6b\x2f\x9a"), option(50, first), option(54, string(me.addr.AsSlice()))), nobody, 67},
+		option(93, "\x00\x00"), option(97, "\x00RPi4\x11\x31\xc0\x00\xf1\x9d\xb7\x01\x1d\x6b\x2f\x9a"), option(50, first), option(54, string(us.addr.AsSlice()))), nobody, 67},
 	{"relay-full-discover", Full, message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"), relayed)...), netip.MustParseAddrPort("10.77.0.254:67"), 67},
 	{"relay-proxy-discover", Proxy, message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"), relayed)...), netip.MustParseAddrPort("10.77.0.254:67"), 67},
 	{"relay-full-wrong", Full, message(dhcpv4.MessageTypeRequest, option(50, "\x0a\x4d\x00\x6d"), relayed), netip.MustParseAddrPort("10.77.0.254:67"), 67},
 }
 
-// holdGolden compares with a golden file, or writes it.
-func holdGolden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-}
-
 func TestGolden(t *testing.T) {
 	golden := func(name string, mode Mode, raw []byte, from netip.AddrPort, port uint16) {
 		t.Run(name, func(t *testing.T) {
-			p, err := parse(raw)
+			p, err := decode(raw)
 			if err != nil {
 				t.Fatal(err)
 			}
-			q := hear(p, "eth0", from, port)
+			q := read(p, "eth0", from, port)
 			a := answerTo(q, mode)
 			got := fmt.Sprintf("%s: %s\n", q, a.text)
 			if a.raw != nil {
 				how := "by UDP"
-				if a.link {
+				if a.frame {
 					how = "in a frame to " + a.mac.String()
 				}
 				back, err := dhcpv4.FromBytes(a.raw)
@@ -141,7 +121,7 @@ func TestGolden(t *testing.T) {
 				}
 				got += fmt.Sprintf("to %s %s\n\n%s\n%s", a.to, how, back.Summary(), hex.Dump(a.raw))
 			}
-			holdGolden(t, filepath.Join("testdata", "golden", name+".txt"), got)
+			nettest.Golden(t, filepath.Join("testdata", "golden", name+".txt"), got)
 		})
 	}
 	recorded, err := filepath.Glob("testdata/*.hex")
@@ -149,13 +129,13 @@ func TestGolden(t *testing.T) {
 		t.Fatalf("no recorded packets: %v", err)
 	}
 	for _, path := range recorded {
-		raw, from, port := unkeep(t, path)
+		rec := nettest.ReadPacket(t, path)
 		mode := Full
 		if strings.Contains(path, "-proxy-") {
 			mode = Proxy
 		}
 		// Their REQUESTs are for the address that they were offered then.
-		golden(strings.TrimSuffix(filepath.Base(path), ".hex"), mode, raw, from, port)
+		golden(strings.TrimSuffix(filepath.Base(path), ".hex"), mode, rec.Raw, rec.From, rec.Port)
 	}
 	for _, m := range made {
 		golden(m.name, m.mode, m.raw, m.from, m.port)
@@ -178,11 +158,11 @@ func TestOrderAndSize(t *testing.T) {
 		if size > 0 {
 			with = append(full, dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(uint16(size))))
 		}
-		p, err := parse(message(dhcpv4.MessageTypeDiscover, with...))
+		p, err := decode(message(dhcpv4.MessageTypeDiscover, with...))
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := answerTo(hear(p, "eth0", nobody, portServer), Full)
+		a := answerTo(read(p, "eth0", nobody, portServer), Full)
 		if want := min(max(size, 576), 1500) - 28; len(a.raw) > want {
 			t.Errorf("size %d: %d bytes, want at most %d", size, len(a.raw), want)
 		}
@@ -206,12 +186,12 @@ func TestOrderAndSize(t *testing.T) {
 }
 
 func TestLongBootfile(t *testing.T) {
-	p, err := parse(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"))...))
+	p, err := decode(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"))...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := "boot.ipxe/" + strings.Repeat("x", 130)
-	a := respond(hear(p, "eth0", nobody, portServer), Proxy, me, Reply{Bootfile: file}, grant{})
+	a := respond(read(p, "eth0", nobody, portServer), Proxy, us, boot.BootInfo{Bootfile: file}, grant{})
 	back, err := dhcpv4.FromBytes(a.raw)
 	if err != nil || back.BootFileName != "" || back.BootFileNameOption() != file {
 		t.Errorf("a name longer than the header's field: %v, %v", back, err)
@@ -219,26 +199,26 @@ func TestLongBootfile(t *testing.T) {
 }
 
 func TestDecisions(t *testing.T) {
-	p, err := parse(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"))...))
+	p, err := decode(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"))...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := hear(p, "eth0", nobody, portServer)
+	q := read(p, "eth0", nobody, portServer)
 	given := grant{lease: &lease.Lease{Addr: lab.PoolFrom, Subnet: lab}, subnet: &lab}
 	for _, c := range []struct {
 		name   string
 		mode   Mode
-		r      Reply
+		r      boot.BootInfo
 		g      grant
 		answer bool
 	}{
-		{"silent", Proxy, Reply{Silent: true, Bootfile: "x"}, grant{}, false},
-		{"silent in full mode", Full, Reply{Silent: true}, given, false},
-		{"nothing for it", Proxy, Reply{}, grant{}, false},
-		{"an address alone", Full, Reply{}, given, true},
-		{"a file", Proxy, Reply{Bootfile: "x"}, grant{}, true},
+		{"silent", Proxy, boot.BootInfo{Silent: true, Bootfile: "x"}, grant{}, false},
+		{"silent in full mode", Full, boot.BootInfo{Silent: true}, given, false},
+		{"nothing for it", Proxy, boot.BootInfo{}, grant{}, false},
+		{"an address alone", Full, boot.BootInfo{}, given, true},
+		{"a file", Proxy, boot.BootInfo{Bootfile: "x"}, grant{}, true},
 	} {
-		a := respond(q, c.mode, me, c.r, c.g)
+		a := respond(q, c.mode, us, c.r, c.g)
 		if (a.raw != nil) != c.answer || a.text == "" {
 			t.Errorf("%s: %q, %d bytes", c.name, a.text, len(a.raw))
 		}
@@ -266,23 +246,23 @@ func TestUserClass(t *testing.T) {
 	}
 }
 
-func TestHearing(t *testing.T) {
-	p, err := parse(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "\x04iPXE"), relayed)...))
+func TestRead(t *testing.T) {
+	p, err := decode(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "\x04iPXE"), relayed)...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := hear(p, "eth0", nobody, portServer)
+	q := read(p, "eth0", nobody, portServer)
 	if q.MAC != (boot.MAC{2, 0, 0, 0, 0, 1}) || q.Traits.Client != board.ClientBIOS || q.Traits.UserClass != "iPXE" ||
 		q.UUID == nil || string(q.UUID[:]) != "abcdefghijklmnop" || q.Circuit != "Gi1/0/7" || q.Relay.String() != "10.77.0.254" ||
-		q.Board == nil || q.Loader == nil || q.Loader.Name != "ipxe" {
-		t.Errorf("heard %+v", q.Hearing)
+		q.Board == "" || q.Loader == nil || q.Loader.Name != "ipxe" {
+		t.Errorf("heard %+v", q.Request)
 	}
-	p, err = parse(message(dhcpv4.MessageTypeDiscover, option(97, "\x00"+strings.Repeat("\xff", 16)), option(82, "\x01\x02\x00\x07")))
+	p, err = decode(message(dhcpv4.MessageTypeDiscover, option(97, "\x00"+strings.Repeat("\xff", 16)), option(82, "\x01\x02\x00\x07")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if q = hear(p, "eth0", nobody, portServer); q.UUID != nil || q.Circuit != "0007" || q.Traits.Client != board.ClientUnknown || q.boots() {
-		t.Errorf("heard %+v", q.Hearing)
+	if q = read(p, "eth0", nobody, portServer); q.UUID != nil || q.Circuit != "0007" || q.Traits.Client != board.ClientUnknown || q.Boots() {
+		t.Errorf("heard %+v", q.Request)
 	}
 }
 
@@ -290,15 +270,15 @@ func TestParse(t *testing.T) {
 	good := message(dhcpv4.MessageTypeDiscover, option(52, "\x03"))
 	copy(good[fileAt:], "\x4d\x04iPXE\xff")
 	copy(good[snameAt:], "\x3c\x09PXEClient\x5d\x02\x00\x07\xff")
-	p, err := parse(good)
+	p, err := decode(good)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if q := hear(p, "eth0", nobody, portServer); q.Traits.UserClass != "iPXE" || q.Traits.VendorClass != "PXEClient" || q.Traits.Client != board.ClientUEFIx64 {
+	if q := read(p, "eth0", nobody, portServer); q.Traits.UserClass != "iPXE" || q.Traits.VendorClass != "PXEClient" || q.Traits.Client != board.ClientUEFIx64 {
 		t.Errorf("options that overflowed: %+v", q.Traits)
 	}
 	bad := func(name, want string, change func([]byte) []byte) {
-		if _, err := parse(change(message(dhcpv4.MessageTypeDiscover, option(52, "\x03")))); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := decode(change(message(dhcpv4.MessageTypeDiscover, option(52, "\x03")))); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: want %q, got %v", name, want, err)
 		}
 	}
@@ -317,29 +297,6 @@ func TestParse(t *testing.T) {
 	bad("option past the end", "option", set(optionsAt+6, append([]byte{60, 255}, bytes.Repeat([]byte{1}, 60)...)...))
 	bad("option past file", "options in file", set(fileAt, 60, 200))
 	bad("option past sname", "options in sname", set(snameAt, 60, 200))
-}
-
-func TestFrame(t *testing.T) {
-	src, dst := boot.MAC{2, 0, 0, 0, 0, 1}, boot.MAC{2, 0, 0, 0, 0, 2}
-	from, to := netip.MustParseAddrPort("10.77.0.1:67"), netip.MustParseAddrPort("10.77.0.100:68")
-	for n := range 40 {
-		payload := bytes.Repeat([]byte{0xa5, byte(n), 0xff}, n)
-		b := frame(src, dst, from, to, payload)
-		if sum(0, b[14:34]) != 0xffff {
-			t.Errorf("%d bytes: IP checksum", len(payload))
-		}
-		pseudo := append(slices.Clone(b[26:34]), 0, 17, b[38], b[39])
-		if sum(uint32(sum(0, pseudo)), b[34:]) != 0xffff {
-			t.Errorf("%d bytes: UDP checksum", len(payload))
-		}
-		got, sender, err := unframe(b, 68)
-		if err != nil || !bytes.Equal(got, payload) || sender != from {
-			t.Errorf("%d bytes: back came %d from %s, %v", len(payload), len(got), sender, err)
-		}
-		if _, _, err := unframe(b, 67); err == nil {
-			t.Error("another port's")
-		}
-	}
 }
 
 func TestTiming(t *testing.T) {
