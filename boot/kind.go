@@ -12,7 +12,7 @@ type Kind string
 
 // What the appliance sees.
 const (
-	KindDHCP    Kind = "dhcp"    // an exchange was answered, or on purpose not
+	KindDHCP    Kind = "dhcp"    // an exchange was answered, or left unanswered on purpose
 	KindServe   Kind = "serve"   // a file went out, or did not
 	KindPlan    Kind = "plan"    // a plan was made
 	KindAsked   Kind = "asked"   // a person gave an order
@@ -21,28 +21,28 @@ const (
 
 // What a device reports.
 const (
-	KindStart    Kind = "start"    // our firmware runs: board, disks, links
+	KindStart    Kind = "start"    // our firmware started: board, disks, links
 	KindPull     Kind = "pull"     // a protocol carried a file; Proto and Bytes say which and how much
 	KindWrite    Kind = "write"    // progress of writing, at most one a second
 	KindVerify   Kind = "verify"   // read-back ended
-	KindLocal    Kind = "local"    // will boot from its disk; Text says how
-	KindWaiting  Kind = "waiting"  // is told to wait
-	KindRetry    Kind = "retry"    // something failed that is tried again
+	KindLocal    Kind = "local"    // the machine will boot from its disk; Text says how
+	KindWaiting  Kind = "waiting"  // the machine waits
+	KindRetry    Kind = "retry"    // something failed and is tried again
 	KindDone     Kind = "done"     // the job is whole
 	KindFailed   Kind = "failed"   // the job failed; Text says why
 	KindHandover Kind = "handover" // kexec, reboot, poweroff
 )
 
-// LevelProgress is the log level of progress. A log usually does not show it,
-// the firmware's console does.
+// LevelProgress is the log level of progress. The default level of a log hides
+// it. The firmware's console shows it.
 const LevelProgress = slog.LevelInfo - 1
 
 // A KindRow says what a kind of event is. A new kind is one row.
 type KindRow struct {
 	Kind       Kind
-	FromDevice bool               // a device may report it; all others are the appliance's own
+	FromDevice bool               // a device may report it; else only the appliance makes it
 	Ends       bool               // it ends a job
-	Passing    bool               // its phrase holds only until an older event says more
+	Passing    bool               // an older event's phrase goes before this one
 	Level      slog.Level         // of its line in the log
 	Phrase     func(Event) string // the machine's status after it; nil: it changes none
 }
@@ -82,7 +82,8 @@ func sayText(before string) func(Event) string {
 	return func(ev Event) string { return before + ev.Text }
 }
 
-// percent is how much of a step is done, rounded down, "" where nobody knows.
+// percent says how much of a step is done, rounded down. It is "" where the
+// total is unknown.
 func percent(ev Event) string {
 	if ev.Total <= 0 {
 		return ""

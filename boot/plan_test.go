@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A plan that leaves out, or lies about, what bounds the device's work is refused.
+// A plan must bound the device's work: sizes, digests and sources. One that
+// lacks or falsifies them is refused.
 func TestReadPlanRefuses(t *testing.T) {
 	mac := MAC{2, 0, 0, 0, 0, 1}
 	id := RandomHex(16)

@@ -20,10 +20,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// journalKeep is how many events are held in memory, about 300 bytes each.
+// journalKeep is how many events are held in memory. Each takes about 300
+// bytes.
 const journalKeep = 16384
 
-// An Appliance serves one configuration.
+// An Appliance serves one configuration. New opens it, Run serves, Close ends
+// it.
 type Appliance struct {
 	cfg     *config.Config
 	log     *slog.Logger
@@ -36,19 +38,19 @@ type Appliance struct {
 	tree     *files.Tree
 	catalog  *catalog.Catalog
 	machines *machines
-	leases   *lease.Leases  // nil but in full mode
-	uploads  *files.Uploads // nil where none are taken
+	leases   *lease.Leases  // nil unless DHCP gives addresses
+	uploads  *files.Uploads // nil where uploads are off
 	web      *web.Server
 }
 
-// A Mistake is something that the user can mend in the config, the flags or
-// the folders they name.
+// A Mistake is an error that the user can mend: in the config, the flags or the
+// folders they name.
 type Mistake struct{ error }
 
 func (m Mistake) Unwrap() error { return m.error }
 
-// New opens the ports and folders and checks what the config names. Close it
-// when done. Errors that the user can mend are Mistakes.
+// New opens the ports and folders, and checks what the config names. The caller
+// must call Close. An error that the user can mend is a Mistake.
 func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Appliance, error) {
 	return open(ctx, cfg, log, true)
 }
@@ -82,7 +84,8 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, ports bool)
 	return a, nil
 }
 
-// openLinks chooses the links to serve, and fits the config's subnets to them.
+// openLinks chooses the interfaces to serve, and fits the config's subnets to
+// them.
 func (a *Appliance) openLinks() error {
 	on, err := links(a.cfg)
 	if err != nil {
@@ -102,8 +105,8 @@ func (a *Appliance) openLinks() error {
 	return nil
 }
 
-// openFolders opens what lies in the folders, and joins the rooms that read it.
-// Close undoes it, however far it came.
+// openFolders opens the tree, the uploads and the leases, and connects the
+// packages that use them. Close undoes it, however far it came.
 func (a *Appliance) openFolders(ctx context.Context) (err error) {
 	machines := registry.New(a.state.store)
 	if a.cfg.DHCP.Mode == config.Full {
@@ -116,7 +119,7 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 			return Mistake{fmt.Errorf("upload: %w", err)}
 		}
 	}
-	// What is made needs the catalog, and the catalog reads the tree.
+	// Made files need the catalog, and the catalog reads the tree.
 	m := &made{urls: a.urls, manifests: catalog.NewManifests(filepath.Join(a.state.dir, manifestsDir))}
 	if a.tree, err = files.OpenTree(a.cfg.Root, files.Made{Before: m.plan, Elsewhere: m.elsewhere, After: m.script}, a.noteServed); err != nil {
 		return Mistake{fmt.Errorf("root: %w", err)}
@@ -138,8 +141,8 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 	return nil
 }
 
-// noteServed is told of each file that went out or did not. The journal books
-// it for the machine that has the client's address.
+// noteServed adds the outcome of a file request to the journal. The client's
+// address says which machine it was.
 func (a *Appliance) noteServed(c files.Client, ev boot.Event) {
 	if mac, ok := a.machines.byAddr.Get(c.Addr); ok {
 		ev.MAC = mac
@@ -150,7 +153,7 @@ func (a *Appliance) noteServed(c files.Client, ev boot.Event) {
 	a.journal.Add(ev)
 }
 
-// Close gives back what New opened.
+// Close closes the ports, the folders and the store.
 func (a *Appliance) Close() error {
 	closeAll(a.sockets)
 	var errs []error
@@ -166,8 +169,8 @@ func (a *Appliance) Close() error {
 	return errors.Join(errs...)
 }
 
-// Run serves until ctx ends, and returns nil then. A server that cannot start
-// or dies ends the others.
+// Run serves until ctx ends, and then returns nil. If one server fails, the
+// others end as well.
 func (a *Appliance) Run(ctx context.Context) error {
 	servers, err := a.servers(ctx)
 	if err != nil {
@@ -187,7 +190,7 @@ func (a *Appliance) Run(ctx context.Context) error {
 	return err
 }
 
-// served is how much went out by which protocol, for the log.
+// served returns log attributes: what each protocol sent.
 func (a *Appliance) served() (args []any) {
 	for _, p := range boot.Protocols {
 		if _, on := a.sockets[p.Name]; on {

@@ -62,7 +62,7 @@ func TestFoundBeforeItServes(t *testing.T) {
 	}
 }
 
-// Firmware without the serving half serves nobody, and its BUILD file says so.
+// Firmware without the serving half cannot serve. Its BUILD file says so.
 func TestServes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		builds map[string]string // by board
@@ -108,7 +108,7 @@ func TestServes(t *testing.T) {
 	}
 }
 
-// All that strangers may have open leaves files for the appliance itself.
+// At full load there are still files left for the appliance itself.
 func TestShare(t *testing.T) {
 	for _, n := range []budget{256, 1024, 4096, wantFiles, 1 << 20} {
 		if sum := n.share(tftpFiles) + 4*n.conns(ftp.DefaultLimits).Total + 2*n.conns(web.DefaultLimits).Total; sum > int(n)*15/16 {
@@ -120,7 +120,7 @@ func TestShare(t *testing.T) {
 	}
 }
 
-// A board whose network card overruns is sent narrower windows.
+// A board whose network card overruns gets smaller windows.
 func TestWindowOfBoard(t *testing.T) {
 	a := newAppliance(t)
 	write(t, filepath.Join(a.cfg.Root, "f"), []byte("f"))
@@ -149,7 +149,7 @@ func TestWindowOfBoard(t *testing.T) {
 	}
 }
 
-// Each protocol of the table has a server of ours.
+// Each protocol of the table has a constructor.
 func TestProtocols(t *testing.T) {
 	for _, p := range boot.Protocols {
 		if fileServers[p.Name] == nil {
@@ -161,8 +161,8 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
-// A DHCP answer reads no disk: a thousand packets of every loader are answered
-// without one look at the root.
+// A DHCP answer reads no disk. A thousand packets of every loader do not touch
+// the root.
 func TestAnswersReadNoDisk(t *testing.T) {
 	var firmware []string
 	for _, b := range board.Boards {
@@ -196,7 +196,7 @@ func TestAnswersReadNoDisk(t *testing.T) {
 	if files < 500 {
 		t.Errorf("only %d of 1000 were given a boot file", files)
 	}
-	// The plan does look: it promises what is there now.
+	// A plan does read the root. It promises what is there now.
 	planFor(t, a, boot.MAC{2, 0, 0, 0, 0, 1})
 	if a.tree.Looks() == before {
 		t.Error("the looks of a plan are not counted, so this test shows nothing")

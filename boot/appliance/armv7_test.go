@@ -13,8 +13,8 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 )
 
-// A profile for every machine cannot be refused for the one that turns out to
-// be of 32-bit ARM; that one waits, and is told why, as is who asks.
+// A profile for every machine may match a 32-bit ARM machine, which has no
+// kexec. That machine waits with the reason, and the journal has it too.
 func TestNoKexec(t *testing.T) {
 	a := newBench(t, append(of("armv7", "pc-x86_64"), "k")...)
 	a.machines.policy.Profiles = []*boot.Profile{{Name: "live", Action: boot.ActionBoot, Kernel: "k", Transfer: boot.DefaultTransfer, Then: boot.Reboot, OnFailure: boot.Retry}}
@@ -37,7 +37,7 @@ func TestNoKexec(t *testing.T) {
 	}
 }
 
-// An IPv6 network has to be that of a link.
+// An IPv6 network must be that of a link.
 func TestSixOfNoLink(t *testing.T) {
 	cfg := &config.Config{
 		Root: t.TempDir(), State: filepath.Join(t.TempDir(), "state"), Interface: []string{"lo"}, Listen: map[string]string{"tftp": ":69"},

@@ -11,17 +11,17 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 )
 
-// A link is an interface that is served on.
+// A link is an interface that the appliance serves on.
 type link struct {
 	name     string
-	prefixes []netip.Prefix // its addresses with their networks, IPv4 first
+	prefixes []netip.Prefix // its addresses and prefix lengths, IPv4 first
 }
 
 // addr is the link's first address.
 func (l link) addr() netip.Addr { return l.prefixes[0].Addr() }
 
-// links finds the interfaces to serve on: those the config names, else the one
-// that is up. What it returns the user can mend.
+// links finds the interfaces to serve on. They are those that the config names,
+// else the one that is up. The user can mend every error it returns.
 func links(cfg *config.Config) ([]link, error) {
 	ifs, err := net.Interfaces()
 	if err != nil {
@@ -94,8 +94,8 @@ func newLink(i net.Interface) (link, error) {
 	return l, nil
 }
 
-// subnets fits the config's subnets to the links: --pool names no network, it
-// takes that of the link it lies in.
+// subnets fits the config's subnets to the links. --pool names no network; it
+// takes that of the link whose network holds it.
 func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
 	for _, s := range cfg.DHCP.Six {
 		if !slices.ContainsFunc(on, func(l link) bool {
@@ -134,7 +134,7 @@ func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
 	return out, nil
 }
 
-// checkOwnAddress reports an address of ours that a machine could be given.
+// checkOwnAddress refuses a pool or host with one of our own addresses.
 func checkOwnAddress(self netip.Addr, on string, subnets []lease.Subnet, hosts []lease.Host) error {
 	for _, s := range subnets {
 		if s.PoolFrom.IsValid() && self.Compare(s.PoolFrom) >= 0 && self.Compare(s.PoolTo) <= 0 {
@@ -149,7 +149,8 @@ func checkOwnAddress(self netip.Addr, on string, subnets []lease.Subnet, hosts [
 	return nil
 }
 
-// examplePool is the last quarter of a network, without its broadcast address.
+// examplePool returns the last quarter of a network, without its broadcast
+// address.
 func examplePool(p netip.Prefix) string {
 	b := p.Addr().As4()
 	n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])

@@ -10,7 +10,8 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 )
 
-// No address of the appliance, its second on a link among them, is a machine's.
+// No machine gets an address of the appliance, nor the second address on a
+// link.
 func TestOwnAddressIsNotGiven(t *testing.T) {
 	on := []link{{"eth0", []netip.Prefix{
 		netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("10.0.0.150/24"), netip.MustParsePrefix("fd00::1/64"),

@@ -13,8 +13,8 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/ra"
 )
 
-// linkServers opens those of each link: DHCP, and where addresses are given the
-// answers to who looks for IPv6.
+// linkServers opens the servers of each link. These are DHCP and, in full mode,
+// DHCPv6 and router advertisements.
 func (a *Appliance) linkServers(ctx context.Context) ([]server, error) {
 	if a.cfg.DHCP.Mode == config.Off {
 		return nil, nil
@@ -40,13 +40,14 @@ func (a *Appliance) linkServers(ctx context.Context) ([]server, error) {
 	return list, nil
 }
 
-// A linkServer answers on one link.
+// A linkServer answers requests on one link.
 type linkServer interface {
 	Listen() error
 	Run(context.Context) error
 }
 
-// serversOf are those of one link.
+// serversOf makes the servers of one link. DHCPv6 needs an address of ours in
+// one of its networks.
 func (a *Appliance) serversOf(l link) []linkServer {
 	full := a.cfg.DHCP.Mode == config.Full
 	infos := &bootInfos{machines: a.machines, urls: a.urls, addresses: full}

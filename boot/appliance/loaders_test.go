@@ -18,7 +18,7 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
 
-// newBench is an appliance without profiles, with firmware files in its root.
+// newBench makes an appliance without profiles, with these files in its root.
 func newBench(t *testing.T, files ...string) *Appliance {
 	t.Helper()
 	cfg := &config.Config{
@@ -37,7 +37,7 @@ func newBench(t *testing.T, files ...string) *Appliance {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.Close() })
-	// Ports of its own choice are no good for URLs.
+	// URLs need fixed ports.
 	a.urls.listen = map[string]string{"tftp": ":69", "http": ":80"}
 	return a
 }
@@ -50,7 +50,7 @@ func of(boards ...string) (files []string) {
 	return files
 }
 
-// hears is what a machine at an address said by DHCP, and what it was told.
+// hears sends a DHCP request for a machine and returns the answer.
 func (a *Appliance) hears(t *testing.T, from netip.Addr, traits board.Traits) boot.BootInfo {
 	t.Helper()
 	r := boot.NewRequest(traits, boot.MAC(traits.MAC))
@@ -64,7 +64,7 @@ func (a *Appliance) hears(t *testing.T, from netip.Addr, traits board.Traits) bo
 	return info
 }
 
-// serves is what a file holds for an address, "" where it is not there.
+// serves returns a file's content for a client, "" where there is none.
 func (a *Appliance) serves(t *testing.T, from netip.Addr, name string) string {
 	t.Helper()
 	f, err := a.tree.Open(t.Context(), files.Client{Addr: from, Via: "tftp"}, name)
@@ -91,8 +91,8 @@ var (
 	uboot  = []byte{0x52, 0x52, 0x52, 0x52, 0x52, 0x52}
 )
 
-// Each loader is told of the first of its files that is there, by the name it
-// wants to hear, and of firmware that does where its own is not there.
+// A loader gets the first of its boot files that exists. Without its board's
+// firmware it gets that of the board's stand-in.
 func TestBootfile(t *testing.T) {
 	efi := board.Traits{Client: board.ClientUEFIx64, VendorClass: pxe, MAC: virtio}
 	http := board.Traits{Client: board.ClientHTTPx64, VendorClass: "HTTPClient:Arch:00016:UNDI:003001", MAC: virtio}
@@ -130,7 +130,7 @@ func TestBootfile(t *testing.T) {
 	}
 }
 
-// iPXE's script names the firmware that is there for who it was.
+// iPXE's script names the firmware for the machine that asks.
 func TestIPXEScript(t *testing.T) {
 	a := newBench(t, of("qemu-x86_64", "pc-x86_64", "arm64")...)
 	a.hears(t, at, board.Traits{Client: board.ClientBIOS, UserClass: "iPXE", MAC: intel})
@@ -154,7 +154,7 @@ func TestUBootScript(t *testing.T) {
 	text := func(from netip.Addr, name string) string {
 		t.Helper()
 		got := a.serves(t, from, name)
-		return got[min(72, len(got)):] // behind the header
+		return got[min(72, len(got)):] // after the header
 	}
 	if got := text(at, "boot.scr.uimg"); got != "tftpboot ${scriptaddr} boot.scr.uimg/${ethaddr} && source ${scriptaddr}\n" {
 		t.Errorf("for a machine that nobody knows: %s", got)
@@ -198,8 +198,8 @@ func TestUBootScript(t *testing.T) {
 	}
 }
 
-// The names that U-Boot's `pxe get` tries, in its order, and what there is of
-// them for a machine that was heard, and for one that was not.
+// U-Boot's `pxe get` tries these names in this order. Known and unknown
+// machines get different ones.
 func TestPxelinux(t *testing.T) {
 	a := newBench(t, of("qemu-arm64")...)
 	names := []string{
@@ -215,7 +215,8 @@ func TestPxelinux(t *testing.T) {
 		}
 		return list
 	}
-	// By the MAC in the name alone, it is a PC, for which there is nothing.
+	// With only a MAC in the name, the machine counts as a PC. There is no
+	// firmware for one.
 	if got := answered(); got != nil {
 		t.Errorf("for a machine that nobody knows: %q", got)
 	}
@@ -230,7 +231,7 @@ func TestPxelinux(t *testing.T) {
 	if got := a.serves(t, at, "pxelinux.cfg/default"); got != config {
 		t.Errorf("%s", got)
 	}
-	// Another's address says nothing of this one.
+	// Another client's address does not identify this one.
 	if got := a.serves(t, netip.MustParseAddr("127.0.0.8"), "pxelinux.cfg/7F000007"); got != "" {
 		t.Errorf("to another: %s", got)
 	}
@@ -240,8 +241,8 @@ func TestPxelinux(t *testing.T) {
 	}
 }
 
-// The files of a Raspberry Pi, in the order in which it asks for them
-// (raspberrypi/firmware issue 1041 and documentation, "Network booting").
+// The files of a Raspberry Pi, in the order of its requests
+// (raspberrypi/firmware issue 1041; documentation, "Network booting").
 func TestRaspberryPi(t *testing.T) {
 	files := append(of("rpi3", "rpi4"), "firmware/rpi3/bootcode.bin", "firmware/rpi3/start.elf", "firmware/rpi3/fixup.dat",
 		"firmware/rpi3/bcm2710-rpi-3-b.dtb", "firmware/rpi4/start4.elf", "firmware/rpi4/bcm2711-rpi-4-b.dtb")
@@ -256,7 +257,7 @@ func TestRaspberryPi(t *testing.T) {
 			}
 		}
 	}
-	// Beside another DHCP server a Pi 3 never says which address it has.
+	// Beside another DHCP server we never learn a Pi 3's address.
 	ask("Pi 3, unknown",
 		row{"bootcode.bin", "the file firmware/rpi3/bootcode.bin"}, row{"bootsig.bin", ""},
 		row{"e1ffda08/start.elf", "the file firmware/rpi3/start.elf"}, row{"e1ffda08/autoboot.txt", ""},
@@ -275,7 +276,7 @@ func TestRaspberryPi(t *testing.T) {
 		row{"9a2f6b1d/start.elf", ""}, row{"9a2f6b1d/firmware/rpi3/cmdline.txt", ""},
 		row{"9a2f6b1d/firmware/rpi4/bcm2711-rpi-4-b.dtb", "the file firmware/rpi4/bcm2711-rpi-4-b.dtb"},
 	)
-	// What the user put there goes before what is made.
+	// The user's own files go before made ones.
 	for _, own := range []row{{"firmware/rpi4/config.txt", "the board's"}, {"9a2f6b1d/config.txt", "this Pi's"}} {
 		path := filepath.Join(a.cfg.Root, own.name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -284,10 +285,10 @@ func TestRaspberryPi(t *testing.T) {
 		write(t, path, []byte(own.want))
 		ask("Pi 4", row{"9a2f6b1d/config.txt", own.want})
 	}
-	// A machine that is no Pi is served none of it.
+	// A machine that is no Pi gets none of these files.
 	a.hears(t, at, board.Traits{Client: board.ClientBIOS, VendorClass: pxe, MAC: intel})
 	ask("a PC", row{"bootcode.bin", ""}, row{"e1ffda08/start.elf", ""}, row{"config.txt", ""}, row{"vmlinuz", ""})
-	// And who is not known gets no file of a board by its bare name.
+	// An unknown client gets no board's file by its bare name.
 	a.machines.byAddr = limit.NewRecent[netip.Addr, boot.MAC](1)
 	ask("unknown", row{"vmlinuz", ""}, row{"start4.elf", ""})
 }

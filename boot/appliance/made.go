@@ -17,7 +17,7 @@ import (
 )
 
 // made makes the files that no disk holds: plans, loaders' scripts and
-// configurations, and the manifests that were computed at start.
+// configurations, and manifests that were computed at start.
 type made struct {
 	*machines
 	urls      *urls
@@ -25,24 +25,25 @@ type made struct {
 	manifests *catalog.Manifests
 }
 
-// plan makes plans, which no file of the root may stand in for.
+// plan makes plans. No file of the root can replace one.
 func (m *made) plan(ctx context.Context, c files.Client, name string) ([]byte, error) {
 	if !isPlan(name) {
 		return nil, fs.ErrNotExist
 	}
 	mac, bootID, err := boot.ParsePlanName(name)
 	if err != nil {
-		return nil, fs.ErrPermission // ends here: the root's plan/ is never served
+		return nil, fs.ErrPermission // final: files under plan/ in the root are never served
 	}
 	m.saw(mac, c.Addr)
 	return m.plans.write(ctx, mac, bootID, c.Addr)
 }
 
-// isPlan reports whether a name is that of a plan, or of the folder they are in.
+// isPlan reports whether a name is plan or below plan/.
 func isPlan(name string) bool { return name == "plan" || strings.HasPrefix(name, "plan/") }
 
-// elsewhere finds the files of a Raspberry Pi that has no folder of its own in
-// the root: at the top, or with its board's firmware.
+// elsewhere names other places for a Raspberry Pi's files. A Pi asks in a
+// folder of its own. Without that folder in the root, its files are at the top
+// or with its board's firmware.
 func (m *made) elsewhere(_ context.Context, c files.Client, name string) []string {
 	rest, ok := loaders.WithoutPiFolder(name)
 	if !ok && name != loaders.PiBootcode || isPlan(rest) {
@@ -55,7 +56,7 @@ func (m *made) elsewhere(_ context.Context, c files.Client, name string) []strin
 	return names
 }
 
-// script makes what the root does not hold.
+// script makes manifests and loaders' scripts that the root does not hold.
 func (m *made) script(ctx context.Context, c files.Client, name string) ([]byte, error) {
 	if image, ok := strings.CutSuffix(name, images.ManifestSuffix); ok {
 		return m.manifests.Read(image)
@@ -69,13 +70,13 @@ func (m *made) script(ctx context.Context, c files.Client, name string) ([]byte,
 	return nil, fs.ErrNotExist
 }
 
-// boot is what a machine at an address is to load, from a board's firmware.
+// bootOf says what a machine at an address loads, from a board's firmware.
 func (m *made) boot(b *board.Board, d policy.Decision, from netip.Addr) loaders.Boot {
 	self := m.urls.addrFor(from)
 	load := loaders.Boot{
 		Board: b, Local: d.Local(), Server: self,
-		// iPXE's TFTP knows no windows. That costs a slow card, or a PXE ROM's
-		// driver, most of its speed.
+		// iPXE's TFTP has no windowsize. With a slow card or a PXE ROM's driver
+		// it is much slower than HTTP.
 		Bases: m.urls.sources(self, []string{"http", "tftp"}),
 	}
 	if b != nil {
@@ -84,7 +85,7 @@ func (m *made) boot(b *board.Board, d policy.Decision, from netip.Addr) loaders.
 	return load
 }
 
-// ipxe makes iPXE's scripts.
+// ipxe makes the scripts of iPXE.
 func (m *made) ipxe(ctx context.Context, c files.Client, name string) ([]byte, error) {
 	if name == board.Script {
 		return loaders.IPXEChain(), nil
@@ -101,9 +102,9 @@ func (m *made) ipxe(ctx context.Context, c files.Client, name string) ([]byte, e
 }
 
 // uboot makes U-Boot's boot script. U-Boot requests the same script name on
-// every machine, so the client's address identifies it. If the address is
-// unknown, as with a relay and a foreign DHCP server, the script asks again
-// with its MAC in the name.
+// every machine, so the client's address identifies it. The address may be
+// unknown, as with a relay and a foreign DHCP server. Then the script asks
+// again with its MAC in the name.
 func (m *made) uboot(ctx context.Context, c files.Client, name string) ([]byte, error) {
 	mac, named := strings.CutPrefix(name, board.BootScript+"/")
 	switch {
@@ -160,8 +161,8 @@ func (m *made) rpi(_ context.Context, c files.Client, name string) ([]byte, erro
 	return text, nil
 }
 
-// pisAt are the boards that a Raspberry Pi at an address can be. A Pi 3 may get
-// its address from another DHCP server in an exchange we never see.
+// pisAt returns the boards that a Raspberry Pi at an address can be. A Pi 3 may
+// get its address from another DHCP server in an exchange we never see.
 func (m *made) pisAt(from netip.Addr) []*board.Board {
 	if _, known := m.byAddr.Get(from); known {
 		if b := m.boardAt(from); b != nil && b.Pi != "" {

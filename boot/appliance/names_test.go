@@ -10,8 +10,8 @@ import (
 	"github.com/bootlace/bootlace/board"
 )
 
-// Names that are made on the fly lead nowhere but to what is made, and a
-// Raspberry Pi's folder to nothing that the root does not serve without it.
+// A hostile name leads to no file outside what is served. A Raspberry Pi's
+// folder before it changes nothing.
 func TestHostileNames(t *testing.T) {
 	a := newAppliance(t)
 	const secret = "not for strangers"
@@ -53,7 +53,7 @@ func TestHostileNames(t *testing.T) {
 			t.Errorf("%.60q gives %q, %v", name, raw, err)
 		}
 	}
-	// With its folder and without, a Pi gets what is there.
+	// A Pi gets its files with and without its folder.
 	for _, name := range []string{"deadbeef/" + board.Kernel, "52-54-00-12-34-56/" + board.Kernel, "DEADBEEF//" + board.Kernel} {
 		f, err := a.tree.Open(t.Context(), stranger, name)
 		if err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
 )
 
-// A server runs until its context ends, and returns nil then.
+// A server runs until its context ends, and then returns nil.
 type server func(context.Context) error
 
-// fileServers has the constructor of each row of boot.Protocols.
+// fileServers has a constructor for each row of boot.Protocols.
 var fileServers = map[string]func(*Appliance, socket) server{
 	"tftp": func(a *Appliance, s socket) server { return a.serveTFTP(s.packets) },
 	"ftp": func(a *Appliance, s socket) server {
@@ -28,7 +28,7 @@ var fileServers = map[string]func(*Appliance, socket) server{
 	},
 }
 
-// A socket is an open port: one of the two is set.
+// A socket is an open port. One of its fields is set.
 type socket struct {
 	packets *net.UDPConn
 	streams net.Listener
@@ -41,8 +41,8 @@ func (s socket) Close() error {
 	return s.streams.Close()
 }
 
-// listen opens the ports of all protocols that are on. It comes before the
-// state folder, so that of two instances the second names the port.
+// listen opens the ports of all protocols that are on. This happens before the
+// state folder is opened. So the error of a second instance names the port.
 func listen(ctx context.Context, at map[string]string) (map[string]socket, error) {
 	open := map[string]socket{}
 	for _, p := range boot.Protocols {
@@ -76,7 +76,7 @@ func listenOn(ctx context.Context, p boot.Protocol, addr string) (s socket, err 
 	return s, nil
 }
 
-// busy explains an error of listening: which port, which key, what to do.
+// busy explains why a port could not be opened, and what to do.
 func busy(key, addr string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -95,7 +95,7 @@ func closeAll(open map[string]socket) {
 	}
 }
 
-// servers lists what Run runs.
+// servers returns all servers of the appliance.
 func (a *Appliance) servers(ctx context.Context) ([]server, error) {
 	list, err := a.linkServers(ctx)
 	if err != nil {

@@ -28,7 +28,8 @@ var (
 	other    = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}
 )
 
-// newAppliance has an image that bench is flashed with; all others wait.
+// newAppliance makes an appliance that flashes the machine bench. All other
+// machines wait.
 func newAppliance(t *testing.T) *Appliance {
 	t.Helper()
 	cfg := &config.Config{
@@ -55,7 +56,7 @@ func write(t *testing.T, path string, data []byte) {
 	}
 }
 
-// planFor fetches a plan as anyone can.
+// planFor fetches a plan, as anybody can.
 func planFor(t *testing.T, a *Appliance, mac boot.MAC) boot.Plan {
 	t.Helper()
 	f, err := a.tree.Open(t.Context(), stranger, boot.PlanName(mac, boot.RandomHex(16)))
@@ -74,8 +75,8 @@ func planFor(t *testing.T, a *Appliance, mac boot.MAC) boot.Plan {
 	return p
 }
 
-// done reports as the device of p does, or who took its plan, and returns what
-// is then remembered.
+// done reports "done" with the token of p. It returns the flash that the
+// registry then has.
 func done(t *testing.T, a *Appliance, p boot.Plan, digest string) *boot.Flashed {
 	t.Helper()
 	id, err := a.web.Verify(t.Context(), p.MAC, p.Boot, p.Job, p.Token)
@@ -118,7 +119,7 @@ func TestDoneOfAPlan(t *testing.T) {
 	p := planFor(t, a, bench)
 	// The image is replaced while the machine writes the old one.
 	write(t, filepath.Join(a.cfg.Root, "lab.raw"), []byte("new"))
-	for range 2 { // its first report may have been answered in vain
+	for range 2 { // the first answer may have been lost
 		f := done(t, a, p, p.Image.ManifestSHA256)
 		if f == nil || f.Job != p.Job {
 			t.Fatalf("remembered %+v, want job %s", f, p.Job)
@@ -161,7 +162,7 @@ func TestDoneThatWasAskedFor(t *testing.T) {
 	}
 }
 
-// Why there is no plan can be read by anyone.
+// Anybody can read why there is no plan.
 func TestPlanTellsNothingOfTheHost(t *testing.T) {
 	a := newAppliance(t)
 	if err := os.Remove(filepath.Join(a.cfg.Root, "lab.raw")); err != nil {
@@ -186,7 +187,8 @@ func TestNobodysMAC(t *testing.T) {
 	}
 }
 
-// A manifest that was made at start is in memory once, however many read it.
+// A manifest from the state folder is in memory once, however many clients read
+// it.
 func TestManifestsAreShared(t *testing.T) {
 	a := newAppliance(t)
 	name := "lab.raw" + images.ManifestSuffix
@@ -201,8 +203,8 @@ func TestManifestsAreShared(t *testing.T) {
 	}
 }
 
-// The MAC of a dock stays with the machine that used it; a profile that wipes
-// the disk of who has that MAC must not follow it home.
+// The MAC of a dock stays an alias of each machine that used it. A profile that
+// overwrites for that MAC must not match the machine elsewhere.
 func TestOverwriteIsForTheMACOfNow(t *testing.T) {
 	a := newAppliance(t)
 	a.cfg.Profiles[0].Disk.Overwrite = true

@@ -13,7 +13,8 @@ import (
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
-// The config's settings reach the server; the files it may open are a share.
+// The config's settings reach the server. Its open files are a share of the
+// budget.
 func TestTFTPSettings(t *testing.T) {
 	a := newAppliance(t)
 	if s := a.tftpServer(); s.SinglePort || s.RollToOne || s.Fragments || s.Limits != (tftp.Limits{Files: a.budget.share(tftpFiles)}) {
@@ -28,7 +29,7 @@ func TestTFTPSettings(t *testing.T) {
 	}
 }
 
-// What was turned away is told once, at the end, and nothing where nothing was.
+// Refused requests are logged once, at the end, and only if there were any.
 func TestTFTPRefusals(t *testing.T) {
 	for _, clients := range []int{1, 3} {
 		a := newAppliance(t)
@@ -61,7 +62,7 @@ func TestTFTPRefusals(t *testing.T) {
 			}
 			if i == 0 {
 				from := ask("\x00\x01lab.raw\x00octet\x00", at, 3)
-				ask("\x00\x04\x00\x01", from, 3) // the server knows that it is there
+				ask("\x00\x04\x00\x01", from, 3) // the transfer is confirmed
 				continue
 			}
 			ask("\x00\x01lab.raw\x00octet\x00", at, 5)
@@ -77,7 +78,7 @@ func TestTFTPRefusals(t *testing.T) {
 	}
 }
 
-// A journal's line says what was moved, with which options, or why it was not.
+// The journal says what was sent with which options, or why not.
 func TestTFTPText(t *testing.T) {
 	r := tftp.Result{Request: tftp.Request{Name: "f"}, Bytes: 9, Took: 1234567, Resent: 2}
 	r.Granted = tftp.Options{Blksize: 1468, Windowsize: 4, Timeout: 5 * time.Second}

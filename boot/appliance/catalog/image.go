@@ -13,8 +13,8 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// Image describes an image as it lies in the folder now. A manifest has a row
-// for each MiB, so it is read once a version.
+// Image describes an image as it is in the folder now. A manifest has a row for
+// each MiB. So it is parsed only when it has changed.
 func (c *Catalog) Image(ctx context.Context, file string) (*boot.Image, error) {
 	f, err := c.tree.Open(ctx, own, file)
 	if err != nil {
@@ -45,7 +45,7 @@ func (c *Catalog) Image(ctx context.Context, file string) (*boot.Image, error) {
 	return &v.of, nil
 }
 
-// manifest reads the manifest that devices would get.
+// manifest reads the manifest that devices get.
 func (c *Catalog) manifest(ctx context.Context, image string) (*images.Manifest, error) {
 	f, err := c.tree.Open(ctx, own, image+images.ManifestSuffix)
 	if err != nil {
@@ -71,9 +71,9 @@ func readManifest(image string, f *files.File) ([]byte, *images.Manifest, error)
 	return raw, m, nil
 }
 
-// Prepare makes the manifest of an image that has none, and watches the image
-// from then on. sha256 is what the stored file must have, "" where nobody
-// says. The user can mend what it returns.
+// Prepare makes the manifest of an image that has none. From then on Run
+// watches the image. sha256 is the digest that the stored file must have, ""
+// for any. The user can mend every error it returns.
 func (c *Catalog) Prepare(ctx context.Context, file, sha256 string) error {
 	f, err := c.tree.Open(ctx, own, file)
 	if err != nil {
@@ -81,8 +81,8 @@ func (c *Catalog) Prepare(ctx context.Context, file, sha256 string) error {
 	}
 	defer f.Close()
 	m, err := c.manifest(ctx, file)
-	// One in the root is the user's. One of ours is made anew when the image
-	// has changed since.
+	// A manifest in the root is the user's. Ours is made anew if the image has
+	// changed.
 	stale := err == nil && (c.manifests.olderThan(file, f.ModTime()) || m.Stored.Size != f.Size())
 	if stale || errors.Is(err, fs.ErrNotExist) {
 		m, err = c.makeManifest(ctx, file, f)
@@ -98,8 +98,8 @@ func (c *Catalog) Prepare(ctx context.Context, file, sha256 string) error {
 	return nil
 }
 
-// makeManifest reads an image, keeps its manifest, and returns the one that a
-// device will read: a stale one in the root still hides ours.
+// makeManifest reads an image and keeps its manifest. It returns the manifest
+// that a device gets: one in the root goes before ours, even if it is stale.
 func (c *Catalog) makeManifest(ctx context.Context, file string, f *files.File) (*images.Manifest, error) {
 	began := time.Now()
 	c.log.Info("reading image to make its manifest", "image", file, "bytes", f.Size())
@@ -117,7 +117,8 @@ func (c *Catalog) makeManifest(ctx context.Context, file string, f *files.File) 
 	return m, err
 }
 
-// File describes a kernel or initrd with its digest, computed once a version.
+// File describes a kernel or initrd. Its digest is computed when the file has
+// changed.
 func (c *Catalog) File(ctx context.Context, name string) (*boot.File, error) {
 	f, err := c.tree.Open(ctx, own, name)
 	if err != nil {

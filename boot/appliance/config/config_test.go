@@ -16,7 +16,7 @@ import (
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
-// load writes text as bootlace.yaml beside a root and loads it with flags.
+// load writes text as bootlace.yaml beside a root, and loads it with flags.
 func load(t *testing.T, text string, args ...string) (*Config, error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -100,8 +100,7 @@ func TestTFTP(t *testing.T) {
 	}
 }
 
-// Each row of the tables is there: a key is in the file, and each protocol has
-// one for its address.
+// Each field of raw has a row in keys. Each protocol has a key for its address.
 func TestKeys(t *testing.T) {
 	fields := reflect.TypeFor[raw]()
 	names := map[string]bool{}
@@ -171,7 +170,7 @@ func TestOneLineStart(t *testing.T) {
 	}
 }
 
-// IPv6 networks stand beside the others, and keep to themselves.
+// IPv6 subnets are apart from IPv4 ones.
 func TestIPv6(t *testing.T) {
 	c, err := load(t, "root: DIR/root\nstate: DIR/state\npool: 10.0.0.1-10.0.0.9\ndhcp:\n  mode: full\n  subnets: [{net: 'fd00:77::1/64', pool: 'fd00:77::100-fd00:77::1ff', dns: 'fd00:77::1'}]\n"+
 		"profiles: [{name: a, action: boot, kernel: k, match: {arch: 'a*'}}, {name: b, action: boot, kernel: k}]\n")
@@ -186,7 +185,7 @@ func TestIPv6(t *testing.T) {
 	}
 }
 
-// Each mistake names the key, the line and what would be right.
+// An error names the key, the line and what would be right.
 func TestMistakes(t *testing.T) {
 	base := "root: DIR/root\nstate: DIR/state\n"
 	for _, test := range []struct{ name, text, want string }{

@@ -7,18 +7,18 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// A key is one of bootlace.yaml. Most have a flag of `bootlace serve` of the
-// same name, which goes over the file. A new key is a field of raw, a row of
-// keys, and a field of the Config that its room reads.
+// A key is a key of bootlace.yaml. Most keys have a flag of the same name,
+// which goes over the file. A new key needs a field of raw, a row of keys, and
+// a field of Config.
 type key struct {
 	name  string
-	doc   string                              // of the flag, "" where it has none
-	flag  func(*raw, string)                  // takes the flag's value
-	yes   bool                                // the flag takes no value
-	typed func(d *decoder, r *raw, c *Config) // checks what was written, and puts it into the Config
+	doc   string                              // of the flag, "" where the key has none
+	flag  func(*raw, string)                  // stores the flag's value
+	yes   bool                                // the flag is a bool
+	typed func(d *decoder, r *raw, c *Config) // checks the raw value and stores it in the Config
 }
 
-// keys is the table, in the order in which mistakes are looked for.
+// keys has a row for each key. Mistakes are looked for in this order.
 var keys = []key{
 	{name: "root", doc: "`DIR` that is served", flag: text(func(r *raw) *string { return &r.Root }), typed: (*decoder).root},
 	{name: "log", doc: "`FORMAT`: text or json (default text)", flag: text(func(r *raw) *string { return &r.Log }), typed: func(d *decoder, r *raw, c *Config) {
@@ -68,10 +68,10 @@ var keys = []key{
 	}},
 	{name: "profiles", typed: (*decoder).profiles},
 	{name: "flash", doc: "every machine's disk gets `IMAGE`", flag: text(func(r *raw) *string { return &r.Flash }), typed: (*decoder).oneProfile},
-	{name: "boot", doc: "every machine boots `KERNEL,INITRD[,CMDLINE]`", flag: text(func(r *raw) *string { return &r.Boot })}, // with flash
+	{name: "boot", doc: "every machine boots `KERNEL,INITRD[,CMDLINE]`", flag: text(func(r *raw) *string { return &r.Boot })}, // checked with flash
 }
 
-// text and yes put a flag's value into a field.
+// text stores a flag's value in a string.
 func text(field func(*raw) *string) func(*raw, string) {
 	return func(r *raw, v string) { *field(r) = v }
 }
@@ -85,8 +85,7 @@ func listenDoc(name string) string {
 	return "`ADDR` to listen on, or off (default " + defaultListen(name) + ")"
 }
 
-// raw is bootlace.yaml as it is written; typed turns it into a Config.
-// A flag of `bootlace serve` has the same key.
+// raw is bootlace.yaml as it is written. typed turns it into a Config.
 type raw struct {
 	Root       string              `yaml:"root"`
 	State      string              `yaml:"state"`
@@ -110,14 +109,14 @@ type raw struct {
 	Unknown    string              `yaml:"unknown"`
 }
 
-// Flags are the flags of `bootlace serve`. What is set there goes over the file.
+// Flags are the flags of `bootlace serve`. They go over the config file.
 type Flags struct {
 	file  string
 	check bool
 	set   []func(*raw)
 }
 
-// Check reports whether --check was given: read the config and stop.
+// Check reports whether --check was given: check the config and end.
 func (f *Flags) Check() bool { return f.check }
 
 // Register adds the flags to a set.
@@ -143,8 +142,8 @@ func (f *Flags) Register(set *flag.FlagSet) {
 	}
 }
 
-// interfaceFlag takes the interfaces of several flags. The first goes over
-// those of the file.
+// interfaceFlag collects the interfaces of several flags. The first flag
+// replaces those of the file.
 func interfaceFlag() func(*raw, string) {
 	first := true
 	return func(r *raw, v string) {
@@ -155,8 +154,8 @@ func interfaceFlag() func(*raw, string) {
 	}
 }
 
-// SetDefaults puts values behind those of the file and the flags. The firmware
-// names the folders of its volume so.
+// SetDefaults sets values that the file and the flags go over. Our firmware
+// sets the folders of its volume.
 func (f *Flags) SetDefaults(file, root, state, log string) {
 	if f.file == "" {
 		f.file = file

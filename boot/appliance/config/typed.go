@@ -21,7 +21,7 @@ import (
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
-// typed turns what was written into a Config. It reads no file.
+// typed turns the raw values into a Config. It reads no file.
 func (r *raw) typed() (*Config, error) {
 	c := &Config{Listen: map[string]string{}, Images: map[string]Image{}}
 	d := new(decoder)
@@ -71,7 +71,8 @@ func oneOf[T ~string](d *decoder, key string, value T, want ...T) {
 	}
 }
 
-// optional is value for a key that need not be set: then it gives the zero value.
+// optional parses the value of a key that may be missing. Then it returns the
+// zero value.
 func optional[T any](d *decoder, key, text string, parse func(string) (T, error), want string) (v T) {
 	if text == "" {
 		return v
@@ -79,7 +80,7 @@ func optional[T any](d *decoder, key, text string, parse func(string) (T, error)
 	return value(d, key, text, parse, want)
 }
 
-// value parses text. An error says what would be right.
+// value parses text. The error says what would be right.
 func value[T any](d *decoder, key, text string, parse func(string) (T, error), want string) T {
 	v, err := parse(text)
 	if err != nil {
@@ -105,7 +106,7 @@ func (d *decoder) listen(c *Config, proto, text string) {
 	c.Listen[proto] = text
 }
 
-// defaultListen is the protocol's own port on every address.
+// defaultListen returns the protocol's own port on every address.
 func defaultListen(proto string) string {
 	p, _ := boot.ProtocolByName(proto)
 	return fmt.Sprintf(":%d", p.Port)
@@ -174,8 +175,8 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 	}
 }
 
-// onePool reads --pool, which is a subnet of its own. Its network is that of the
-// interface, known once that is chosen.
+// onePool reads --pool, which is a subnet of its own. Its network is known once
+// the interface is chosen.
 func (d *decoder) onePool(r *raw, c *Config) {
 	if r.Pool == "" {
 		return
@@ -190,7 +191,7 @@ func (d *decoder) onePool(r *raw, c *Config) {
 	c.DHCP.Subnets = append(c.DHCP.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: DefaultLease})
 }
 
-// six holds what DHCPv6 relies on.
+// six checks an IPv6 subnet for DHCPv6.
 func (d *decoder) six(key string, n lease.Subnet) {
 	from, to := n.PoolFrom.As16(), n.PoolTo.As16()
 	switch {
@@ -208,7 +209,7 @@ func (d *decoder) six(key string, n lease.Subnet) {
 	}
 }
 
-// pool reads A-B and holds it inside net, where that is known.
+// pool reads A-B and checks that it is inside net, where net is known.
 func (d *decoder) pool(key, text string, net netip.Prefix) (from, to netip.Addr) {
 	a, b, ok := strings.Cut(text, "-")
 	from, err := netip.ParseAddr(strings.TrimSpace(a))
@@ -230,7 +231,8 @@ func (d *decoder) profiles(r *raw, c *Config) {
 	}
 }
 
-// oneProfile reads --flash or --boot, which is the one profile of all machines.
+// oneProfile reads --flash or --boot. It is the only profile, for every
+// machine.
 func (d *decoder) oneProfile(r *raw, c *Config) {
 	if r.Flash == "" && r.Boot == "" {
 		return
@@ -328,8 +330,8 @@ func (d *decoder) match(key string, m rawMatch) boot.Match {
 	return out
 }
 
-// kexec refuses a match of action boot that names a board which cannot, or whose
-// architectures are those of such boards alone.
+// kexec refuses a match of action boot without kexec. This is one that names a
+// board without kexec, or matches only such boards.
 func (d *decoder) kexec(key string, m boot.Match) {
 	able, unable := 0, ""
 	for _, b := range board.Boards {
@@ -346,7 +348,7 @@ func (d *decoder) kexec(key string, m boot.Match) {
 	}
 }
 
-// macGlob reads an address, or a pattern over the form aa:bb:cc:dd:ee:ff.
+// macGlob reads a MAC, or a pattern over aa:bb:cc:dd:ee:ff.
 func (d *decoder) macGlob(key, text string) string {
 	text = strings.ToLower(text)
 	if !strings.ContainsAny(text, "*?[") {
@@ -366,8 +368,8 @@ func (d *decoder) size(key, text string, or int64) int64 {
 	return value(d, key, text, ParseSize, "a size, like 512MiB or 2GiB")
 }
 
-// ParseSize reads a number of bytes with an optional unit: KiB, MiB, GiB, TiB
-// are powers of 1024, KB, MB, GB, TB of 1000.
+// ParseSize reads a number of bytes with an optional unit. KiB, MiB, GiB and
+// TiB are powers of 1024. KB, MB, GB and TB are powers of 1000.
 func ParseSize(text string) (int64, error) {
 	digits := strings.TrimRight(text, "BKMGTiB ")
 	n, err := strconv.ParseInt(digits, 10, 64)

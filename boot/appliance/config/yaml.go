@@ -10,10 +10,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A list is written as one value or as several in brackets.
+// A list is written as one value, or as several in brackets.
 type list []string
 
-// UnmarshalYAML takes a scalar as a list of one.
+// UnmarshalYAML reads a scalar as a list of one.
 func (l *list) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
 		*l = list{n.Value}
@@ -22,10 +22,10 @@ func (l *list) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*[]string)(l))
 }
 
-// byBoard is one value for every board, under "", or a map from board to value.
+// byBoard is a map from board to value. One value for every board is under "".
 type byBoard map[string]string
 
-// UnmarshalYAML takes a scalar as the value for every board.
+// UnmarshalYAML reads a scalar as the value for every board.
 func (b *byBoard) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
 		*b = byBoard{"": n.Value}
@@ -34,7 +34,7 @@ func (b *byBoard) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*map[string]string)(b))
 }
 
-// UnmarshalYAML takes a scalar as the address to listen on.
+// UnmarshalYAML reads a scalar as the address to listen on.
 func (t *rawTFTP) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
 		t.Listen = n.Value
@@ -44,8 +44,8 @@ func (t *rawTFTP) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*keys)(t))
 }
 
-// decode reads text into r. Every key that r does not have is an error that
-// tells the line and the keys that would be right there.
+// decode reads text into r. An unknown key is an error. It names the line and
+// the known keys.
 func decode(text []byte, r *raw) (*yaml.Node, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
@@ -64,8 +64,8 @@ func decode(text []byte, r *raw) (*yaml.Node, error) {
 	return root, root.Decode(r)
 }
 
-// known walks a node beside the type it will be decoded into. The library's
-// own strictness ends at types that decode themselves, and names Go types.
+// known compares a node with the type that it is decoded into. The library's
+// strict mode skips types that decode themselves. Its errors name Go types.
 func known(n *yaml.Node, t reflect.Type, path string) error {
 	if n.Kind == yaml.AliasNode {
 		return known(n.Alias, t, path)
@@ -101,7 +101,7 @@ func known(n *yaml.Node, t reflect.Type, path string) error {
 	return nil
 }
 
-// wanted says what a value of type t looks like, where kind is something else.
+// wanted says how a value of type t is written, "" if kind fits.
 func wanted(kind yaml.Kind, t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[list]():
@@ -132,7 +132,7 @@ func wanted(kind yaml.Kind, t reflect.Type) string {
 	return ""
 }
 
-// hint names the right place of a key that people look for elsewhere.
+// hint names the right place for a key that is often misplaced.
 func hint(path, key string) string {
 	if strings.HasPrefix(path, "profiles[") && slices.Contains([]string{"overwrite", "min", "max", "wwn", "model"}, key) {
 		return ", it belongs under disk"
@@ -159,8 +159,9 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// lineOf finds the line of a path such as dhcp.hosts[2].mac, or of the nearest
-// thing above it that is written; 0 where there is no file.
+// lineOf returns the line of a path such as dhcp.hosts[2].mac. If that is not
+// in the file, it returns the line of the nearest parent. Without a file it
+// returns 0.
 func lineOf(n *yaml.Node, path string) int {
 	if n == nil {
 		return 0

@@ -17,21 +17,21 @@ type File struct {
 	*io.SectionReader
 }
 
-// Name is the clean name under which it is served.
+// Name is the clean name under which the file is served.
 func (f *File) Name() string { return f.name }
 
 // ModTime is zero for a file made on the fly.
 func (f *File) ModTime() time.Time { return f.mod }
 
-// ID is the same, and comparable, for files that hold the same bytes, as far as
-// the file system tells; nil for one made on the fly.
+// ID is comparable, and equal for files with the same bytes. The file system
+// tells by inode, size and times. It is nil for a file made on the fly.
 func (f *File) ID() any { return f.id }
 
-// OS is the file itself for sendfile, nil for one made on the fly. Its
-// offset is its own.
+// OS is the open file, for sendfile. It is nil for a file made on the fly. Its
+// offset is apart from that of File.
 func (f *File) OS() *os.File { return f.os }
 
-// ReadAtNow reads as far as that needs no disk.
+// ReadAtNow reads only what is in the page cache, without waiting for a disk.
 func (f *File) ReadAtNow(p []byte, off int64) (int, error) {
 	if f.os == nil {
 		return f.ReadAt(p, off)
@@ -39,7 +39,7 @@ func (f *File) ReadAtNow(p []byte, off int64) (int, error) {
 	return unix.Preadv2(int(f.os.Fd()), [][]byte{p}, off, unix.RWF_NOWAIT)
 }
 
-// Close closes it.
+// Close closes the file.
 func (f *File) Close() error {
 	if f.os == nil {
 		return nil
@@ -47,8 +47,8 @@ func (f *File) Close() error {
 	return f.os.Close()
 }
 
-// whole reads a file that must not end before size: one that was cut while it
-// is served must not look like a shorter one.
+// whole reads a file that must not end before size. A file that is truncated
+// while it is served must not look like a shorter one.
 type whole struct {
 	f    *os.File
 	name string
@@ -60,7 +60,7 @@ func (w whole) ReadAt(p []byte, off int64) (int, error) {
 	if err == io.EOF && off+int64(n) < w.size {
 		err = io.ErrUnexpectedEOF
 	} else if err != nil && err != io.EOF {
-		err = confine(w.name, err) // it has the path on the host
+		err = confine(w.name, err) // its text has the host's path
 	}
 	return n, err
 }

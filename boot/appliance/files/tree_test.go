@@ -56,8 +56,8 @@ func TestClean(t *testing.T) {
 	}
 }
 
-// testTree is a served folder with something behind every kind of wrong name,
-// and a secret beside it.
+// testTree makes a served folder and a secret beside it. It has a file for
+// every kind of wrong name.
 func testTree(t testing.TB, made Made) (*Tree, string) {
 	t.Helper()
 	base := t.TempDir()
@@ -243,7 +243,7 @@ func TestFileReads(t *testing.T) {
 	if got, err := io.ReadAll(f); string(got) != "file" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
-	// A file that is cut while it is served is no shorter file.
+	// A file that is truncated while it is served does not look shorter.
 	if err := os.Truncate(filepath.Join(base, "root/file"), 2); err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// An error of reading has the path on the host, as that of opening has.
+// A read error has the host's path, as an error of Open has.
 func TestFileReadErrorIsConfined(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o644); err != nil {
@@ -357,8 +357,7 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-// What came of a request is counted and noted in one place, in the same words
-// for every protocol.
+// Done counts and notes an outcome, in the same words for every protocol.
 func TestDone(t *testing.T) {
 	var noted []string
 	tree, err := OpenTree(t.TempDir(), Made{}, func(c Client, ev boot.Event) {
@@ -389,7 +388,7 @@ func TestDone(t *testing.T) {
 	}
 }
 
-// Every error of a tree has its refusal, whose text has nothing of the host.
+// Every error of a tree has a refusal. Its text has nothing of the host.
 func TestExplain(t *testing.T) {
 	tree, _ := testTree(t, Made{})
 	for name, want := range map[string]*Refusal{

@@ -15,14 +15,14 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
-// maxLine bounds a command in bytes. A reply that repeats it still fits into
-// one write of the library's, see Write.
+// maxLine bounds a command in bytes. The library writes a reply that repeats
+// the command at once, see Write.
 const maxLine = 2048
 
-// commands are those that reach the library: what is needed to read files, and
-// what is refused with more than a bare 502. PORT and EPRT are not among
-// them, so that nobody can have data sent elsewhere (RFC 2577 section 3); nor
-// is STAT without a name, which the library runs beside a transfer.
+// commands are the commands that reach the library. These read files, or get a
+// better reply than a bare 502. PORT and EPRT are missing. So nobody can have
+// data sent to another host (RFC 2577 section 3). STAT without a name is
+// refused in filter, since the library runs it during a transfer.
 var commands = map[string]bool{
 	"USER": true, "PASS": true, "QUIT": true, "ABOR": true, "NOOP": true, "FEAT": true, "SYST": true, "OPTS": true, "CLNT": true,
 	"TYPE": true, "MODE": true, "PASV": true, "EPSV": true, "REST": true, "RETR": true,
@@ -35,31 +35,32 @@ var commands = map[string]bool{
 // refused is a command that the library answers with 502.
 const refused = "XSEM\r\n"
 
-// A control is a control connection as the library sees it: only whole lines
-// with commands that it should get, one at a time, and an end when the client
-// does nothing. The library's own deadlines are not set.
+// A control is the control connection that the library reads and writes. Read
+// returns one allowed command at a time, each a whole line. It returns io.EOF
+// once the client is idle for too long. The library sets no deadlines of its
+// own.
 type control struct {
 	net.Conn
 	session *session
-	given   atomic.Bool // to the library
+	given   atomic.Bool // the library has accepted it
 
-	// Of the library's reading goroutine alone.
+	// Only the library's reading goroutine uses these.
 	in   *bufio.Reader
-	part []byte // of a line, from before a deadline
-	rest []byte // of the line that the library reads
+	part []byte // start of a line, from before a deadline
+	rest []byte // rest of the command that the library reads
 
 	mu       sync.Mutex
-	waiting  bool          // the command that was handed over has no reply yet
-	sending  bool          // a transfer was begun (1xx) and has no final reply yet
-	answered chan struct{} // has an element when waiting became false
+	waiting  bool          // the library has a command and has not replied yet
+	sending  bool          // a transfer began (1xx) and has no final reply yet
+	answered chan struct{} // signals that waiting became false
 }
 
 func newControl(n *session, c net.Conn) *control {
 	return &control{Conn: c, session: n, in: bufio.NewReaderSize(c, maxLine),
-		waiting: true, answered: make(chan struct{}, 1)} // for the greeting
+		waiting: true, answered: make(chan struct{}, 1)} // the greeting comes first
 }
 
-// once returns the connection the first time, and nil after that.
+// once returns the connection at its first call, and later nil.
 func (c *control) once() net.Conn {
 	if c.given.Swap(true) {
 		return nil
@@ -67,8 +68,9 @@ func (c *control) once() net.Conn {
 	return c
 }
 
-// Read gives the next command. It waits until the one before got a reply: the
-// library reads on while a transfer begins, and would write two at once.
+// Read returns the next command. It first waits for the reply to the last one.
+// The library reads on while a transfer begins, and would write two replies at
+// once.
 func (c *control) Read(p []byte) (int, error) {
 	if len(c.rest) == 0 {
 		if !c.wait() {
@@ -105,7 +107,7 @@ func (c *control) wait() bool {
 	}
 }
 
-// line reads up to and with the line feed.
+// line reads one line, with its line feed.
 func (c *control) line() ([]byte, error) {
 	c.part = c.part[:0]
 	for {
@@ -123,7 +125,7 @@ func (c *control) line() ([]byte, error) {
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, io.EOF
 		}
-		// A transfer may have moved the deadline meanwhile.
+		// A transfer may have extended the deadline meanwhile.
 		if later, reason := c.session.deadline(); !later.After(time.Now()) {
 			c.say(reason)
 			return nil, io.EOF
@@ -131,15 +133,15 @@ func (c *control) line() ([]byte, error) {
 	}
 }
 
-// say is for the end of the connection, when the library has nothing to say.
+// say sends the last reply of a connection that ends.
 func (c *control) say(line string) {
 	c.Conn.SetWriteDeadline(time.Now().Add(c.session.Timing.Reply))
 	io.WriteString(c.Conn, line+"\r\n")
 }
 
-// filter gives the line as the library shall see it. A client that aborts puts
-// Telnet signals before the command (RFC 959 section 4.1.3); where nothing is
-// being sent that is no command to run beside others.
+// filter returns the line that the library gets. A client that aborts sends
+// Telnet signals before ABOR (RFC 959 section 4.1.3); they are cut off. ABOR
+// without a transfer becomes NOOP.
 func filter(line []byte, ip6, sending bool) []byte {
 	line = bytes.TrimRight(line, "\r\n")
 	for len(line) > 0 && line[0] >= 0x80 {
@@ -151,7 +153,7 @@ func filter(line []byte, ip6, sending bool) []byte {
 	case !commands[string(verb)],
 		!utf8.Valid(arg) || bytes.ContainsFunc(arg, func(r rune) bool { return r < ' ' || r == 0x7f }),
 		string(verb) == "STAT" && len(arg) == 0,
-		string(verb) == "PASV" && ip6: // its answer has room for IPv4 only; EPSV is for both
+		string(verb) == "PASV" && ip6: // the reply has room for IPv4 only; EPSV works for both
 		return []byte(refused)
 	case string(verb) == "ABOR" && !sending:
 		return []byte("NOOP\r\n")
@@ -159,7 +161,7 @@ func filter(line []byte, ip6, sending bool) []byte {
 	return append(append(append(verb, ' '), arg...), '\r', '\n')
 }
 
-// Write sends a reply of the library, a line at a time.
+// Write sends a reply of the library. Each call has one line.
 func (c *control) Write(p []byte) (int, error) {
 	if code := c.session.takeCode(); code != "" && bytes.HasPrefix(p, []byte("550 ")) {
 		p = append([]byte(code), p[3:]...)
@@ -169,7 +171,8 @@ func (c *control) Write(p []byte) (int, error) {
 	if err != nil {
 		c.session.close()
 	}
-	// The last line of a reply is a code and a space (RFC 959 section 4.2).
+	// The last line of a reply begins with a code and a space (RFC 959 section
+	// 4.2).
 	if len(p) < 4 || p[0] < '1' || p[0] > '5' || p[3] != ' ' {
 		return n, err
 	}
@@ -179,7 +182,7 @@ func (c *control) Write(p []byte) (int, error) {
 	case p[0] == '1':
 		c.waiting, c.sending = false, true
 	case c.sending:
-		c.sending = false // of the transfer, whatever was asked meanwhile
+		c.sending = false // the transfer's reply, not the command's
 		return n, err
 	default:
 		c.waiting = false
@@ -191,8 +194,8 @@ func (c *control) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// setCode says with which code the library's next 550 goes out. It knows no
-// other, and a client that reads 550 takes the file for missing.
+// setCode sets the code that replaces the library's next 550. The library knows
+// no other code. A client that reads 550 assumes that the file is missing.
 func (n *session) setCode(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -214,8 +217,8 @@ func (n *session) takeCode() string {
 	return code
 }
 
-// deadline is until when the client must send its next command, and what it is
-// told then.
+// deadline returns when the client's next command is due, and the reply after
+// that.
 func (n *session) deadline() (time.Time, string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -228,8 +231,8 @@ func (n *session) deadline() (time.Time, string) {
 	return n.last.Add(n.Timing.Idle), "421 Nothing was asked for too long"
 }
 
-// touch says that the client did something. Until it logged in that is no
-// reason to wait longer.
+// touch records that the client is active. Before login that does not extend
+// the deadline.
 func (n *session) touch() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

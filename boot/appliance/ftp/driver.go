@@ -15,40 +15,39 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
-// A driver answers the library's questions about one client, and is the file
-// system that the client sees.
+// A driver is the library's view of one client: its settings, login and files.
 type driver struct {
 	*session
 	client ftpserver.ClientContext
 	readOnlyFs
 }
 
-// GetSettings is asked once for each client.
+// GetSettings is called once for each client.
 func (d *driver) GetSettings() (*ftpserver.Settings, error) {
 	return &ftpserver.Settings{
 		Listener:               d.session,
-		IdleTimeout:            -1, // control has its own
+		IdleTimeout:            -1, // control has its own timeout
 		ConnectionTimeout:      int(d.Timing.Data/time.Second) + 1,
 		DisableActiveMode:      true,
 		DisableSite:            true,
 		DisableMFMT:            true,
 		DisableSTAT:            true,
 		DefaultTransferType:    ftpserver.TransferTypeBinary,
-		DisableASCIIConversion: true,                      // an image is never text
-		PasvConnectionsCheck:   ftpserver.IPMatchDisabled, // passive has its own
+		DisableASCIIConversion: true,                      // images are never text
+		PasvConnectionsCheck:   ftpserver.IPMatchDisabled, // passive has its own check
 	}, nil
 }
 
-// ClientConnected gives the first line that the client reads.
+// ClientConnected returns the greeting.
 func (d *driver) ClientConnected(c ftpserver.ClientContext) (string, error) {
 	d.client = c
 	return "Bootlace: log in as anonymous, for reading", nil
 }
 
-// ClientDisconnected ends what the library may be waiting for.
+// ClientDisconnected ends the session, whatever the library still waits for.
 func (d *driver) ClientDisconnected(ftpserver.ClientContext) { d.session.close() }
 
-// AuthUser lets everyone read, by the names that RFC 1635 and browsers use.
+// AuthUser accepts the anonymous names of RFC 1635 and of browsers.
 func (d *driver) AuthUser(_ ftpserver.ClientContext, user, _ string) (ftpserver.ClientDriver, error) {
 	if u := strings.ToLower(user); u != "anonymous" && u != "ftp" {
 		return nil, errors.New("only anonymous is served here")
@@ -59,10 +58,10 @@ func (d *driver) AuthUser(_ ftpserver.ClientContext, user, _ string) (ftpserver.
 	return d, nil
 }
 
-// GetTLSConfig says that there is none.
+// GetTLSConfig refuses TLS.
 func (d *driver) GetTLSConfig() (*tls.Config, error) { return nil, errors.New("no TLS here") }
 
-// WrapPassiveListener is asked at PASV and EPSV.
+// WrapPassiveListener is called for PASV and EPSV.
 func (d *driver) WrapPassiveListener(l net.Listener) (net.Listener, error) { return d.listen(l) }
 
 // GetHandle opens a file for RETR.
@@ -85,7 +84,8 @@ func (d *driver) GetHandle(name string, flags int, _ int64) (ftpserver.FileTrans
 	return t, nil
 }
 
-// Stat tells of a file or folder. RNFR is the one change that begins with it.
+// Stat describes a file or folder. The library also calls it for RNFR, which is
+// refused.
 func (d *driver) Stat(name string) (os.FileInfo, error) {
 	if d.client.GetLastCommand() == "RNFR" {
 		return nil, errReadOnly{}
@@ -112,10 +112,10 @@ func (d *driver) ReadDir(name string) ([]os.FileInfo, error) {
 	return infos, nil
 }
 
-// Name is of the file system.
+// Name names the file system.
 func (d *driver) Name() string { return "tree" }
 
-// An entry shows nothing of the host's permissions.
+// An entry hides the host's permissions.
 type entry struct{ os.FileInfo }
 
 func (e entry) Mode() os.FileMode {
@@ -125,14 +125,14 @@ func (e entry) Mode() os.FileMode {
 	return 0o444
 }
 
-// errReadOnly answers whatever would change something: 553 to STOR and APPE
-// (RFC 959 section 5.4), 550 to the rest.
+// errReadOnly refuses every change. STOR and APPE get 553 (RFC 959 section
+// 5.4), other commands 550.
 type errReadOnly struct{}
 
 func (errReadOnly) Error() string        { return "files are for reading" }
 func (errReadOnly) Is(target error) bool { return target == ftpserver.ErrFileNameNotAllowed }
 
-// readOnlyFs is the part of afero.Fs that is refused.
+// readOnlyFs refuses all methods of afero.Fs that change something.
 type readOnlyFs struct{}
 
 func (readOnlyFs) Create(string) (afero.File, error)                     { return nil, errReadOnly{} }

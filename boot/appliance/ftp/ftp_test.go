@@ -34,12 +34,12 @@ func pattern(n int) []byte {
 	return b
 }
 
-// A fixture is a server on loopback over a tree of its own.
+// A fixture is a server on loopback, with a tree of its own.
 type fixture struct {
 	t    *testing.T
 	addr string
 	root string
-	stop func() // and wait; measures
+	stop func() // ends the server, waits, and checks how long that took
 
 	mu    sync.Mutex
 	notes []boot.Event
@@ -139,14 +139,14 @@ func (f *fixture) noted(n int) boot.Event {
 	return boot.Event{}
 }
 
-// A client speaks the protocol by hand.
+// A client speaks FTP by hand.
 type client struct {
 	net.Conn
 	t  *testing.T
 	in *bufio.Reader
 }
 
-// dial connects, from a host of its own where from is not "".
+// dial connects. The client's address is from, where that is not "".
 func (f *fixture) dial(from string) *client {
 	f.t.Helper()
 	d := net.Dialer{Timeout: 5 * time.Second}
@@ -198,7 +198,7 @@ func (c *client) cmd(code, format string, args ...any) string {
 
 var epsvReply = regexp.MustCompile(`\(\|\|\|(\d+)\|\)`)
 
-// port asks for a data port.
+// port requests a data port by EPSV.
 func (c *client) port() int {
 	c.t.Helper()
 	m := epsvReply.FindStringSubmatch(c.cmd("229", "EPSV"))
@@ -239,7 +239,7 @@ func (c *client) retr(name string, offset int) []byte {
 	return raw
 }
 
-// leaks checks that goroutines and file descriptors are as many as before f.
+// leaks checks that f leaves no goroutine and no file descriptor open.
 func leaks(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	count := func() (int, int) {
@@ -251,7 +251,7 @@ func leaks(t *testing.T, f func(*testing.T)) {
 		return runtime.NumGoroutine(), len(fds)
 	}
 	g, fd := count()
-	t.Run("run", f) // ends with what f left to Cleanup
+	t.Run("run", f) // f's cleanups have run when it returns
 	var g2, fd2 int
 	for range 200 {
 		if g2, fd2 = count(); g2 <= g && fd2 <= fd {

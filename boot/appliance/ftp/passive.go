@@ -15,7 +15,7 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
 
-// What a client may read of how its transfer fared.
+// Errors that a client may read.
 var (
 	errRestart = errors.New("restart point lies outside the file")
 
@@ -27,17 +27,17 @@ var (
 	errEnding  = errors.New("server ends")
 )
 
-// A passive waits for one data connection: on the address that the client
-// asked, and from the address that it asked from. A foreign host that connects
-// first is turned away and the wait goes on; the library's own check would
-// give up, or take it for the next transfer.
+// A passive is the listener for one data connection. It listens on the address
+// that the client connected to. It accepts only the client's own address. It
+// refuses a foreign host and goes on waiting. The library's own check would
+// give up, or use that connection for the next transfer.
 type passive struct {
 	*net.TCPListener
 	session *session
-	unused  net.Listener // the library's; it wants to set deadlines on it
+	unused  net.Listener // the library's own; it needs one to set deadlines on
 }
 
-// listen replaces the listener that the library made.
+// listen replaces the library's listener by ours.
 func (n *session) listen(unused net.Listener) (net.Listener, error) {
 	own, err := n.listenData()
 	if err != nil {
@@ -52,8 +52,9 @@ func (n *session) listen(unused net.Listener) (net.Listener, error) {
 	return p, nil
 }
 
-// listenData takes a port of the range, any where there is none. Where all are
-// in use it waits a little: each is in use only until its client has connected.
+// listenData opens a port of the configured range, or any port. If all are in
+// use it waits up to Timing.Port. A port is in use only until its client has
+// connected.
 func (n *session) listenData() (*net.TCPListener, error) {
 	from, ports := int(n.PassiveFrom), int(n.PassiveTo)-int(n.PassiveFrom)+1
 	if from == 0 {
@@ -79,7 +80,7 @@ func (n *session) listenData() (*net.TCPListener, error) {
 	}
 }
 
-// Accept returns the connection that the client made, and frees the port.
+// Accept returns the client's connection and frees the port.
 func (p *passive) Accept() (net.Conn, error) {
 	defer p.TCPListener.Close()
 	p.SetDeadline(time.Now().Add(p.session.Timing.Data))
@@ -110,7 +111,8 @@ func (p *passive) Close() error {
 	return p.TCPListener.Close()
 }
 
-// A data is a data connection. Its client must take each chunk in time.
+// A data is a data connection. The client must take each chunk within
+// Timing.Stall.
 type data struct {
 	*net.TCPConn
 	session *session
@@ -118,7 +120,7 @@ type data struct {
 	failed  atomic.Bool
 }
 
-// RemoteAddr is without a zone, which the library cannot read.
+// RemoteAddr leaves out the zone, which the library cannot parse.
 func (d *data) RemoteAddr() net.Addr {
 	a := *d.TCPConn.RemoteAddr().(*net.TCPAddr)
 	a.Zone = ""
@@ -131,7 +133,7 @@ func (d *data) Write(p []byte) (int, error) {
 	return n, d.explain(err)
 }
 
-// ReadFrom sends a file by sendfile.
+// ReadFrom sends a file with sendfile.
 func (d *data) ReadFrom(r io.Reader) (total int64, err error) {
 	t, ok := r.(*transfer)
 	if !ok {
@@ -159,7 +161,7 @@ func (d *data) ReadFrom(r io.Reader) (total int64, err error) {
 	return total, d.explain(err)
 }
 
-// explain gives an error that a client may read; errors of the operating
+// explain returns an error that a client may read. Errors of the operating
 // system name addresses and calls.
 func (d *data) explain(err error) error {
 	switch {
@@ -177,8 +179,8 @@ func (d *data) explain(err error) error {
 	return err
 }
 
-// Close ends the transfer: in order, or so that no client takes what came for
-// the whole file.
+// Close ends the connection. After an error it resets it. So no client takes a
+// part for the whole file.
 func (d *data) Close() error {
 	if d.failed.Load() {
 		d.abort()
@@ -187,7 +189,7 @@ func (d *data) Close() error {
 	return nil
 }
 
-// abort resets the connection. It may be called from another goroutine.
+// abort resets the connection. Any goroutine may call it.
 func (d *data) abort() {
 	d.once.Do(func() {
 		d.SetLinger(0)

@@ -21,7 +21,7 @@ import (
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 
-// run runs a program and returns what it printed.
+// run runs a program and returns its output.
 func run(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), nettest.Need(t, name), args...)
@@ -53,7 +53,7 @@ func TestCurl(t *testing.T) {
 		t.Fatal(err)
 	}
 	get(all, "-C", "-", url+"big")
-	get(all, "-C", "-", url+"big") // whole already
+	get(all, "-C", "-", url+"big") // the file is whole already
 	if out, err := run(t, "curl", "-sS", "-l", url+"sub/"); err != nil || out != "deep\r\n" && out != "deep\n" {
 		t.Errorf("listing: %q, %v", out, err)
 	}
@@ -99,7 +99,7 @@ open ftp://%[2]s; mirror / %[1]s/all; pget -n 3 /big -o %[1]s/parts; get /big -o
 	}
 }
 
-// The device's own client.
+// The client that the device uses.
 func TestJlaffaye(t *testing.T) {
 	for _, opt := range [][]peer.DialOption{nil, {peer.DialWithDisabledEPSV(true)}} {
 		f := start(t, loopback, nil)
@@ -150,7 +150,8 @@ func TestJlaffaye(t *testing.T) {
 			t.Errorf("quit: %v", err)
 		}
 
-		// A server that ends in mid-transfer must not look like the end of a file.
+		// A server that ends during a transfer must not look like the end of a
+		// file.
 		if err := os.Truncate(filepath.Join(f.root, "big"), 64<<20); err != nil {
 			t.Fatal(err)
 		}
@@ -175,8 +176,8 @@ func TestJlaffaye(t *testing.T) {
 	}
 }
 
-// TestMain is a server of its own where the test of link-local addresses
-// starts it, in a namespace: all its threads must be there.
+// TestMain runs a server if TestLinkLocal started this binary. All its threads
+// must be in the namespace.
 func TestMain(m *testing.M) {
 	root := os.Getenv("FTP_TEST_ROOT")
 	if root == "" {
@@ -199,8 +200,8 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// Link-local addresses have a zone, as a device has them before anyone gave it
-// another.
+// Link-local addresses have a zone. A device has one before it gets another
+// address.
 func TestLinkLocal(t *testing.T) {
 	a, b := nettest.Pair(t, "fe80::1/64", "fe80::2/64")
 	f := start(t, loopback, nil) // for its tree

@@ -1,6 +1,3 @@
-// Package ftp serves the tree by FTP, read-only and to anyone: large images go
-// by TCP. The protocol is ftpserverlib's; what bounds clients, and who gets
-// the data, is decided here.
 package ftp
 
 import (
@@ -20,32 +17,33 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
 
-// Timing holds how long the server waits for whom.
+// Timing holds how long the server waits. A zero field means that of
+// DefaultTiming.
 type Timing struct {
-	// Login is for a client to say who it is, from its first packet: USER and
-	// PASS are two round trips, and a lost packet costs 1, 2 and 4 s.
+	// Login is for the client to log in, from its first packet. USER and PASS
+	// are two round trips. A lost packet costs 1, 2 and 4 s.
 	Login time.Duration
-	// Idle is between two commands, or after a transfer. A device that flashes
-	// opens a connection for each file, and a person at a prompt thinks.
+	// Idle is for the next command, also after a transfer. A device that
+	// flashes opens a connection for each file. A person at a prompt takes time
+	// to think.
 	Idle time.Duration
-	// Reply is for a client to take the answer to a command, which fits into
-	// the socket's buffer unless it stopped reading.
+	// Reply is for the client to take a reply. It fits into the socket's buffer
+	// unless the client stopped reading.
 	Reply time.Duration
-	// Data is for the client to open a data connection, once asked for a file:
-	// a SYN is sent at 0, 1, 3 and 7 s.
+	// Data is for the client to open a data connection after RETR. It sends its
+	// SYN at 0, 1, 3 and 7 s.
 	Data time.Duration
-	// Port is how long PASV waits where all ports of the range are in use. A
-	// port is free again as soon as its client has connected, which takes a
-	// round trip.
+	// Port is how long PASV waits if all ports of the range are in use. A port
+	// is free again once its client has connected. That takes a round trip.
 	Port time.Duration
-	// Stall is for the client to take the next chunk: 1 MiB in 60 s is 17 kB/s,
-	// slower than any link that an image is sent over.
+	// Stall is for the client to take the next chunk. 1 MiB in 60 s is 17 kB/s.
+	// Any link that carries images is faster.
 	Stall time.Duration
-	// Stop is for connections to wind up when the server is told to end.
+	// Stop is for connections to end when the server ends.
 	Stop time.Duration
 }
 
-// DefaultTiming is used where Server.Timing is zero.
+// DefaultTiming has the value of each field that Server.Timing leaves at zero.
 var DefaultTiming = Timing{
 	Login: 15 * time.Second,
 	Idle:  2 * time.Minute,
@@ -56,22 +54,22 @@ var DefaultTiming = Timing{
 	Stop:  time.Second,
 }
 
-// chunk is what a client must take within Timing.Stall.
+// chunk is how many bytes a client must take within Timing.Stall.
 const chunk = 1 << 20
 
-// DefaultLimits bounds the clients: a bench of 400 devices with one connection
-// each, behind one address where there is a router between.
+// DefaultLimits bounds the clients. It suits a bench of 400 devices with one
+// connection each. Behind a router they may share one address.
 var DefaultLimits = limit.Bounds{Total: 1024, PerHost: 512}
 
-// Config is what the config says of the server.
+// Config holds the settings of the server.
 type Config struct {
-	// PassiveFrom and PassiveTo are the TCP ports of data connections, both
-	// included; zero: any.
+	// PassiveFrom and PassiveTo are the first and last TCP port of data
+	// connections. Zero means any port.
 	PassiveFrom, PassiveTo uint16
 }
 
-// A Server serves until told to end. Its fields are set before Serve and not
-// changed afterwards.
+// A Server answers FTP clients. Its fields are set before Serve and not changed
+// afterwards.
 type Server struct {
 	Config
 	Tree *files.Tree
@@ -81,9 +79,9 @@ type Server struct {
 	Limits limit.Bounds // zero: DefaultLimits
 }
 
-// Serve answers on a TCP listener, which it closes, until ctx ends, and
-// returns nil then, within two seconds. Transfers under way are broken off in
-// a way that no client takes for the end of the file.
+// Serve answers clients on a TCP listener, and closes it. It returns nil within
+// two seconds after ctx ends. It resets transfers that are not finished. So no
+// client takes a part for the whole file.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s = s.withDefaults()
 	ctx, cancel := context.WithCancel(ctx)
@@ -94,7 +92,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 	var clients sync.WaitGroup
 	defer waitAtMost(s.Timing.Stop, &clients)
-	defer cancel() // before waiting
+	defer cancel() // cancel first, then wait
 	conns := &limit.Conns{Bounds: s.Limits.Or(DefaultLimits)}
 	accept := conns.Listen(l, func(c net.Conn) {
 		c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
@@ -110,7 +108,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("serve FTP: %w", err)
-		case err != nil: // out of file descriptors, or a client that left again
+		case err != nil: // out of file descriptors, or the client left
 			s.Log.Warn("accept FTP client", "error", err)
 			time.Sleep(50 * time.Millisecond)
 		default:
@@ -130,8 +128,9 @@ func (s *Server) withDefaults() *Server {
 	return &d
 }
 
-// serve runs one client. Each gets a library server of its own: that is how a
-// callback of the library, which says nothing of the client, knows whose it is.
+// serve answers one client. Each client has a library server of its own. A
+// callback of the library does not say which client it is for, so its server
+// does.
 func (s *Server) serve(ctx context.Context, c net.Conn) {
 	n := newSession(ctx, s, c)
 	stop := context.AfterFunc(ctx, n.close)
@@ -144,7 +143,7 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	waitAtMost(s.Timing.Stop, &n.transfers)
 }
 
-// waitAtMost waits for a group, but not for a library that hangs.
+// waitAtMost waits for a group, but at most d: the library may hang.
 func waitAtMost(d time.Duration, wg *sync.WaitGroup) {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
@@ -154,10 +153,10 @@ func waitAtMost(d time.Duration, wg *sync.WaitGroup) {
 	}
 }
 
-// A session is one client's control connection and what hangs on it.
+// A session is one client's control connection and its data connections.
 type session struct {
 	*Server
-	ctx         context.Context // ends with the server; the library hands none on
+	ctx         context.Context // ends with the server; the library passes no context
 	who         files.Client
 	peer, local netip.Addr
 	control     *control
@@ -167,9 +166,9 @@ type session struct {
 	mu      sync.Mutex // guards what follows
 	ended   bool
 	ready   bool      // logged in
-	active  int       // transfers
-	last    time.Time // when something happened
-	code    string    // see setCode
+	active  int       // transfers that are not closed
+	last    time.Time // last activity of the client
+	code    string    // replaces the next 550, see setCode
 	passive *passive
 	data    *data
 }
@@ -181,8 +180,8 @@ func newSession(ctx context.Context, s *Server, c net.Conn) *session {
 	return n
 }
 
-// close ends the session from whichever side: the client left, the library is
-// done with it, the server ends.
+// close ends the session, whichever side began: the client, the library or the
+// server.
 func (n *session) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -200,8 +199,8 @@ func (n *session) close() {
 	}
 }
 
-// own takes over a listener or data connection, and reports false where the
-// session has ended and nobody would close it.
+// own makes the session close a listener or data connection when it ends. It
+// reports false if the session has ended already.
 func (n *session) own(p *passive, d *data) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -210,7 +209,7 @@ func (n *session) own(p *passive, d *data) bool {
 	}
 	if p != nil {
 		if n.passive != nil {
-			// The library forgets one where PASV fails halfway.
+			// The library forgets its listener if PASV fails halfway.
 			n.passive.Close()
 		}
 		n.passive = p
@@ -221,7 +220,8 @@ func (n *session) own(p *passive, d *data) bool {
 	return true
 }
 
-// Accept gives the library its one client, and the end once that has left.
+// Accept returns the session's one client. The next call returns net.ErrClosed
+// once that client has left.
 func (n *session) Accept() (net.Conn, error) {
 	if c := n.control.once(); c != nil {
 		return c, nil
@@ -230,7 +230,7 @@ func (n *session) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Net: "tcp", Err: net.ErrClosed}
 }
 
-// Addr and Close make a session the library's net.Listener.
+// A session is the net.Listener of the library's server.
 func (n *session) Addr() net.Addr { return n.control.LocalAddr() }
 
 // Close ends the session.

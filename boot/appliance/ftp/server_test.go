@@ -40,7 +40,7 @@ func TestRetr(t *testing.T) {
 		{"big", chunk + 1, all[chunk+1:], fmt.Sprintf("ftp: sent big, bytes %d-%d/%d in ", chunk+1, bigSize-1, bigSize)},
 	} {
 		if i%2 == 1 {
-			c.cmd("200", "TYPE A") // whatever a client thinks an image is
+			c.cmd("200", "TYPE A") // an image is binary all the same
 		} else {
 			c.cmd("200", "TYPE I")
 		}
@@ -92,7 +92,7 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
-// Names that must not leave the tree, nor tell what is beside it.
+// Names that would leave the tree, or tell something of the host.
 func TestHostileNames(t *testing.T) {
 	f := start(t, loopback, nil)
 	c := f.login("")
@@ -104,7 +104,7 @@ func TestHostileNames(t *testing.T) {
 	} {
 		for _, verb := range []string{"RETR", "SIZE", "MDTM", "MLST", "STAT"} {
 			if name == "small/" || verb != "RETR" && verb != "SIZE" && (name == "/" || name == "." || name == ".." || name == "" || name == "sub" || name == "up/..") {
-				continue // says "folder", or is the file
+				continue // the reply names a folder, or the file
 			}
 			reply := c.cmd("", "%s %s", verb, name)
 			if reply[0] != '5' && reply[0] != '4' {
@@ -186,7 +186,7 @@ func TestRestartPoints(t *testing.T) {
 		dc.Close()
 	}
 	dc := c.connect(c.port())
-	c.cmd("550", "RETR none") // the code of before is not kept
+	c.cmd("550", "RETR none") // the last code is not used again
 	if reply := c.cmd("451", "RETR plan/broken"); strings.Contains(reply, "/dev") {
 		t.Errorf("reply has the cause: %q", reply)
 	}
@@ -226,7 +226,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	if err := os.Truncate(filepath.Join(f.root, "big"), 64<<20); err != nil {
 		t.Fatal(err)
 	}
-	// Says nothing, or not enough, however busily.
+	// This client sends nothing, and the next one does not log in.
 	f.dial("").want("220")
 	c := f.dial("")
 	c.want("220")
@@ -236,17 +236,17 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	}
 	c.want("421")
 
-	// Asks and does not connect.
+	// This client opens no data connection.
 	c = f.login("")
 	c.port()
 	c.cmd("425", "RETR small")
 	if ev := f.noted(1); ev.Bytes != 0 || !strings.HasSuffix(ev.Text, errNoData.Error()) {
 		t.Errorf("noted %+v", ev)
 	}
-	c.want("421") // then does nothing
+	c.want("421") // then the client is idle
 
-	// Connects and takes nothing, while the control connection is quiet for
-	// longer than Idle.
+	// This client reads no data. Its control connection is quiet for longer
+	// than Idle.
 	c = f.login("")
 	dc := c.connect(c.port())
 	c.cmd("150", "RETR big")
@@ -330,7 +330,7 @@ func TestManyClientsLeaveNothing(t *testing.T) {
 				switch i % 4 {
 				case 0:
 					c.cmd("221", "QUIT")
-				case 1: // leaves in mid-transfer
+				case 1: // leaves during the transfer
 					dc := c.connect(c.port())
 					c.cmd("150", "RETR big")
 					dc.Read(make([]byte, 1))
@@ -384,7 +384,7 @@ func TestEndsInMidTransfer(t *testing.T) {
 		waits.port()
 		fmt.Fprint(waits, "RETR small\r\n")
 		dc.Read(make([]byte, 1))
-		f.stop() // measures
+		f.stop() // checks how long it took
 		if n, err := io.Copy(io.Discard, dc); err == nil || n >= 64<<20 {
 			t.Errorf("%d bytes, then an ordinary end", n)
 		}

@@ -8,17 +8,17 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
-// A transfer is one RETR.
+// A transfer is one RETR command.
 type transfer struct {
 	file    *files.File
 	session *session
 	began   time.Time
-	offset  int64 // of REST
+	offset  int64 // from REST
 	sent    int64
 	err     error
 }
 
-// newTransfer returns nil once the session has ended.
+// newTransfer begins a transfer. It returns nil if the session has ended.
 func (n *session) newTransfer(f *files.File) *transfer {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -30,8 +30,8 @@ func (n *session) newTransfer(f *files.File) *transfer {
 	return &transfer{file: f, session: n, began: time.Now()}
 }
 
-// Seek takes the offset of REST, which may be the end of the file but not lie
-// behind it: a client that has more than there is has another file.
+// Seek sets the offset of REST. It may be the end of the file, but not lie
+// after it. A client with more bytes than that has another file.
 func (t *transfer) Seek(offset int64, _ int) (int64, error) {
 	if offset < 0 || offset > t.file.Size() {
 		t.err = fmt.Errorf("%w: byte %d of %d", errRestart, offset, t.file.Size())
@@ -42,7 +42,7 @@ func (t *transfer) Seek(offset int64, _ int) (int64, error) {
 	return offset, nil
 }
 
-// Read and Write are for the library's interface: data.ReadFrom sends the file.
+// Read implements the library's interface. data.ReadFrom sends files.
 func (t *transfer) Read(p []byte) (int, error) {
 	n, err := t.file.ReadAt(p, t.offset+t.sent)
 	t.sent += int64(n)
@@ -51,7 +51,8 @@ func (t *transfer) Read(p []byte) (int, error) {
 
 func (t *transfer) Write([]byte) (int, error) { return 0, errReadOnly{} }
 
-// TransferError is called before Close where the transfer is not whole.
+// TransferError records why a transfer failed. The library calls it before
+// Close.
 func (t *transfer) TransferError(err error) {
 	t.err = err
 	t.session.setCode(err)
@@ -81,7 +82,7 @@ func (t *transfer) Close() error {
 	return err
 }
 
-// reason is our own error under what the library wraps around it.
+// reason finds our own error inside one of the library.
 func reason(err error) error {
 	for _, own := range []error{errNoData, errStalled, errBroken, errShort, errEnding, files.Unreadable} {
 		if errors.Is(err, own) {

@@ -135,7 +135,7 @@ func TestSubscribe(t *testing.T) {
 		}
 		break
 	}
-	j.Add(boot.Event{}) // after a channel was closed
+	j.Add(boot.Event{}) // a closed channel is no subscriber
 }
 
 func TestConcurrentAdd(t *testing.T) {
@@ -164,8 +164,7 @@ func TestConcurrentAdd(t *testing.T) {
 	}
 }
 
-// What anyone can make happen in a machine's name does not push out what it
-// said itself.
+// Events that anybody can cause do not push out a machine's reports.
 func TestKnockingKeepsTheStory(t *testing.T) {
 	j := New(quiet(), 3)
 	j.Add(boot.Event{Machine: "m", Kind: boot.KindPlan, Text: "told"})

@@ -12,8 +12,8 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// TestParseLineReadsBackEveryField fills each field of an Event, whichever
-// there are, so that one that is added later cannot be forgotten in the log.
+// TestParseLineReadsBackEveryField fills each field of an Event by reflection.
+// So a new field cannot be forgotten in the log.
 func TestParseLineReadsBackEveryField(t *testing.T) {
 	var ev boot.Event
 	v := reflect.ValueOf(&ev).Elem()
@@ -38,12 +38,12 @@ func TestParseLineReadsBackEveryField(t *testing.T) {
 	if !ok || !got.Time.Equal(want.Time) {
 		t.Fatalf("ParseLine(%s) = %+v, %v", &log, got, ok)
 	}
-	got.Time = want.Time // another Location
+	got.Time = want.Time // times differ in Location
 	if got != want {
 		t.Errorf("ParseLine(%s) =\n%+v, want\n%+v", &log, got, want)
 	}
 
-	// Apart from the text, the line is an Event as it is.
+	// Except for the text, the line is an Event in JSON.
 	var plain boot.Event
 	if err := json.Unmarshal(log.Bytes(), &plain); err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func TestConns(t *testing.T) {
 	dial("127.0.0.3", "full")
 	first := <-accepted
 	first.Close()
-	first.Close() // counts once
+	first.Close() // a second Close does not count
 	dial("127.0.0.3", "welcome")
 	dial("127.0.0.3", "full")
 	for range 3 {
@@ -59,7 +59,8 @@ func TestConns(t *testing.T) {
 	}
 }
 
-// Two addresses of 512 cannot take all 1024: others come in after them.
+// Two addresses with 512 connections each cannot take all 1024. Others get some
+// after them.
 func TestTheLastAreForThoseWhoHaveFew(t *testing.T) {
 	c := Conns{Bounds: Bounds{Total: 1024, PerHost: 512}}
 	host := netip.MustParseAddr("10.0.0.0")

@@ -7,9 +7,9 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// Status says in a few words where a machine stands, from its events in order:
-// "flashing 37 %", "done", "failed: disk is too small". It is "" where nothing
-// is known. The words of each kind are in boot.Kinds.
+// Status says in a few words where a machine stands: "flashing 37 %", "done",
+// "failed: disk is too small". events are in order. Without any it is "". The
+// words of each kind are in boot.Kinds.
 func Status(events []boot.Event) string {
 	seen := ""
 	for _, ev := range slices.Backward(events) {
@@ -20,16 +20,16 @@ func Status(events []boot.Event) string {
 		phrase := row.Phrase(ev)
 		switch {
 		case ev.Kind == boot.KindHandover:
-			// A reboot after done or failed is not what a person asks about.
+			// How the job ended says more than a reboot after it.
 			return cmp.Or(verdict(events, ev.Boot), phrase)
 		case ev.Kind == boot.KindDHCP:
-			// A machine that was flashed asks for its loader at every start. How
-			// its last job ended says more, until it reports something new.
+			// A flashed machine asks for its loader at every start. How its
+			// last job ended says more, until it reports something new.
 			return cmp.Or(verdict(events, ""), seen, phrase)
 		case !row.Passing:
 			return phrase
 		}
-		// The image goes out while the machine writes: not a state of its own.
+		// A served file or a plan is no state while the machine reports more.
 		seen = cmp.Or(seen, phrase)
 	}
 	return seen

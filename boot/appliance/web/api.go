@@ -20,7 +20,7 @@ func (s *Server) row(m boot.Machine) boot.Row {
 	row := boot.Row{Machine: m, Events: s.Journal.Machine(m.ID)}
 	row.Status = s.Status(row.Events)
 	if n := len(row.Events); n > 0 {
-		last := row.Events[n-1] // a copy, that does not hold on to all of them
+		last := row.Events[n-1] // a copy, so that row does not keep all events in memory
 		row.Last = &last
 	}
 	return row
@@ -32,7 +32,8 @@ func (s *Server) machines(w http.ResponseWriter, r *http.Request) {
 		s.broken(w, r, err)
 		return
 	}
-	// Row by row, so that a client who reads slowly holds no more than the ids.
+	// One row at a time: a client that reads slowly holds only the IDs in
+	// memory.
 	ids := make([]string, len(all))
 	for i, m := range all {
 		ids[i] = m.ID
@@ -55,7 +56,7 @@ func (s *Server) machines(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		if _, err := fmt.Fprintf(out, "%s\n  %s", before, raw); err != nil {
-			return // the client has left
+			return // the client left
 		}
 		before = ","
 	}
@@ -72,7 +73,7 @@ func (s *Server) machine(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// find returns the machine of the path, or answers that there is none.
+// find returns the machine of the path. If there is none, it answers 404.
 func (s *Server) find(w http.ResponseWriter, r *http.Request) (boot.Machine, bool) {
 	m, err := s.Registry.Find(r.Context(), r.PathValue("machine"))
 	switch {
@@ -84,7 +85,7 @@ func (s *Server) find(w http.ResponseWriter, r *http.Request) (boot.Machine, boo
 	return m, err == nil
 }
 
-// broken answers for what went wrong here; why is for the log.
+// broken answers 500 and logs the error. The client does not see it.
 func (s *Server) broken(w http.ResponseWriter, r *http.Request, err error) {
 	s.Log.Error("answer HTTP request", "path", r.URL.Path, "error", err)
 	text(w, http.StatusInternalServerError, "the appliance could not do it; its log says why")
@@ -95,16 +96,16 @@ func (s *Server) json(w http.ResponseWriter, v any) {
 	w.Header().Set("Cache-Control", "no-store")
 	e := json.NewEncoder(&answer{ResponseWriter: w, stall: s.Timing.Stall})
 	e.SetIndent("", "  ")
-	e.Encode(v) // an error is the client's, who has left
+	e.Encode(v) // an error means that the client left
 }
 
-// atOnce is how many past events a stream holds while it sends them.
+// atOnce is how many past events are in memory while they are sent.
 const atOnce = 64
 
-// events streams the journal as server-sent events (WHATWG HTML section 9.2):
-// id is the event's seq, data its JSON. A client that was away names the last
-// seq it has in Last-Event-ID or ?since= and gets what is still kept of the
-// rest; ?since=0 asks for all.
+// events streams the journal as server-sent events (WHATWG HTML section 9.2).
+// id is the event's Seq, data its JSON. A client that was away names its last
+// Seq, in Last-Event-ID or ?since=. It gets the later events that are still
+// kept. ?since=0 asks for all.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	since := r.Header.Get("Last-Event-ID")
 	if since == "" {
@@ -115,7 +116,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusBadRequest, "since: want the seq of an event")
 		return
 	}
-	if from := client(r); from.IsValid() { // who is at the unix socket is no stranger
+	if from := client(r); from.IsValid() { // the unix socket has no address and no bound
 		if !s.streams.Take(from) {
 			w.Header().Set("Retry-After", "10")
 			text(w, http.StatusServiceUnavailable, "too many clients follow the events")
@@ -125,14 +126,14 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	coming := s.Journal.Subscribe(ctx) // before looking back, so that none is missed
+	coming := s.Journal.Subscribe(ctx) // before reading the past, so that no event is missed
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	out := &answer{ResponseWriter: w, stall: s.Timing.Stall}
 	if since != "" {
 		if s.Journal.Last() < last {
-			last = 0 // counted by an appliance that was restarted meanwhile
+			last = 0 // the client's Seq is from before a restart
 		}
 		for {
 			past := s.Journal.Since(last, atOnce)
@@ -164,7 +165,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			if since != "" && ev.Seq <= last {
-				continue // looked back at already
+				continue // already sent from the past
 			}
 			err = send(out, ev)
 		}
@@ -182,8 +183,8 @@ func send(w io.Writer, ev boot.Event) error {
 	return err
 }
 
-// control takes what a person asks for. No cookie counts, so that no page in a
-// browser can ask in that person's name.
+// control takes a person's order. Cookies do not count. So no page in a browser
+// can order in that person's name.
 func (s *Server) control(trusted bool, action boot.Action) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !trusted && !s.authorized(r) {
@@ -195,7 +196,7 @@ func (s *Server) control(trusted bool, action boot.Action) http.HandlerFunc {
 			Overwrite bool `json:"overwrite"`
 		}
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10))
-		d.DisallowUnknownFields() // an overwrite that is misspelt must not pass
+		d.DisallowUnknownFields() // a misspelt overwrite must not pass
 		if err := d.Decode(&ask); err != nil && !errors.Is(err, io.EOF) {
 			text(w, http.StatusBadRequest, `want {"overwrite": true or false}`)
 			return
@@ -217,7 +218,7 @@ func (s *Server) authorized(r *http.Request) bool {
 	return ok && s.Token != "" && subtle.ConstantTimeCompare([]byte(token), []byte(s.Token)) == 1
 }
 
-// bearer returns the token of a request (RFC 6750 section 2.1).
+// bearer returns the bearer token of a request (RFC 6750 section 2.1).
 func bearer(r *http.Request) (string, bool) {
 	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	return token, ok && strings.EqualFold(scheme, "Bearer")

@@ -237,8 +237,8 @@ func TestNoTokenMeansNoControlOverTCP(t *testing.T) {
 	}
 }
 
-// The past of a long journal and the list of many machines go out whole, though
-// neither is held whole.
+// A long journal and a list of many machines are sent whole, though neither is
+// in memory whole.
 func TestLongAnswers(t *testing.T) {
 	const machines = 300
 	f := start(t, nil)

@@ -18,7 +18,7 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
-// file serves the tree.
+// file answers requests for files and folders of the tree.
 func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -46,7 +46,7 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	if mod := f.ModTime(); !mod.IsZero() {
 		w.Header().Set("ETag", fmt.Sprintf(`"%x-%x"`, mod.UnixNano(), f.Size()))
 	} else {
-		w.Header().Set("Cache-Control", "no-store") // made on the fly, for this client
+		w.Header().Set("Cache-Control", "no-store") // made on the fly for this client
 	}
 	a := &answer{ResponseWriter: w, stall: s.Timing.Stall}
 	http.ServeContent(a, r, "", f.ModTime(), content(f))
@@ -55,7 +55,7 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// content is the file itself where there is one, for sendfile.
+// content returns the os.File where there is one, so that sendfile works.
 func content(f *files.File) io.ReadSeeker {
 	if f.OS() != nil {
 		return f.OS()
@@ -63,17 +63,18 @@ func content(f *files.File) io.ReadSeeker {
 	return f
 }
 
-// hasBody reports whether an answer had bytes of a file in it.
+// hasBody reports whether a response carries bytes of a file.
 func hasBody(r *http.Request, a *answer) bool {
 	return r.Method == http.MethodGet && (a.status == http.StatusOK || a.status == http.StatusPartialContent)
 }
 
-// outcome says how much of a file the client took.
+// outcome says how much of a file the client received.
 func outcome(f *files.File, a *answer, took time.Duration) files.Outcome {
 	o := files.Outcome{File: f.Name(), Bytes: a.sent, Total: f.Size(), Took: took}
 	part := a.Header().Get("Content-Range")
 	if a.Header().Get("Content-Length") != fmt.Sprint(a.sent) {
-		// The client left or stalled, the file became shorter, or the server ends.
+		// The client left or stalled, the file became shorter, or the server
+		// ended.
 		o.Failed, o.Text = true, fmt.Sprintf("%s broke off after %d bytes", f.Name(), a.sent)
 		if part != "" {
 			o.Text += " of " + part
@@ -84,7 +85,7 @@ func outcome(f *files.File, a *answer, took time.Duration) files.Outcome {
 	return o
 }
 
-// client returns the address of who asks, the zero Addr on a unix socket.
+// client returns the client's address, the zero Addr on a unix socket.
 func client(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -93,21 +94,21 @@ func client(r *http.Request) netip.Addr {
 	return ap.Addr().Unmap()
 }
 
-// statusOf is the status of each refusal.
+// statusOf has the HTTP status of each refusal.
 var statusOf = map[*files.Refusal]int{
 	files.NoFile: http.StatusNotFound, files.NoName: http.StatusBadRequest,
 	files.NotServed: http.StatusForbidden, files.Unreadable: http.StatusInternalServerError,
 }
 
-// refuse answers for an error of the tree, and returns the words.
+// refuse answers for an error of the tree, and returns its text.
 func refuse(w http.ResponseWriter, err error) string {
 	why := files.Explain(err)
 	text(w, statusOf[why], why.Error())
 	return why.Error()
 }
 
-// contentType knows text by its ending; all else is bytes, HTML too, so that
-// no file of the tree becomes a page of this server.
+// contentType recognises text by its ending. All else is bytes, HTML too. So no
+// file of the tree becomes a page of this server.
 func contentType(name string) string {
 	switch path.Ext(name) {
 	case ".txt", ".ipxe", ".cfg", ".conf", ".yaml", ".manifest", ".minisig", ".sha256", ".md":
@@ -118,11 +119,11 @@ func contentType(name string) string {
 	return "application/octet-stream"
 }
 
-// list shows a folder: links to a browser, else one name a line. Folders end
-// in a slash.
+// list answers with a folder's content: HTML links for a browser, else one name
+// a line. Folders end in a slash.
 func (s *Server) list(w http.ResponseWriter, r *http.Request, who files.Client) {
 	if p := r.URL.Path; !strings.HasSuffix(p, "/") {
-		// Relative, so that no name can point to another host.
+		// The URL is relative, so that no name can point to another host.
 		w.Header().Set("Location", "./"+(&url.URL{Path: path.Base(p)}).EscapedPath()+"/")
 		w.WriteHeader(http.StatusMovedPermanently)
 		return
@@ -147,7 +148,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, who files.Client) 
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil {
-			continue // gone meanwhile
+			continue // deleted meanwhile
 		}
 		name, size := e.Name(), fmt.Sprint(info.Size())
 		if e.IsDir() {
@@ -162,8 +163,8 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, who files.Client) 
 	}
 }
 
-// An answer sends in chunks, each of which the client must take in time, and
-// counts what it took.
+// An answer writes a response in chunks. The client must take each within
+// Timing.Stall. It counts the bytes that were sent.
 type answer struct {
 	http.ResponseWriter
 	stall  time.Duration
@@ -183,8 +184,8 @@ func (a *answer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom keeps sendfile: http.ServeContent hands over an io.LimitedReader,
-// and so does this.
+// ReadFrom keeps sendfile possible. http.ServeContent passes an
+// io.LimitedReader, and ReadFrom passes one on.
 func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
 	to, ok := a.ResponseWriter.(io.ReaderFrom)
 	if !ok {
@@ -210,7 +211,7 @@ func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
 			lr.N = left
 		}
 		if n < part {
-			break // the file ends here, or err says why
+			break // end of the file, or err is set
 		}
 	}
 	return total, err
@@ -220,5 +221,5 @@ func (a *answer) extend() {
 	http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(a.stall))
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap lets http.ResponseController find the connection.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

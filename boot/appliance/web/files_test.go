@@ -65,7 +65,7 @@ func TestFilesNobodyGets(t *testing.T) {
 		"/../secret", "/%2e%2e/secret", `/..%5csecret`, "/sub/../../secret", "/escape", "/.key", "/.hidden/x", "/.hidden", "/.hidden/",
 		"/sub/../.key", "/small/", "/small/x", "/a%00b", "/a%0d%0aSet-Cookie:x", "/%ff", "/" + strings.Repeat("a", 5000),
 	} {
-		// By hand: a client would clean the path.
+		// Without net/http, whose client would clean the path.
 		c, err := net.Dial("tcp", f.addr)
 		if err != nil {
 			t.Fatal(err)
@@ -160,7 +160,7 @@ func TestBrokenDownloadIsNoted(t *testing.T) {
 	}
 	defer c.Close()
 	io.WriteString(c, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
-	// A client that takes nothing is cut off.
+	// A client that reads nothing is cut off.
 	if ev := f.noted(1); !strings.Contains(ev.Text, "broke off after") || ev.Bytes >= ev.Total || ev.Total != 256<<20 || ev.Took <= 0 {
 		t.Errorf("noted %+v", ev)
 	}

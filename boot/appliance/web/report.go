@@ -15,15 +15,16 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
 
-// Bounds of one report, and of what is remembered to tell a repeated event.
-// A boot remembers more than two reports hold, since a device repeats the last.
+// Bounds of one report, and of what is remembered to recognise repeated events.
+// A boot remembers more than two reports hold, since a device repeats its last
+// report.
 const (
-	MaxEvents    = 256 // in a report
+	MaxEvents    = 256 // events in a report
 	maxBoots     = 512
-	maxSessions  = 2*MaxEvents + 1  // of a boot
-	maxSession   = 40               // bytes; a decimal number has 20
-	refusedEvery = 10 * time.Second // a note for a machine
-	maxRefused   = 32               // machines, in that time
+	maxSessions  = 2*MaxEvents + 1  // events remembered of a boot
+	maxSession   = 40               // bytes; a decimal uint64 has 20
+	refusedEvery = 10 * time.Second // pause between two notes for one machine
+	maxRefused   = 32               // machines with a note in that time
 )
 
 func (s *Server) report(w http.ResponseWriter, r *http.Request) {
@@ -32,7 +33,8 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusBadRequest, "no MAC in the path")
 		return
 	}
-	// Strangers can make us read a report, but not hold all its events.
+	// Anybody can send a report. Its events are decoded only once the token is
+	// verified.
 	var rep struct {
 		Boot, Job string
 		Events    json.RawMessage
@@ -68,7 +70,8 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// checkReport says what is wrong with a report, before any of it is taken.
+// checkReport says what is wrong with a report, "" if nothing. It runs before
+// any event is recorded.
 func checkReport(rep *boot.Report) string {
 	if len(rep.Events) > MaxEvents {
 		return fmt.Sprintf("more than %d events", MaxEvents)
@@ -86,21 +89,21 @@ func checkReport(rep *boot.Report) string {
 	return ""
 }
 
-// take records the events that are new. One boot's reports are taken one after
-// the other, so that a repeated one waits for the first.
+// take records the events that are new. Reports of one boot wait for each
+// other, so that a repeated one is recognised.
 func (s *Server) take(r *http.Request, id string, mac boot.MAC, rep *boot.Report) error {
 	b := s.reports.of(id + " " + rep.Boot)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	// What is begun is brought to an end though the device may hang up.
+	// Finish even if the device hangs up.
 	ctx := context.WithoutCancel(r.Context())
 	for _, ev := range rep.Events {
 		if b.has(ev.Session) {
 			continue
 		}
-		// What a device says of who it is and what time it is does not count.
+		// Who reports, and when, is ours to say, not the device's.
 		ev.Machine, ev.MAC, ev.Boot, ev.Job, ev.Seq, ev.Time = id, mac, rep.Boot, rep.Job, 0, time.Now()
-		ev = journal.Clean(ev) // what it says may be kept for good
+		ev = journal.Clean(ev) // Reported may store its strings for good
 		if s.Reported != nil {
 			if err := s.Reported(ctx, id, ev); err != nil {
 				return fmt.Errorf("take report of machine %s: %w", id, err)
@@ -112,13 +115,14 @@ func (s *Server) take(r *http.Request, id string, mac boot.MAC, rep *boot.Report
 	return nil
 }
 
-// refuse notes a report that nobody should have sent: as what the appliance
-// saw, not as what the machine did, and not more often than a person can use.
+// refuse adds a refused report to the journal. It counts as the appliance's
+// observation, not as the machine's word. Notes are rare enough for a person to
+// read.
 func (s *Server) refuse(r *http.Request, mac boot.MAC) {
 	m, err := s.Registry.Find(r.Context(), mac.String())
 	slot := mac
 	if err != nil {
-		slot = boot.MAC{} // one for all that nobody heard of: MACs are easily made up
+		slot = boot.MAC{} // unknown MACs share one slot: they are easily made up
 	}
 	if s.reports.mayNote(slot, time.Now()) {
 		s.Journal.Add(boot.Event{Machine: m.ID, MAC: mac, Kind: boot.KindRefused, Proto: "http",
@@ -126,9 +130,9 @@ func (s *Server) refuse(r *http.Request, mac boot.MAC) {
 	}
 }
 
-// reports remembers, in bounded memory, what was reported and what was refused.
+// reports remembers reported events and refused reports, in bounded memory.
 type reports struct {
-	boots *limit.Recent[string, *sessions] // by machine and boot
+	boots *limit.Recent[string, *sessions] // by machine ID and boot
 
 	mu      sync.Mutex
 	refused map[boot.MAC]time.Time
@@ -138,14 +142,14 @@ func newReports() *reports {
 	return &reports{boots: limit.NewRecent[string, *sessions](maxBoots), refused: map[boot.MAC]time.Time{}}
 }
 
-// sessions are the latest events of one boot.
+// sessions has the latest event numbers of one boot.
 type sessions struct {
 	mu   sync.Mutex
 	seen map[string]struct{}
-	last []string // the same, oldest first
+	last []string // the keys of seen, oldest first
 }
 
-// of returns the sessions of one boot, which is then the latest one heard.
+// of returns the sessions of one boot, and marks it as the latest one.
 func (p *reports) of(key string) (b *sessions) {
 	p.boots.Update(key, func(known *sessions) *sessions {
 		if b = known; b == nil {
@@ -163,7 +167,7 @@ func (b *sessions) has(session string) bool {
 
 func (b *sessions) add(session string) {
 	if session == "" || b.has(session) {
-		return // "" cannot be told apart
+		return // events without a number are never repeated
 	}
 	b.seen[session] = struct{}{}
 	b.last = append(b.last, session)
@@ -173,7 +177,7 @@ func (b *sessions) add(session string) {
 	}
 }
 
-// mayNote bounds what strangers write into the journal.
+// mayNote bounds how much strangers can add to the journal.
 func (p *reports) mayNote(mac boot.MAC, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
-// post sends a report as a device does and returns the status.
+// post sends a report as a device does, and returns the status.
 func (f *fixture) post(token string, body any) int {
 	f.t.Helper()
 	raw, ok := body.(string)
@@ -83,7 +83,7 @@ func TestReport(t *testing.T) {
 		t.Errorf("journal has %+v, want %+v", got[0], want)
 	}
 
-	// Repeated, overlapping and other boots' events.
+	// Repeated and overlapping events, and those of another boot.
 	f.post("token of bj", boot.Report{Boot: "b", Job: "j", Events: []boot.Event{mine}})
 	f.post("token of bj", boot.Report{Boot: "b", Job: "j", Events: events(1, 3, boot.KindStart)})
 	f.post("token of cj", boot.Report{Boot: "c", Job: "j", Events: events(1, 1, boot.KindStart)})
@@ -143,7 +143,7 @@ func TestReportRefused(t *testing.T) {
 		t.Errorf("journal has %+v, want one note", all)
 	}
 	for i := range 50 {
-		// MACs nobody heard of share one note.
+		// Unknown MACs share one note.
 		req, _ := http.NewRequest("POST", fmt.Sprintf("%s/api/machines/02:00:00:00:00:%02x/events", f.url, i), strings.NewReader(`{}`))
 		res, err := noRedirect.Do(req)
 		if err != nil || res.StatusCode != 403 {

@@ -27,12 +27,12 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/verdict"
 )
 
-// A fixture is a server on loopback and on a unix socket, over a tree, a store
-// and a journal of its own.
+// A fixture is a server on loopback and on a unix socket. It has a tree, a
+// store and a journal of its own.
 type fixture struct {
 	*Server
 	t       *testing.T
-	url     string // without a slash at its end
+	url     string // without a trailing slash
 	addr    string
 	sock    string
 	log     *lockedBuffer
@@ -167,7 +167,7 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	return f
 }
 
-// noted waits for n notes and returns the last.
+// noted waits until n requests were noted, and returns the last.
 func (f *fixture) noted(n int) boot.Event {
 	f.t.Helper()
 	for range 500 {
