@@ -49,22 +49,22 @@ type KindRow struct {
 
 // Kinds has a row for each kind.
 var Kinds = []KindRow{
-	{Kind: KindDHCP, Passing: true, Phrase: say("asking for its firmware")},
-	{Kind: KindServe, Passing: true, Phrase: say("asking for its firmware")},
-	{Kind: KindPlan, Passing: true, Phrase: say("was told what to do")},
-	{Kind: KindAsked, Phrase: sayText("asked: ")},
+	{Kind: KindDHCP, Passing: true, Phrase: phrase("asking for its firmware")},
+	{Kind: KindServe, Passing: true, Phrase: phrase("asking for its firmware")},
+	{Kind: KindPlan, Passing: true, Phrase: phrase("was told what to do")},
+	{Kind: KindAsked, Phrase: phraseWithText("asked: ")},
 	{Kind: KindRefused, Level: slog.LevelWarn},
 
-	{Kind: KindStart, FromDevice: true, Phrase: say("started")},
+	{Kind: KindStart, FromDevice: true, Phrase: phrase("started")},
 	{Kind: KindPull, FromDevice: true, Phrase: func(ev Event) string { return "pulling " + ev.File }},
 	{Kind: KindWrite, FromDevice: true, Level: LevelProgress, Phrase: func(ev Event) string { return "flashing" + percent(ev) }},
-	{Kind: KindVerify, FromDevice: true, Phrase: say("verified")},
-	{Kind: KindLocal, FromDevice: true, Phrase: say("booting from its disk")},
-	{Kind: KindWaiting, FromDevice: true, Phrase: say("waiting")},
-	{Kind: KindRetry, FromDevice: true, Level: slog.LevelWarn, Phrase: sayText("trying again: ")},
-	{Kind: KindDone, FromDevice: true, Ends: true, Phrase: say("done")},
-	{Kind: KindFailed, FromDevice: true, Ends: true, Level: slog.LevelError, Phrase: sayText("failed: ")},
-	{Kind: KindHandover, FromDevice: true, Phrase: sayText("handed over: ")},
+	{Kind: KindVerify, FromDevice: true, Phrase: phrase("verified")},
+	{Kind: KindLocal, FromDevice: true, Phrase: phrase("booting from its disk")},
+	{Kind: KindWaiting, FromDevice: true, Phrase: phrase("waiting")},
+	{Kind: KindRetry, FromDevice: true, Level: slog.LevelWarn, Phrase: phraseWithText("trying again: ")},
+	{Kind: KindDone, FromDevice: true, Ends: true, Phrase: phrase("done")},
+	{Kind: KindFailed, FromDevice: true, Ends: true, Level: slog.LevelError, Phrase: phraseWithText("failed: ")},
+	{Kind: KindHandover, FromDevice: true, Phrase: phraseWithText("handed over: ")},
 }
 
 // Row returns the kind's row. A kind that is not in the table has an empty one.
@@ -76,9 +76,9 @@ func (k Kind) Row() KindRow {
 	return Kinds[i]
 }
 
-func say(phrase string) func(Event) string { return func(Event) string { return phrase } }
+func phrase(phrase string) func(Event) string { return func(Event) string { return phrase } }
 
-func sayText(before string) func(Event) string {
+func phraseWithText(before string) func(Event) string {
 	return func(ev Event) string { return before + ev.Text }
 }
 

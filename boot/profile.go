@@ -56,9 +56,9 @@ type Facts struct {
 	Circuit   string // the relay's circuit ID (RFC 3046 section 3.1), as text
 }
 
-// Specific reports whether the match picks out single machines: by UUID, by
-// serial, or by MACs whose vendor half is written out. Otherwise a mistake in
-// the profile could reach every disk on the LAN.
+// Specific reports whether the match picks out single machines. It does so by
+// UUID, by serial, or by MACs whose vendor half is written out. Otherwise a
+// mistake in the profile could reach every disk on the LAN.
 func (m Match) Specific() bool {
 	return len(m.UUID) > 0 || specific(m.Serial, 1) || specific(m.MAC, 6)
 }
@@ -84,19 +84,21 @@ func specific(globs []string, least int) bool {
 
 // Matches reports whether a machine with these facts is meant.
 func (m Match) Matches(f Facts) bool {
-	if len(m.MAC) > 0 && !slices.ContainsFunc(f.MACs, func(a MAC) bool { return glob(m.MAC, a.String()) }) {
+	if len(m.MAC) > 0 && !slices.ContainsFunc(f.MACs, func(a MAC) bool { return matchesAny(m.MAC, a.String()) }) {
 		return false
 	}
 	if len(m.UUID) > 0 && (f.UUID == nil || !slices.Contains(m.UUID, *f.UUID)) {
 		return false
 	}
-	return has(m.Serial, f.Serial) && has(m.Board, f.Board) && has(m.Arch, f.Arch) &&
-		has(m.Interface, f.Interface) && has(m.Circuit, f.Circuit)
+	return emptyOrMatches(m.Serial, f.Serial) && emptyOrMatches(m.Board, f.Board) && emptyOrMatches(m.Arch, f.Arch) &&
+		emptyOrMatches(m.Interface, f.Interface) && emptyOrMatches(m.Circuit, f.Circuit)
 }
 
-func has(globs []string, value string) bool { return len(globs) == 0 || glob(globs, value) }
+func emptyOrMatches(globs []string, value string) bool {
+	return len(globs) == 0 || matchesAny(globs, value)
+}
 
-func glob(globs []string, value string) bool {
+func matchesAny(globs []string, value string) bool {
 	return slices.ContainsFunc(globs, func(g string) bool {
 		ok, err := path.Match(g, value)
 		return ok && err == nil

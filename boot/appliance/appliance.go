@@ -43,8 +43,8 @@ type Appliance struct {
 	web      *web.Server
 }
 
-// A Mistake is an error that the user can mend: in the config, the flags or the
-// folders they name.
+// A Mistake is an error that the user can mend. The cause is in the config, the
+// flags or the folders they name.
 type Mistake struct{ error }
 
 func (m Mistake) Unwrap() error { return m.error }
@@ -52,22 +52,22 @@ func (m Mistake) Unwrap() error { return m.error }
 // New opens the ports and folders, and checks what the config names. The caller
 // must call Close. An error that the user can mend is a Mistake.
 func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Appliance, error) {
-	return open(ctx, cfg, log, true)
+	return openAppliance(ctx, cfg, log, true)
 }
 
 // Check does what New does, but opens no port.
 func Check(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	a, err := open(ctx, cfg, log, false)
+	a, err := openAppliance(ctx, cfg, log, false)
 	if err != nil {
 		return err
 	}
 	return a.Close()
 }
 
-func open(ctx context.Context, cfg *config.Config, log *slog.Logger, ports bool) (a *Appliance, err error) {
+func openAppliance(ctx context.Context, cfg *config.Config, log *slog.Logger, ports bool) (a *Appliance, err error) {
 	a = &Appliance{cfg: cfg, log: log, budget: openFiles(log), journal: journal.New(log, journalKeep)}
 	if ports {
-		a.sockets, err = listen(ctx, cfg.Listen)
+		a.sockets, err = listenAll(ctx, cfg.Listen)
 	}
 	if err == nil {
 		err = a.openLinks()
@@ -87,7 +87,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, ports bool)
 // openLinks chooses the interfaces to serve, and fits the config's subnets to
 // them.
 func (a *Appliance) openLinks() error {
-	on, err := links(a.cfg)
+	on, err := findLinks(a.cfg)
 	if err != nil {
 		return Mistake{err}
 	}
@@ -96,7 +96,7 @@ func (a *Appliance) openLinks() error {
 		return Mistake{fmt.Errorf("advertise: %s is no IPv4 address, and DHCP can tell machines of no other; --dhcp off goes without", adv)}
 	}
 	if a.cfg.DHCP.Mode == config.Full {
-		fitted, err := subnets(a.cfg, on)
+		fitted, err := fitSubnets(a.cfg, on)
 		if err != nil {
 			return Mistake{err}
 		}

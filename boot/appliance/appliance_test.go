@@ -140,7 +140,7 @@ func TestWindowOfBoard(t *testing.T) {
 			if n := window(); n != 0 {
 				t.Errorf("an unknown machine: %d", n)
 			}
-			a.machines.saw(mac, addr)
+			a.machines.recordAddr(mac, addr)
 			a.machines.facts.Put(mac, boot.Facts{Board: b.Name})
 			if n := window(); n != b.Windowsize {
 				t.Errorf("%d, want %d", n, b.Windowsize)
@@ -168,7 +168,7 @@ func TestAnswersReadNoDisk(t *testing.T) {
 	for _, b := range board.Boards {
 		firmware = append(firmware, b.Name)
 	}
-	a := newBench(t, append(of(firmware...), "lab.raw")...)
+	a := newWithFiles(t, append(firmwareFiles(firmware...), "lab.raw")...)
 	a.machines.policy.Profiles = []*boot.Profile{{Name: "flash", Action: boot.ActionFlash, Images: map[string]string{"": "lab.raw"}}}
 	infos := &bootInfos{machines: a.machines, urls: a.urls}
 	before := a.tree.Looks()
@@ -181,7 +181,7 @@ func TestAnswersReadNoDisk(t *testing.T) {
 			traits.UserClass = "iPXE"
 		}
 		r := boot.NewRequest(traits, boot.MAC(traits.MAC))
-		r.Interface, r.Server = "lo", at
+		r.Interface, r.Server = "lo", machineAddr
 		info, err := infos.decide(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)

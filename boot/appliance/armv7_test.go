@@ -16,9 +16,9 @@ import (
 // A profile for every machine may match a 32-bit ARM machine, which has no
 // kexec. That machine waits with the reason, and the journal has it too.
 func TestNoKexec(t *testing.T) {
-	a := newBench(t, append(of("armv7", "pc-x86_64"), "k")...)
+	a := newWithFiles(t, append(firmwareFiles("armv7", "pc-x86_64"), "k")...)
 	a.machines.policy.Profiles = []*boot.Profile{{Name: "live", Action: boot.ActionBoot, Kernel: "k", Transfer: boot.DefaultTransfer, Then: boot.Reboot, OnFailure: boot.Retry}}
-	a.hears(t, at, board.Traits{Client: board.ClientUBootArm, MAC: uboot})
+	a.dhcpRequest(t, machineAddr, board.Traits{Client: board.ClientUBootArm, MAC: uboot})
 	p := planFor(t, a, boot.MAC(uboot))
 	const want = "no plan: action boot needs kexec, which 32-bit ARM (armv7) does not have"
 	if p.Action != boot.ActionWait || p.Text != want || p.Kernel != nil {
@@ -31,7 +31,7 @@ func TestNoKexec(t *testing.T) {
 	if last.Kind != boot.KindFailed || last.Text != want || last.MAC != boot.MAC(uboot) {
 		t.Errorf("the journal says %+v", last)
 	}
-	a.hears(t, at, board.Traits{Client: board.ClientBIOS, VendorClass: pxe, MAC: intel})
+	a.dhcpRequest(t, machineAddr, board.Traits{Client: board.ClientBIOS, VendorClass: pxe, MAC: intel})
 	if p := planFor(t, a, boot.MAC(intel)); p.Action != boot.ActionBoot || p.Kernel == nil {
 		t.Errorf("a PC: %s, %q", p.Action, p.Text)
 	}

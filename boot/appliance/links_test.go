@@ -27,7 +27,7 @@ func TestOwnAddressIsNotGiven(t *testing.T) {
 			Subnets: []lease.Subnet{{PoolFrom: netip.MustParseAddr(c.from), PoolTo: netip.MustParseAddr(c.to)}},
 			Hosts:   []lease.Host{{MAC: boot.MAC{2, 5: 1}, Addr: netip.MustParseAddr(c.host)}},
 		}}
-		got, err := subnets(cfg, on)
+		got, err := fitSubnets(cfg, on)
 		if c.want == "" && (err != nil || len(got) != 1 || got[0].Prefix.String() != "10.0.0.0/24") {
 			t.Errorf("%v: %v, %v", c, got, err)
 		}

@@ -54,7 +54,7 @@ func (a *Appliance) serversOf(l link) []linkServer {
 	note := func(ev boot.Event) { a.journal.Add(ev) }
 	list := []linkServer{&dhcp.Server{
 		Mode: dhcp.Mode(a.cfg.DHCP.Mode), Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases,
-		Decide: infos.decide, Note: note, Seen: a.machines.saw, Log: a.log,
+		Decide: infos.decide, Note: note, Seen: a.machines.recordAddr, Log: a.log,
 	}}
 	if !full {
 		return list
@@ -69,7 +69,7 @@ func (a *Appliance) serversOf(l link) []linkServer {
 		router.Managed = subnet.Prefix
 		list = append(list, &dhcp6.Server{
 			Interface: l.name, Addr: p.Addr(), Subnet: subnet,
-			Decide: infos.decide, Note: note, Seen: a.machines.saw, Log: a.log,
+			Decide: infos.decide, Note: note, Seen: a.machines.recordAddr, Log: a.log,
 		})
 		break
 	}

@@ -37,8 +37,8 @@ func newMachines(r *registry.Registry, p policy.Policy, c *catalog.Catalog) *mac
 	}
 }
 
-// saw records which machine has an address.
-func (ms *machines) saw(mac boot.MAC, addr netip.Addr) { ms.byAddr.Put(addr.Unmap(), mac) }
+// recordAddr records which machine has an address.
+func (ms *machines) recordAddr(mac boot.MAC, addr netip.Addr) { ms.byAddr.Put(addr.Unmap(), mac) }
 
 // boardAt returns the board of the machine at an address, nil where it is
 // unknown.
@@ -100,7 +100,7 @@ func (ms *machines) decisionFor(ctx context.Context, named string, from netip.Ad
 		if mac, err = boot.ParseMAC(named); err != nil {
 			return policy.Decision{}, fs.ErrNotExist
 		}
-		ms.saw(mac, from)
+		ms.recordAddr(mac, from)
 	} else if !known {
 		return policy.Decision{}, fs.ErrNotExist
 	}

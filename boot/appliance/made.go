@@ -16,8 +16,8 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// made makes the files that no disk holds: plans, loaders' scripts and
-// configurations, and manifests that were computed at start.
+// made makes the files that no disk holds. These are plans, loaders' scripts
+// and configurations, and manifests that were computed at start.
 type made struct {
 	*machines
 	urls      *urls
@@ -34,7 +34,7 @@ func (m *made) plan(ctx context.Context, c files.Client, name string) ([]byte, e
 	if err != nil {
 		return nil, fs.ErrPermission // final: files under plan/ in the root are never served
 	}
-	m.saw(mac, c.Addr)
+	m.recordAddr(mac, c.Addr)
 	return m.plans.write(ctx, mac, bootID, c.Addr)
 }
 
@@ -50,7 +50,7 @@ func (m *made) elsewhere(_ context.Context, c files.Client, name string) []strin
 		return nil
 	}
 	names := []string{rest}
-	for _, b := range m.pisAt(c.Addr) {
+	for _, b := range m.raspberryPisAt(c.Addr) {
 		names = append(names, b.File(rest))
 	}
 	return names
@@ -71,7 +71,7 @@ func (m *made) script(ctx context.Context, c files.Client, name string) ([]byte,
 }
 
 // bootOf says what a machine at an address loads, from a board's firmware.
-func (m *made) boot(b *board.Board, d policy.Decision, from netip.Addr) loaders.Boot {
+func (m *made) bootOf(b *board.Board, d policy.Decision, from netip.Addr) loaders.Boot {
 	self := m.urls.addrFor(from)
 	load := loaders.Boot{
 		Board: b, Local: d.Local(), Server: self,
@@ -98,7 +98,7 @@ func (m *made) ipxe(ctx context.Context, c files.Client, name string) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	return loaders.IPXE(m.boot(policy.FirmwareFor(m.catalog, d.Board), d, c.Addr)), nil
+	return loaders.IPXE(m.bootOf(policy.FirmwareFor(m.catalog, d.Board), d, c.Addr)), nil
 }
 
 // uboot makes U-Boot's boot script. U-Boot requests the same script name on
@@ -125,7 +125,7 @@ func (m *made) uboot(ctx context.Context, c files.Client, name string) ([]byte, 
 	if b != nil {
 		b = policy.FirmwareFor(m.catalog, b)
 	}
-	return loaders.UBoot(m.boot(b, d, c.Addr)), nil
+	return loaders.UBoot(m.bootOf(b, d, c.Addr)), nil
 }
 
 // pxelinux makes the configuration for U-Boot's `pxe get` and for pxelinux.
@@ -138,7 +138,7 @@ func (m *made) pxelinux(ctx context.Context, c files.Client, name string) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	load := m.boot(policy.FirmwareFor(m.catalog, d.Board), d, c.Addr)
+	load := m.bootOf(policy.FirmwareFor(m.catalog, d.Board), d, c.Addr)
 	if !load.Kernel {
 		return nil, fs.ErrNotExist
 	}
@@ -149,8 +149,8 @@ func (m *made) pxelinux(ctx context.Context, c files.Client, name string) ([]byt
 func (m *made) rpi(_ context.Context, c files.Client, name string) ([]byte, error) {
 	rest, _ := loaders.WithoutPiFolder(name)
 	var boots []loaders.Boot
-	for _, b := range m.pisAt(c.Addr) {
-		if load := m.boot(b, policy.Decision{}, c.Addr); load.Kernel {
+	for _, b := range m.raspberryPisAt(c.Addr) {
+		if load := m.bootOf(b, policy.Decision{}, c.Addr); load.Kernel {
 			boots = append(boots, load)
 		}
 	}
@@ -161,9 +161,9 @@ func (m *made) rpi(_ context.Context, c files.Client, name string) ([]byte, erro
 	return text, nil
 }
 
-// pisAt returns the boards that a Raspberry Pi at an address can be. A Pi 3 may
+// raspberryPisAt returns the boards that a Raspberry Pi at an address can be. A Pi 3 may
 // get its address from another DHCP server in an exchange we never see.
-func (m *made) pisAt(from netip.Addr) []*board.Board {
+func (m *made) raspberryPisAt(from netip.Addr) []*board.Board {
 	if _, known := m.byAddr.Get(from); known {
 		if b := m.boardAt(from); b != nil && b.Pi != "" {
 			return []*board.Board{b}

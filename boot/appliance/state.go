@@ -53,7 +53,7 @@ func openState(dir string, listen bool) (*state, error) {
 		if listen {
 			return nil, Mistake{err}
 		}
-		db, err = scratch() // --check may run beside the appliance
+		db, err = emptyStore() // --check may run beside the appliance
 	}
 	if err != nil {
 		return nil, err
@@ -70,8 +70,8 @@ func openState(dir string, listen bool) (*state, error) {
 	return s, nil
 }
 
-// scratch opens an empty store that is gone when it is closed.
-func scratch() (store.Store, error) {
+// emptyStore opens an empty store that is gone when it is closed.
+func emptyStore() (store.Store, error) {
 	dir, err := os.MkdirTemp("", "bootlace")
 	if err != nil {
 		return nil, err

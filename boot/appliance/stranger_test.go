@@ -24,11 +24,11 @@ import (
 
 var (
 	stranger = files.Client{Addr: netip.MustParseAddr("127.0.0.9"), Via: "tftp"}
-	bench    = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
-	other    = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}
+	benchMAC = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
+	otherMAC = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}
 )
 
-// newAppliance makes an appliance that flashes the machine bench. All other
+// newAppliance makes an appliance that flashes benchMAC. All other
 // machines wait.
 func newAppliance(t *testing.T) *Appliance {
 	t.Helper()
@@ -36,7 +36,7 @@ func newAppliance(t *testing.T) *Appliance {
 		Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off},
 		Listen: map[string]string{"tftp": "127.0.0.1:0", "http": "127.0.0.1:0"}, Unknown: boot.ActionWait,
 		Profiles: []*boot.Profile{{
-			Name: "bench", Match: boot.Match{MAC: []string{bench.String()}}, Action: boot.ActionFlash,
+			Name: "bench", Match: boot.Match{MAC: []string{benchMAC.String()}}, Action: boot.ActionFlash,
 			Images: map[string]string{"": "lab.raw"}, Transfer: boot.DefaultTransfer, Then: boot.Reboot, OnFailure: boot.Retry,
 		}},
 	}
@@ -75,9 +75,9 @@ func planFor(t *testing.T, a *Appliance, mac boot.MAC) boot.Plan {
 	return p
 }
 
-// done reports "done" with the token of p. It returns the flash that the
+// reportDone reports "done" with the token of p. It returns the flash that the
 // registry then has.
-func done(t *testing.T, a *Appliance, p boot.Plan, digest string) *boot.Flashed {
+func reportDone(t *testing.T, a *Appliance, p boot.Plan, digest string) *boot.Flashed {
 	t.Helper()
 	id, err := a.web.Verify(t.Context(), p.MAC, p.Boot, p.Job, p.Token)
 	if err != nil {
@@ -96,17 +96,17 @@ func done(t *testing.T, a *Appliance, p boot.Plan, digest string) *boot.Flashed 
 
 func TestDoneOfNoPlan(t *testing.T) {
 	a := newAppliance(t)
-	if f := done(t, a, planFor(t, a, other), strings.Repeat("0", 64)); f != nil {
+	if f := reportDone(t, a, planFor(t, a, otherMAC), strings.Repeat("0", 64)); f != nil {
 		t.Errorf("a machine that was to wait counts as flashed: %+v", f)
 	}
-	p := planFor(t, a, bench)
-	if f := done(t, a, p, strings.Repeat("0", 64)); f != nil {
+	p := planFor(t, a, benchMAC)
+	if f := reportDone(t, a, p, strings.Repeat("0", 64)); f != nil {
 		t.Errorf("flashed with an image that was not planned: %+v", f)
 	}
 	if err := a.web.Control(t.Context(), p.Machine, boot.Order{Action: boot.ActionLocal}); err != nil {
 		t.Fatal(err)
 	}
-	if f := done(t, a, planFor(t, a, bench), strings.Repeat("0", 64)); f != nil {
+	if f := reportDone(t, a, planFor(t, a, benchMAC), strings.Repeat("0", 64)); f != nil {
 		t.Errorf("a machine that was to boot from its disk counts as flashed: %+v", f)
 	}
 	if list, err := a.state.store.List(t.Context(), "machine/"); err != nil || len(list) != 1 {
@@ -116,23 +116,23 @@ func TestDoneOfNoPlan(t *testing.T) {
 
 func TestDoneOfAPlan(t *testing.T) {
 	a := newAppliance(t)
-	p := planFor(t, a, bench)
+	p := planFor(t, a, benchMAC)
 	// The image is replaced while the machine writes the old one.
 	write(t, filepath.Join(a.cfg.Root, "lab.raw"), []byte("new"))
 	for range 2 { // the first answer may have been lost
-		f := done(t, a, p, p.Image.ManifestSHA256)
+		f := reportDone(t, a, p, p.Image.ManifestSHA256)
 		if f == nil || f.Job != p.Job {
 			t.Fatalf("remembered %+v, want job %s", f, p.Job)
 		}
 	}
-	if p = planFor(t, a, bench); p.Action != boot.ActionLocal || p.Flashed == nil {
+	if p = planFor(t, a, benchMAC); p.Action != boot.ActionLocal || p.Flashed == nil {
 		t.Errorf("then: %s", p.Action)
 	}
 }
 
 func TestDoneAfterRestart(t *testing.T) {
 	a := newAppliance(t)
-	p := planFor(t, a, bench)
+	p := planFor(t, a, benchMAC)
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -141,22 +141,22 @@ func TestDoneAfterRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	if f := done(t, a, p, p.Image.ManifestSHA256); f == nil {
+	if f := reportDone(t, a, p, p.Image.ManifestSHA256); f == nil {
 		t.Error("a machine that finished after a restart of the appliance does not count as flashed")
 	}
 }
 
 func TestDoneThatWasAskedFor(t *testing.T) {
 	a := newAppliance(t)
-	p := planFor(t, a, bench)
+	p := planFor(t, a, benchMAC)
 	for range 2 {
-		if f := done(t, a, p, p.Image.ManifestSHA256); f == nil || f.Job != p.Job {
+		if f := reportDone(t, a, p, p.Image.ManifestSHA256); f == nil || f.Job != p.Job {
 			t.Fatalf("remembered %+v, want job %s", f, p.Job)
 		}
 		if err := a.web.Control(t.Context(), p.Machine, boot.Order{Action: boot.ActionFlash, Overwrite: true}); err != nil {
 			t.Fatal(err)
 		}
-		if p = planFor(t, a, bench); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
+		if p = planFor(t, a, benchMAC); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
 			t.Fatalf("asked to be flashed, told %s, overwrite %v", p.Action, p.Disk.Overwrite)
 		}
 	}
@@ -168,7 +168,7 @@ func TestPlanTellsNothingOfTheHost(t *testing.T) {
 	if err := os.Remove(filepath.Join(a.cfg.Root, "lab.raw")); err != nil {
 		t.Fatal(err)
 	}
-	if p := planFor(t, a, bench); p.Action != boot.ActionWait || p.Text != "no plan: image lab.raw: open lab.raw: file does not exist" {
+	if p := planFor(t, a, benchMAC); p.Action != boot.ActionWait || p.Text != "no plan: image lab.raw: open lab.raw: file does not exist" {
 		t.Errorf("%s: %s", p.Action, p.Text)
 	}
 }
@@ -209,15 +209,15 @@ func TestOverwriteIsForTheMACOfNow(t *testing.T) {
 	a := newAppliance(t)
 	a.cfg.Profiles[0].Disk.Overwrite = true
 	uuid := boot.UUID{1}
-	for _, mac := range []boot.MAC{other, bench} { // at home, and at the dock
+	for _, mac := range []boot.MAC{otherMAC, benchMAC} { // at home, and at the dock
 		if _, err := a.machines.registry.Identify(t.Context(), registry.Traits{MAC: mac, UUID: &uuid}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if p := planFor(t, a, bench); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
+	if p := planFor(t, a, benchMAC); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
 		t.Errorf("at the dock: %s, overwrite %v", p.Action, p.Disk.Overwrite)
 	}
-	if p := planFor(t, a, other); p.Disk.Overwrite {
+	if p := planFor(t, a, otherMAC); p.Disk.Overwrite {
 		t.Error("at home it may lose what its disk holds")
 	}
 }

@@ -50,11 +50,11 @@ func (u *urls) base(proto string, self netip.Addr) string {
 	if !ok || listen == "" {
 		return ""
 	}
-	return p.Name + "://" + authority(self, listen, p.Port) + "/"
+	return p.Name + "://" + hostPort(self, listen, p.Port) + "/"
 }
 
-// authority returns host and port of a URL, without the protocol's usual port.
-func authority(self netip.Addr, listen string, usual uint16) string {
+// hostPort returns host and port of a URL, without the protocol's usual port.
+func hostPort(self netip.Addr, listen string, usual uint16) string {
 	_, port, _ := net.SplitHostPort(listen)
 	if port != strconv.Itoa(int(usual)) {
 		return net.JoinHostPort(self.String(), port)

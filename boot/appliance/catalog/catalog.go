@@ -21,8 +21,8 @@ import (
 // intervals, since a read may have just begun.
 const Interval = time.Second
 
-// own is the Client with which the appliance opens its own tree.
-var own = files.Client{Addr: netip.IPv6Loopback()}
+// ourselves is the Client with which the appliance opens its own tree.
+var ourselves = files.Client{Addr: netip.IPv6Loopback()}
 
 // A Catalog is safe for use by several goroutines.
 type Catalog struct {
@@ -35,25 +35,27 @@ type Catalog struct {
 	mu      sync.Mutex                     // guards what follows
 	images  map[string]version[boot.Image] // by file name
 	kernels map[string]version[boot.File]  // by file name
-	seen    map[string]string              // what was last logged, by image file name
+	logged  map[string]string              // what was last logged, by image file name
 }
 
 // A version is a value computed from a file. It holds until the file changes.
 type version[T any] struct {
-	size int64
-	mod  time.Time
-	of   T
+	size  int64
+	mod   time.Time
+	value T
 }
 
-func (v version[T]) is(size int64, mod time.Time) bool { return v.size == size && v.mod.Equal(mod) }
+func (v version[T]) current(size int64, mod time.Time) bool {
+	return v.size == size && v.mod.Equal(mod)
+}
 
 // New reads the folder once.
 func New(tree *files.Tree, manifests *Manifests, log *slog.Logger) *Catalog {
 	c := &Catalog{
 		tree: tree, manifests: manifests, log: log,
-		images: map[string]version[boot.Image]{}, kernels: map[string]version[boot.File]{}, seen: map[string]string{},
+		images: map[string]version[boot.Image]{}, kernels: map[string]version[boot.File]{}, logged: map[string]string{},
 	}
-	c.lookForFirmware()
+	c.findFirmware()
 	return c
 }
 
@@ -74,30 +76,30 @@ func (c *Catalog) Run(ctx context.Context) error {
 
 // Look reads the folder now.
 func (c *Catalog) Look(ctx context.Context) {
-	c.lookForFirmware()
+	c.findFirmware()
 	c.mu.Lock()
-	names := slices.Sorted(maps.Keys(c.seen))
+	names := slices.Sorted(maps.Keys(c.logged))
 	c.mu.Unlock()
 	for _, name := range names {
 		im, err := c.Image(ctx, name)
-		c.noteImage(name, im, err)
+		c.logImageChange(name, im, err)
 	}
 }
 
-// noteImage logs each change of an image once.
-func (c *Catalog) noteImage(name string, im *boot.Image, err error) {
-	now := ""
+// logImageChange logs each change of an image once.
+func (c *Catalog) logImageChange(name string, im *boot.Image, err error) {
+	state := ""
 	if err != nil {
-		now = err.Error()
+		state = err.Error()
 	} else {
-		now = im.ManifestSHA256
+		state = im.ManifestSHA256
 	}
 	c.mu.Lock()
-	last, known := c.seen[name]
-	c.seen[name] = now
+	logged, known := c.logged[name]
+	c.logged[name] = state
 	c.mu.Unlock()
 	switch {
-	case !known || last == now:
+	case !known || logged == state:
 	case err != nil:
 		c.log.Warn("an image can not be flashed any more", "image", name, "err", err, "cause", files.Cause(err))
 	default:
@@ -119,7 +121,7 @@ var boardFiles = func() []string {
 	return names
 }()
 
-func (c *Catalog) lookForFirmware() {
+func (c *Catalog) findFirmware() {
 	there := map[string]bool{}
 	for _, b := range board.Boards {
 		for _, name := range boardFiles {
@@ -141,7 +143,7 @@ const maxBuild = 64 << 10
 // LacksServe reports whether a board's firmware has no serving half. Its BUILD
 // file says so. Without that file it reports false.
 func (c *Catalog) LacksServe(ctx context.Context, b *board.Board) bool {
-	f, err := c.tree.Open(ctx, own, b.File(board.Build))
+	f, err := c.tree.Open(ctx, ourselves, b.File(board.Build))
 	if err != nil {
 		return false
 	}

@@ -39,8 +39,8 @@ func (m *Manifests) Read(image string) ([]byte, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if v, ok := m.raw[image]; ok && v.is(info.Size(), info.ModTime()) {
-		return v.of, nil
+	if v, ok := m.raw[image]; ok && v.current(info.Size(), info.ModTime()) {
+		return v.value, nil
 	}
 	raw, err := os.ReadFile(m.path(image))
 	if err != nil {

@@ -115,7 +115,7 @@ func (f *Flags) Load() (*Config, error) {
 	c, err := r.typed()
 	if err == nil {
 		c.File = f.file
-		err = c.folders()
+		err = c.checkFolders()
 	}
 	var k *keyError
 	if errors.As(err, &k) {
@@ -127,9 +127,9 @@ func (f *Flags) Load() (*Config, error) {
 	return c, err
 }
 
-// folders checks that root, state, config and upload are not inside one
+// checkFolders checks that root, state, config and upload are not inside one
 // another. Otherwise secrets could be served, or uploads.
-func (c *Config) folders() error {
+func (c *Config) checkFolders() error {
 	info, err := os.Stat(c.Root)
 	if err != nil {
 		return &keyError{"root", errors.Unwrap(err)}
@@ -154,23 +154,23 @@ func (c *Config) folders() error {
 // inside reports whether path is dir or below it. It follows symbolic links as
 // far as the path exists.
 func inside(path, dir string) bool {
-	rel, err := filepath.Rel(real(dir), real(path))
+	rel, err := filepath.Rel(resolved(dir), resolved(path))
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
-func real(path string) string {
+func resolved(path string) string {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return path
 	}
-	resolved, err := filepath.EvalSymlinks(abs)
+	target, err := filepath.EvalSymlinks(abs)
 	if errors.Is(err, fs.ErrNotExist) && abs != "/" {
-		return filepath.Join(real(filepath.Dir(abs)), filepath.Base(abs))
+		return filepath.Join(resolved(filepath.Dir(abs)), filepath.Base(abs))
 	}
 	if err != nil {
 		return abs
 	}
-	return resolved
+	return target
 }
 
 // A keyError is a key with a wrong value.

@@ -58,31 +58,31 @@ func decode(text []byte, r *raw) (*yaml.Node, error) {
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("line %d: want keys and values, such as `root: /srv/boot`", root.Line)
 	}
-	if err := known(root, reflect.TypeFor[raw](), ""); err != nil {
+	if err := checkKeys(root, reflect.TypeFor[raw](), ""); err != nil {
 		return nil, err
 	}
 	return root, root.Decode(r)
 }
 
-// known compares a node with the type that it is decoded into. The library's
+// checkKeys compares a node with the type that it is decoded into. The library's
 // strict mode skips types that decode themselves. Its errors name Go types.
-func known(n *yaml.Node, t reflect.Type, path string) error {
+func checkKeys(n *yaml.Node, t reflect.Type, path string) error {
 	if n.Kind == yaml.AliasNode {
-		return known(n.Alias, t, path)
+		return checkKeys(n.Alias, t, path)
 	}
-	if want := wanted(n.Kind, t); want != "" && n.Tag != "!!null" {
+	if want := wantedForm(n.Kind, t); want != "" && n.Tag != "!!null" {
 		return fmt.Errorf("line %d: %s: want %s", n.Line, path, want)
 	}
 	switch {
 	case t.Kind() == reflect.Slice && n.Kind == yaml.SequenceNode:
 		for i, item := range n.Content {
-			if err := known(item, t.Elem(), path+"["+strconv.Itoa(i)+"]"); err != nil {
+			if err := checkKeys(item, t.Elem(), path+"["+strconv.Itoa(i)+"]"); err != nil {
 				return err
 			}
 		}
 	case t.Kind() == reflect.Map && n.Kind == yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			if err := known(n.Content[i+1], t.Elem(), join(path, n.Content[i].Value)); err != nil {
+			if err := checkKeys(n.Content[i+1], t.Elem(), keyPath(path, n.Content[i].Value)); err != nil {
 				return err
 			}
 		}
@@ -91,9 +91,9 @@ func known(n *yaml.Node, t reflect.Type, path string) error {
 			key := n.Content[i]
 			field, names := fieldOf(t, key.Value)
 			if field == nil {
-				return fmt.Errorf("line %d: %s: unknown key%s; known here: %s", key.Line, join(path, key.Value), hint(path, key.Value), strings.Join(names, ", "))
+				return fmt.Errorf("line %d: %s: unknown key%s; known here: %s", key.Line, keyPath(path, key.Value), hint(path, key.Value), strings.Join(names, ", "))
 			}
-			if err := known(n.Content[i+1], field, join(path, key.Value)); err != nil {
+			if err := checkKeys(n.Content[i+1], field, keyPath(path, key.Value)); err != nil {
 				return err
 			}
 		}
@@ -101,8 +101,8 @@ func known(n *yaml.Node, t reflect.Type, path string) error {
 	return nil
 }
 
-// wanted says how a value of type t is written, "" if kind fits.
-func wanted(kind yaml.Kind, t reflect.Type) string {
+// wantedForm says how a value of type t is written, "" if kind fits.
+func wantedForm(kind yaml.Kind, t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[list]():
 		if kind == yaml.MappingNode {
@@ -152,7 +152,7 @@ func fieldOf(t reflect.Type, key string) (reflect.Type, []string) {
 	return nil, names
 }
 
-func join(path, key string) string {
+func keyPath(path, key string) string {
 	if path == "" {
 		return key
 	}

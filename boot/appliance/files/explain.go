@@ -38,20 +38,20 @@ func Explain(err error) *Refusal {
 // confine returns err in a form that anybody may read. It has the served name
 // and one of the errors of io/fs, or Unreadable.
 func confine(name string, err error) error {
-	var is error = Unreadable
+	var shown error = Unreadable
 	var errno syscall.Errno
 	switch errors.As(err, &errno); {
 	case errors.Is(err, fs.ErrNotExist), errno == syscall.ENOTDIR, errno == syscall.ENAMETOOLONG, errno == syscall.ELOOP:
-		is = fs.ErrNotExist
+		shown = fs.ErrNotExist
 	case errors.Is(err, fs.ErrPermission), errno == syscall.EISDIR, errors.Is(err, errNotRegular):
-		is = fs.ErrPermission
+		shown = fs.ErrPermission
 	case errors.Is(err, fs.ErrInvalid):
-		is = fs.ErrInvalid
+		shown = fs.ErrInvalid
 	case errors.Is(err, fs.ErrClosed):
 	case errno == 0 && isPathError(err):
-		is = fs.ErrNotExist // os.Root's "path escapes from parent", which has no sentinel
+		shown = fs.ErrNotExist // os.Root's "path escapes from parent", which has no sentinel
 	}
-	return &fs.PathError{Op: "open", Path: name, Err: &confined{is, err}}
+	return &fs.PathError{Op: "open", Path: name, Err: &confined{shown, err}}
 }
 
 func isPathError(err error) bool {
@@ -60,10 +60,10 @@ func isPathError(err error) bool {
 }
 
 // A confined error has the text of one error and wraps two.
-type confined struct{ is, cause error }
+type confined struct{ shown, cause error }
 
-func (c *confined) Error() string   { return c.is.Error() }
-func (c *confined) Unwrap() []error { return []error{c.is, c.cause} }
+func (c *confined) Error() string   { return c.shown.Error() }
+func (c *confined) Unwrap() []error { return []error{c.shown, c.cause} }
 
 // Cause returns the error behind one of a Tree, for our own log only. If there
 // is none it returns err.

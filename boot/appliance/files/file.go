@@ -10,10 +10,10 @@ import (
 
 // A File is an open file of a Tree.
 type File struct {
-	name string
-	mod  time.Time
-	os   *os.File
-	id   any
+	name   string
+	mod    time.Time
+	osFile *os.File
+	id     any
 	*io.SectionReader
 }
 
@@ -29,33 +29,33 @@ func (f *File) ID() any { return f.id }
 
 // OS is the open file, for sendfile. It is nil for a file made on the fly. Its
 // offset is apart from that of File.
-func (f *File) OS() *os.File { return f.os }
+func (f *File) OS() *os.File { return f.osFile }
 
 // ReadAtNow reads only what is in the page cache, without waiting for a disk.
 func (f *File) ReadAtNow(p []byte, off int64) (int, error) {
-	if f.os == nil {
+	if f.osFile == nil {
 		return f.ReadAt(p, off)
 	}
-	return unix.Preadv2(int(f.os.Fd()), [][]byte{p}, off, unix.RWF_NOWAIT)
+	return unix.Preadv2(int(f.osFile.Fd()), [][]byte{p}, off, unix.RWF_NOWAIT)
 }
 
 // Close closes the file.
 func (f *File) Close() error {
-	if f.os == nil {
+	if f.osFile == nil {
 		return nil
 	}
-	return f.os.Close()
+	return f.osFile.Close()
 }
 
-// whole reads a file that must not end before size. A file that is truncated
+// fullReader reads a file that must not end before size. A file that is truncated
 // while it is served must not look like a shorter one.
-type whole struct {
+type fullReader struct {
 	f    *os.File
 	name string
 	size int64
 }
 
-func (w whole) ReadAt(p []byte, off int64) (int, error) {
+func (w fullReader) ReadAt(p []byte, off int64) (int, error) {
 	n, err := w.f.ReadAt(p, off)
 	if err == io.EOF && off+int64(n) < w.size {
 		err = io.ErrUnexpectedEOF

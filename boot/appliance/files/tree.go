@@ -97,13 +97,13 @@ func (t *Tree) find(ctx context.Context, c Client, clean string) (*File, error) 
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
-	f, err = t.stored(clean)
+	f, err = t.openStored(clean)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
 	if t.made.Elsewhere != nil {
 		for _, other := range t.made.Elsewhere(ctx, c, clean) {
-			if f, err := t.stored(other); err == nil {
+			if f, err := t.openStored(other); err == nil {
 				return f, nil
 			}
 		}
@@ -126,13 +126,13 @@ func makeFile(ctx context.Context, m Maker, c Client, clean string) (*File, erro
 	return &File{name: clean, SectionReader: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))}, nil
 }
 
-func (t *Tree) stored(clean string) (*File, error) {
+func (t *Tree) openStored(clean string) (*File, error) {
 	t.looks.Add(1)
 	// Opening a device can have effects, so stat first. The name may change
 	// before the open. O_NONBLOCK and the second stat are for that.
 	info, err := t.root.Stat(clean)
 	if err == nil {
-		err = regular(info)
+		err = checkRegular(info)
 	}
 	if err != nil {
 		return nil, err
@@ -142,14 +142,14 @@ func (t *Tree) stored(clean string) (*File, error) {
 		return nil, err
 	}
 	if info, err = f.Stat(); err == nil {
-		err = regular(info)
+		err = checkRegular(info)
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &File{name: clean, mod: info.ModTime(), os: f, id: identity(info),
-		SectionReader: io.NewSectionReader(whole{f, clean, info.Size()}, 0, info.Size())}, nil
+	return &File{name: clean, mod: info.ModTime(), osFile: f, id: identity(info),
+		SectionReader: io.NewSectionReader(fullReader{f, clean, info.Size()}, 0, info.Size())}, nil
 }
 
 // Holds reports whether the folder itself has a regular file of that name.
@@ -160,7 +160,7 @@ func (t *Tree) Holds(name string) bool {
 	}
 	t.looks.Add(1)
 	info, err := t.root.Stat(clean)
-	return err == nil && regular(info) == nil
+	return err == nil && checkRegular(info) == nil
 }
 
 // identity differs between files, and changes when a file is written.
@@ -177,7 +177,7 @@ func identity(info fs.FileInfo) any {
 	return id{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}
 }
 
-func regular(info fs.FileInfo) error {
+func checkRegular(info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
 		return syscall.EISDIR

@@ -77,41 +77,41 @@ func (u *Uploads) Create(name string) (*Upload, error) {
 		u.files.Add(-1)
 		return nil, pathless(err)
 	}
-	return &Upload{u: u, f: f, part: part, name: name}, nil
+	return &Upload{uploads: u, file: f, part: part, name: name}, nil
 }
 
 // An Upload is a file that is being written. It gets its name in Close, if all
 // was written.
 type Upload struct {
-	u          *Uploads
-	f          *os.File
+	uploads    *Uploads
+	file       *os.File
 	part, name string
-	n          int64
+	written    int64
 }
 
 func (w *Upload) Write(p []byte) (int, error) {
-	if w.n += int64(len(p)); w.n > maxUpload {
+	if w.written += int64(len(p)); w.written > maxUpload {
 		return 0, syscall.EFBIG
 	}
-	n, err := w.f.Write(p)
+	n, err := w.file.Write(p)
 	return n, pathless(err)
 }
 
 func (w *Upload) Close() error {
-	err := errors.Join(w.f.Sync(), w.f.Close())
+	err := errors.Join(w.file.Sync(), w.file.Close())
 	if err == nil {
 		// A link, unlike a rename, does not replace an existing file.
-		err = w.u.root.Link(w.part, w.name)
+		err = w.uploads.root.Link(w.part, w.name)
 	}
-	rerr := w.u.root.Remove(w.part)
+	rerr := w.uploads.root.Remove(w.part)
 	if err != nil {
-		w.u.files.Add(-1)
+		w.uploads.files.Add(-1)
 	}
 	return pathless(errors.Join(err, rerr))
 }
 
 // CloseWithError removes an upload that is not whole.
 func (w *Upload) CloseWithError(error) error {
-	w.u.files.Add(-1)
-	return pathless(errors.Join(w.f.Close(), w.u.root.Remove(w.part)))
+	w.uploads.files.Add(-1)
+	return pathless(errors.Join(w.file.Close(), w.uploads.root.Remove(w.part)))
 }

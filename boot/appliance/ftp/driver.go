@@ -26,7 +26,7 @@ type driver struct {
 func (d *driver) GetSettings() (*ftpserver.Settings, error) {
 	return &ftpserver.Settings{
 		Listener:               d.session,
-		IdleTimeout:            -1, // control has its own timeout
+		IdleTimeout:            -1, // controlConn has timeouts of its own
 		ConnectionTimeout:      int(d.Timing.Data/time.Second) + 1,
 		DisableActiveMode:      true,
 		DisableSite:            true,
@@ -34,7 +34,7 @@ func (d *driver) GetSettings() (*ftpserver.Settings, error) {
 		DisableSTAT:            true,
 		DefaultTransferType:    ftpserver.TransferTypeBinary,
 		DisableASCIIConversion: true,                      // images are never text
-		PasvConnectionsCheck:   ftpserver.IPMatchDisabled, // passive has its own check
+		PasvConnectionsCheck:   ftpserver.IPMatchDisabled, // passiveListener has a check of its own
 	}, nil
 }
 
@@ -45,7 +45,7 @@ func (d *driver) ClientConnected(c ftpserver.ClientContext) (string, error) {
 }
 
 // ClientDisconnected ends the session, whatever the library still waits for.
-func (d *driver) ClientDisconnected(ftpserver.ClientContext) { d.session.close() }
+func (d *driver) ClientDisconnected(ftpserver.ClientContext) { d.session.end() }
 
 // AuthUser accepts the anonymous names of RFC 1635 and of browsers.
 func (d *driver) AuthUser(_ ftpserver.ClientContext, user, _ string) (ftpserver.ClientDriver, error) {
@@ -54,7 +54,7 @@ func (d *driver) AuthUser(_ ftpserver.ClientContext, user, _ string) (ftpserver.
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ready, d.last = true, time.Now()
+	d.loggedIn, d.lastActivity = true, time.Now()
 	return d, nil
 }
 
@@ -62,18 +62,18 @@ func (d *driver) AuthUser(_ ftpserver.ClientContext, user, _ string) (ftpserver.
 func (d *driver) GetTLSConfig() (*tls.Config, error) { return nil, errors.New("no TLS here") }
 
 // WrapPassiveListener is called for PASV and EPSV.
-func (d *driver) WrapPassiveListener(l net.Listener) (net.Listener, error) { return d.listen(l) }
+func (d *driver) WrapPassiveListener(l net.Listener) (net.Listener, error) { return d.listenPassive(l) }
 
 // GetHandle opens a file for RETR.
 func (d *driver) GetHandle(name string, flags int, _ int64) (ftpserver.FileTransfer, error) {
 	if flags != os.O_RDONLY {
 		return nil, errReadOnly{}
 	}
-	f, err := d.Tree.Open(d.ctx, d.who, name)
+	f, err := d.Tree.Open(d.ctx, d.asClient, name)
 	if err != nil {
 		why := files.Explain(err)
-		d.setCode(why)
-		d.Tree.Done(d.who, files.Refused(strings.TrimPrefix(name, "/"), why.Error()))
+		d.setReplyCode(why)
+		d.Tree.Done(d.asClient, files.Refused(strings.TrimPrefix(name, "/"), why.Error()))
 		return nil, why
 	}
 	t := d.newTransfer(f)
@@ -90,7 +90,7 @@ func (d *driver) Stat(name string) (os.FileInfo, error) {
 	if d.client.GetLastCommand() == "RNFR" {
 		return nil, errReadOnly{}
 	}
-	info, err := d.Tree.Stat(d.ctx, d.who, name)
+	info, err := d.Tree.Stat(d.ctx, d.asClient, name)
 	if err != nil {
 		return nil, files.Explain(err)
 	}
@@ -99,7 +99,7 @@ func (d *driver) Stat(name string) (os.FileInfo, error) {
 
 // ReadDir lists a folder.
 func (d *driver) ReadDir(name string) ([]os.FileInfo, error) {
-	entries, err := d.Tree.ReadDir(d.ctx, d.who, name)
+	entries, err := d.Tree.ReadDir(d.ctx, d.asClient, name)
 	if err != nil {
 		return nil, files.Explain(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -51,7 +52,6 @@ func TestForeignHostGetsNoData(t *testing.T) {
 
 func TestForeignHostAloneEndsTheWait(t *testing.T) {
 	f := start(t, loopback, func(s *Server) {
-		s.Timing = DefaultTiming
 		s.Timing.Data = 300 * time.Millisecond
 	})
 	c := f.login("127.0.0.1")
@@ -75,7 +75,6 @@ func TestPassivePorts(t *testing.T) {
 	leaks(t, func(t *testing.T) {
 		f := start(t, loopback, func(s *Server) {
 			s.PassiveFrom, s.PassiveTo = from, to
-			s.Timing = DefaultTiming
 			s.Timing.Port = 15 * time.Second // enough for a busy machine with the race detector
 		})
 		// There are many more clients than ports. A port is in use only until
@@ -112,7 +111,6 @@ func TestAllPassivePortsInUse(t *testing.T) {
 	port := uint16(l.Addr().(*net.TCPAddr).Port)
 	f := start(t, loopback, func(s *Server) {
 		s.PassiveFrom, s.PassiveTo = port, port
-		s.Timing = DefaultTiming
 		s.Timing.Port = 100 * time.Millisecond
 	})
 	c := f.login("")
@@ -193,6 +191,25 @@ func TestPipelinedCommands(t *testing.T) {
 	c.cmd("500", "RETR %s", strings.Repeat("x", 3*maxLine))
 }
 
+// Each field that is zero gets its default, whatever the others are.
+func TestTimingDefaults(t *testing.T) {
+	fields := reflect.TypeFor[Timing]()
+	for i := range fields.NumField() {
+		t.Run(fields.Field(i).Name, func(t *testing.T) {
+			var set Timing
+			reflect.ValueOf(&set).Elem().Field(i).SetInt(1)
+			want := DefaultTiming
+			reflect.ValueOf(&want).Elem().Field(i).SetInt(1)
+			if got := set.withDefaults(); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+	}
+	if got := (Timing{}).withDefaults(); got != DefaultTiming {
+		t.Errorf("the zero Timing: %+v", got)
+	}
+}
+
 func TestTiming(t *testing.T) {
 	d := DefaultTiming
 	if rate := float64(chunk) / d.Stall.Seconds(); rate > 20e3 {
@@ -224,10 +241,10 @@ func FuzzFilter(f *testing.F) {
 			t.Fatalf("filter(%q) = %q: not one line", line, got)
 		}
 		verb, arg, _ := strings.Cut(cmd, " ")
-		if got != refused && !commands[verb] || verb == "STAT" && arg == "" || verb == "PASV" && ip6 || verb == "ABOR" && !sending {
+		if got != refusedCommand && !allowedCommands[verb] || verb == "STAT" && arg == "" || verb == "PASV" && ip6 || verb == "ABOR" && !sending {
 			t.Errorf("filter(%q) = %q", line, got)
 		}
-		if len(got) > len(line)+3+len(refused) {
+		if len(got) > len(line)+3+len(refusedCommand) {
 			t.Errorf("filter(%q) = %q: longer", line, got)
 		}
 	})

@@ -1,6 +1,7 @@
 package ftp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,20 @@ var DefaultTiming = Timing{
 	Port:  3 * time.Second,
 	Stall: 60 * time.Second,
 	Stop:  time.Second,
+}
+
+// withDefaults replaces each zero field by that of DefaultTiming.
+func (t Timing) withDefaults() Timing {
+	d := DefaultTiming
+	return Timing{
+		Login: cmp.Or(t.Login, d.Login),
+		Idle:  cmp.Or(t.Idle, d.Idle),
+		Reply: cmp.Or(t.Reply, d.Reply),
+		Data:  cmp.Or(t.Data, d.Data),
+		Port:  cmp.Or(t.Port, d.Port),
+		Stall: cmp.Or(t.Stall, d.Stall),
+		Stop:  cmp.Or(t.Stop, d.Stop),
+	}
 }
 
 // chunk is how many bytes a client must take within Timing.Stall.
@@ -109,7 +124,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("serve FTP: %w", err)
 		case err != nil: // out of file descriptors, or the client left
-			s.Log.Warn("accept FTP client", "error", err)
+			s.Log.Warn("accept FTP client", "err", err)
 			time.Sleep(50 * time.Millisecond)
 		default:
 			clients.Go(func() { s.serve(ctx, c) })
@@ -122,9 +137,7 @@ func (s *Server) withDefaults() *Server {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	if d.Timing == (Timing{}) {
-		d.Timing = DefaultTiming
-	}
+	d.Timing = d.Timing.withDefaults()
 	return &d
 }
 
@@ -133,13 +146,13 @@ func (s *Server) withDefaults() *Server {
 // does.
 func (s *Server) serve(ctx context.Context, c net.Conn) {
 	n := newSession(ctx, s, c)
-	stop := context.AfterFunc(ctx, n.close)
+	stop := context.AfterFunc(ctx, n.end)
 	defer stop()
 	lib := ftpserver.NewFtpServer(&driver{session: n})
 	if err := lib.ListenAndServe(); err != nil {
-		s.Log.Debug("serve FTP client", "client", n.peer, "error", err)
+		s.Log.Debug("serve FTP client", "client", n.clientAddr, "err", err)
 	}
-	n.close()
+	n.end()
 	waitAtMost(s.Timing.Stop, &n.transfers)
 }
 
@@ -156,33 +169,33 @@ func waitAtMost(d time.Duration, wg *sync.WaitGroup) {
 // A session is one client's control connection and its data connections.
 type session struct {
 	*Server
-	ctx         context.Context // ends with the server; the library passes no context
-	who         files.Client
-	peer, local netip.Addr
-	control     *control
-	done        chan struct{} // closed when the session ends
-	transfers   sync.WaitGroup
+	ctx                    context.Context // ends with the server; the library passes no context
+	asClient               files.Client
+	clientAddr, serverAddr netip.Addr
+	control                *controlConn
+	done                   chan struct{} // closed when the session ends
+	transfers              sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
-	ended   bool
-	ready   bool      // logged in
-	active  int       // transfers that are not closed
-	last    time.Time // last activity of the client
-	code    string    // replaces the next 550, see setCode
-	passive *passive
-	data    *data
+	mu              sync.Mutex // guards what follows
+	ended           bool
+	loggedIn        bool
+	activeTransfers int       // begun and not closed
+	lastActivity    time.Time // of the client
+	replyCode       string    // replaces the next 550, see setReplyCode
+	listener        *passiveListener
+	dataConn        *dataConn
 }
 
 func newSession(ctx context.Context, s *Server, c net.Conn) *session {
-	n := &session{Server: s, ctx: ctx, peer: limit.Host(c.RemoteAddr()), local: limit.Host(c.LocalAddr()), done: make(chan struct{}), last: time.Now()}
-	n.who = files.Client{Addr: n.peer, Via: "ftp"}
-	n.control = newControl(n, c)
+	n := &session{Server: s, ctx: ctx, clientAddr: limit.Host(c.RemoteAddr()), serverAddr: limit.Host(c.LocalAddr()), done: make(chan struct{}), lastActivity: time.Now()}
+	n.asClient = files.Client{Addr: n.clientAddr, Via: "ftp"}
+	n.control = newControlConn(n, c)
 	return n
 }
 
-// close ends the session, whichever side began: the client, the library or the
+// end ends the session, whichever side began: the client, the library or the
 // server.
-func (n *session) close() {
+func (n *session) end() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ended {
@@ -191,31 +204,31 @@ func (n *session) close() {
 	n.ended = true
 	close(n.done)
 	n.control.Conn.Close()
-	if n.passive != nil {
-		n.passive.Close()
+	if n.listener != nil {
+		n.listener.Close()
 	}
-	if n.data != nil {
-		n.data.abort()
+	if n.dataConn != nil {
+		n.dataConn.abort()
 	}
 }
 
-// own makes the session close a listener or data connection when it ends. It
+// adopt makes the session close a listener or data connection when it ends. It
 // reports false if the session has ended already.
-func (n *session) own(p *passive, d *data) bool {
+func (n *session) adopt(p *passiveListener, d *dataConn) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ended {
 		return false
 	}
 	if p != nil {
-		if n.passive != nil {
+		if n.listener != nil {
 			// The library forgets its listener if PASV fails halfway.
-			n.passive.Close()
+			n.listener.Close()
 		}
-		n.passive = p
+		n.listener = p
 	}
 	if d != nil {
-		n.data = d
+		n.dataConn = d
 	}
 	return true
 }
@@ -223,7 +236,7 @@ func (n *session) own(p *passive, d *data) bool {
 // Accept returns the session's one client. The next call returns net.ErrClosed
 // once that client has left.
 func (n *session) Accept() (net.Conn, error) {
-	if c := n.control.once(); c != nil {
+	if c := n.control.takeOnce(); c != nil {
 		return c, nil
 	}
 	<-n.done
@@ -235,6 +248,6 @@ func (n *session) Addr() net.Addr { return n.control.LocalAddr() }
 
 // Close ends the session.
 func (n *session) Close() error {
-	n.close()
+	n.end()
 	return nil
 }

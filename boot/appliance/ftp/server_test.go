@@ -220,7 +220,6 @@ func TestClientsAreBounded(t *testing.T) {
 
 func TestSlowClientsAreCutOff(t *testing.T) {
 	f := start(t, loopback, func(s *Server) {
-		s.Timing = DefaultTiming
 		s.Timing.Login, s.Timing.Idle, s.Timing.Data, s.Timing.Stall = time.Second, 1500*time.Millisecond, 300*time.Millisecond, 500*time.Millisecond
 	})
 	if err := os.Truncate(filepath.Join(f.root, "big"), 64<<20); err != nil {
@@ -268,7 +267,6 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 
 func TestLongTransferOutlivesIdle(t *testing.T) {
 	f := start(t, loopback, func(s *Server) {
-		s.Timing = DefaultTiming
 		s.Timing.Idle = time.Second
 	})
 	if err := os.Truncate(filepath.Join(f.root, "big"), 16<<20); err != nil {

@@ -26,7 +26,7 @@ func (n *session) newTransfer(f *files.File) *transfer {
 		return nil
 	}
 	n.transfers.Add(1)
-	n.active++
+	n.activeTransfers++
 	return &transfer{file: f, session: n, began: time.Now()}
 }
 
@@ -35,14 +35,14 @@ func (n *session) newTransfer(f *files.File) *transfer {
 func (t *transfer) Seek(offset int64, _ int) (int64, error) {
 	if offset < 0 || offset > t.file.Size() {
 		t.err = fmt.Errorf("%w: byte %d of %d", errRestart, offset, t.file.Size())
-		t.session.setCode(t.err)
+		t.session.setReplyCode(t.err)
 		return 0, t.err
 	}
 	t.offset = offset
 	return offset, nil
 }
 
-// Read implements the library's interface. data.ReadFrom sends files.
+// Read implements the library's interface. dataConn.ReadFrom sends files.
 func (t *transfer) Read(p []byte) (int, error) {
 	n, err := t.file.ReadAt(p, t.offset+t.sent)
 	t.sent += int64(n)
@@ -55,7 +55,7 @@ func (t *transfer) Write([]byte) (int, error) { return 0, errReadOnly{} }
 // Close.
 func (t *transfer) TransferError(err error) {
 	t.err = err
-	t.session.setCode(err)
+	t.session.setReplyCode(err)
 }
 
 // Close notes how the transfer ended.
@@ -64,29 +64,29 @@ func (t *transfer) Close() error {
 	err := t.file.Close()
 	n := t.session
 	n.mu.Lock()
-	n.active--
-	n.last = time.Now()
+	n.activeTransfers--
+	n.lastActivity = time.Now()
 	n.mu.Unlock()
 
 	name, size, took := t.file.Name(), t.file.Size(), time.Since(t.began)
 	o := files.Outcome{File: name, Bytes: t.sent, Total: size, Took: took}
 	switch {
 	case t.err != nil:
-		o.Failed, o.Text = true, fmt.Sprintf("%s from byte %d broke off after %d bytes: %v", name, t.offset, t.sent, reason(t.err))
+		o.Failed, o.Text = true, fmt.Sprintf("%s from byte %d broke off after %d bytes: %v", name, t.offset, t.sent, knownError(t.err))
 	case t.offset > 0:
 		o.Text = files.Sent(name, fmt.Sprintf("bytes %d-%d/%d", t.offset, t.offset+t.sent-1, size), t.sent, took)
 	default:
 		o.Text = files.Sent(name, "", t.sent, took)
 	}
-	n.Tree.Done(n.who, o)
+	n.Tree.Done(n.asClient, o)
 	return err
 }
 
-// reason finds our own error inside one of the library.
-func reason(err error) error {
-	for _, own := range []error{errNoData, errStalled, errBroken, errShort, errEnding, files.Unreadable} {
-		if errors.Is(err, own) {
-			return own
+// knownError finds our own error inside one of the library.
+func knownError(err error) error {
+	for _, known := range []error{errNoData, errStalled, errBroken, errShort, errEnding, files.Unreadable} {
+		if errors.Is(err, known) {
+			return known
 		}
 	}
 	return err

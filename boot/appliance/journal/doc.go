@@ -1,10 +1,9 @@
 // Package journal keeps what happened to each machine, as one stream of events.
 //
 // The appliance's root and its servers call Add. The HTTP server reads with
-// Machine, Since and Subscribe. `bootlace why` and tests parse log lines with
-// ParseLine. The package owns the numbers and times of events. It also owns
-// how many are kept, in memory alone. It never judges an event; package verdict
-// does.
+// Machine, Since and Subscribe. Tools that read a log call ParseLine. The
+// package owns the numbers and times of events, and keeps the latest in memory.
+// It never judges an event; package verdict does.
 //
 // # Events
 //

@@ -18,21 +18,21 @@ import (
 const (
 	maxStories = 256 // machines
 	maxStory   = 200 // events of one machine
-	maxBehind  = 256 // events that a subscriber may be late by
+	maxLag     = 256 // events that a subscriber may lag behind
 )
 
 // A Journal is safe for use by several goroutines.
 type Journal struct {
-	log *slog.Logger
-	add sync.Mutex // held during Add, so that the log has the order of Seq
+	log   *slog.Logger
+	addMu sync.Mutex // held during Add, so that the log has the order of Seq
 
-	mu      sync.Mutex // guards what follows
-	seq     uint64
-	all     ring
-	stories map[string]*list.Element // a *story each, by Machine.ID
-	heard   *list.List               // stories without a report or order, latest last
-	told    *list.List               // stories with a report or order, latest last
-	subs    map[chan boot.Event]struct{}
+	mu         sync.Mutex // guards what follows
+	seq        uint64
+	all        ring
+	stories    map[string]*list.Element // a *story each, by Machine.ID
+	unreported *list.List               // stories without a report or order, latest last
+	reported   *list.List               // stories with a report or order, latest last
+	subs       map[chan boot.Event]struct{}
 }
 
 // A story holds a machine's latest events in two rings. One has what the
@@ -40,14 +40,14 @@ type Journal struct {
 // ordered. Anybody can send packets with a machine's MAC. Kept apart, those
 // cannot push out its reports.
 type story struct {
-	machine    string
-	saw, heard ring
-	in         *list.List // Journal.heard or Journal.told
+	machine            string
+	observed, reported ring
+	queue              *list.List // Journal.unreported or Journal.reported
 }
 
-// list returns the events of both rings, in order.
-func (s *story) list() []boot.Event {
-	all := append(s.saw.list(), s.heard.list()...)
+// events returns the events of both rings, in order.
+func (s *story) events() []boot.Event {
+	all := append(s.observed.events(), s.reported.events()...)
 	slices.SortFunc(all, func(a, b boot.Event) int { return cmp.Compare(a.Seq, b.Seq) })
 	return all
 }
@@ -56,24 +56,24 @@ func (s *story) list() []boot.Event {
 // each event.
 func New(log *slog.Logger, keep int) *Journal {
 	return &Journal{
-		log:     log,
-		all:     ring{max: max(keep, 1)},
-		stories: map[string]*list.Element{},
-		heard:   list.New(),
-		told:    list.New(),
-		subs:    map[chan boot.Event]struct{}{},
+		log:        log,
+		all:        ring{capacity: max(keep, 1)},
+		stories:    map[string]*list.Element{},
+		unreported: list.New(),
+		reported:   list.New(),
+		subs:       map[chan boot.Event]struct{}{},
 	}
 }
 
 // Add records an event and returns it as recorded. Seq and Time are set, and
 // each string fits on one line.
 func (j *Journal) Add(ev boot.Event) boot.Event {
-	j.add.Lock()
-	defer j.add.Unlock()
+	j.addMu.Lock()
+	defer j.addMu.Unlock()
 	ev = Clean(ev)
 	ev.Time = time.Now().Round(0)
 	j.record(&ev)
-	write(j.log, ev)
+	logEvent(j.log, ev)
 	return ev
 }
 
@@ -84,16 +84,16 @@ func (j *Journal) record(ev *boot.Event) {
 	ev.Seq = j.seq
 	j.all.add(*ev)
 	if ev.Machine != "" {
-		j.tell(*ev)
+		j.addToStory(*ev)
 	}
 	for c := range j.subs {
-		offer(c, *ev)
+		sendLatest(c, *ev)
 	}
 }
 
-// offer never waits. If the subscriber is late, its oldest event is dropped.
+// sendLatest never waits. If the subscriber is late, its oldest event is dropped.
 // Only one goroutine calls offer at a time, so one receive makes room.
-func offer(c chan boot.Event, ev boot.Event) {
+func sendLatest(c chan boot.Event, ev boot.Event) {
 	for {
 		select {
 		case c <- ev:
@@ -107,24 +107,24 @@ func offer(c chan boot.Event, ev boot.Event) {
 	}
 }
 
-// tell adds an event to its machine's story.
-func (j *Journal) tell(ev boot.Event) {
+// addToStory adds an event to its machine's story.
+func (j *Journal) addToStory(ev boot.Event) {
 	e, ok := j.stories[ev.Machine]
 	if !ok {
-		e = j.heard.PushBack(&story{machine: ev.Machine, saw: ring{max: maxStory / 2}, heard: ring{max: maxStory / 2}, in: j.heard})
+		e = j.unreported.PushBack(&story{machine: ev.Machine, observed: ring{capacity: maxStory / 2}, reported: ring{capacity: maxStory / 2}, queue: j.unreported})
 		j.stories[ev.Machine] = e
 	}
-	s, into := e.Value.(*story), &e.Value.(*story).saw
+	s, into := e.Value.(*story), &e.Value.(*story).observed
 	if ev.Kind.Row().FromDevice || ev.Kind == boot.KindAsked {
-		into = &s.heard
+		into = &s.reported
 	}
-	if s.in == j.heard && into == &s.heard {
-		s.in.Remove(e)
-		s.in = j.told
-		e = s.in.PushBack(s)
+	if s.queue == j.unreported && into == &s.reported {
+		s.queue.Remove(e)
+		s.queue = j.reported
+		e = s.queue.PushBack(s)
 		j.stories[ev.Machine] = e
 	}
-	s.in.MoveToBack(e)
+	s.queue.MoveToBack(e)
 	// Progress events come once a second. A story keeps only the latest one.
 	// Otherwise a long flash would push out its own beginning.
 	if last := into.back(0); last != nil && last.Kind == boot.KindWrite && ev.Kind == boot.KindWrite && last.Boot == ev.Boot {
@@ -133,16 +133,16 @@ func (j *Journal) tell(ev boot.Event) {
 		into.add(ev)
 	}
 	if len(j.stories) > maxStories {
-		j.forget()
+		j.evict()
 	}
 }
 
-// forget drops the oldest story. It prefers machines without a report, since
+// evict drops the oldest story. It prefers machines without a report, since
 // anybody can make up MACs. These always keep a quarter of the room.
-func (j *Journal) forget() {
-	from := j.told
-	if j.heard.Len() > maxStories/4 {
-		from = j.heard
+func (j *Journal) evict() {
+	from := j.reported
+	if j.unreported.Len() > maxStories/4 {
+		from = j.unreported
 	}
 	e := from.Front()
 	delete(j.stories, e.Value.(*story).machine)
@@ -158,7 +158,7 @@ func (j *Journal) Machine(id string) []boot.Event {
 	if !ok {
 		return nil
 	}
-	return e.Value.(*story).list()
+	return e.Value.(*story).events()
 }
 
 // Since returns the kept events after seq, oldest first, and at most n of them.
@@ -190,7 +190,7 @@ func (j *Journal) Last() uint64 {
 // closed when ctx ends. A late reader loses the oldest events. It sees that as
 // a gap in Seq.
 func (j *Journal) Subscribe(ctx context.Context) <-chan boot.Event {
-	c := make(chan boot.Event, maxBehind)
+	c := make(chan boot.Event, maxLag)
 	j.mu.Lock()
 	j.subs[c] = struct{}{}
 	j.mu.Unlock()
@@ -205,17 +205,17 @@ func (j *Journal) Subscribe(ctx context.Context) <-chan boot.Event {
 
 // A ring keeps the last max events. It grows as it fills.
 type ring struct {
-	max, next int // next is the index of the oldest event once the ring is full
-	buf       []boot.Event
+	capacity, next int // next is the index of the oldest event once the ring is full
+	buf            []boot.Event
 }
 
 func (r *ring) add(ev boot.Event) {
-	if len(r.buf) < r.max {
+	if len(r.buf) < r.capacity {
 		r.buf = append(r.buf, ev)
 		return
 	}
 	r.buf[r.next] = ev
-	r.next = (r.next + 1) % r.max
+	r.next = (r.next + 1) % r.capacity
 }
 
 // back returns the event before the last n, nil where there is none.
@@ -226,6 +226,6 @@ func (r *ring) back(n int) *boot.Event {
 	return &r.buf[(r.next+len(r.buf)-1-n)%len(r.buf)]
 }
 
-func (r *ring) list() []boot.Event {
+func (r *ring) events() []boot.Event {
 	return append(append(make([]boot.Event, 0, len(r.buf)), r.buf[r.next:]...), r.buf[:r.next]...)
 }

@@ -18,21 +18,21 @@ const (
 // Clean makes an event's strings fit for a log and a terminal. A device may
 // have chosen them.
 func Clean(ev boot.Event) boot.Event {
-	ev.Text = fit(ev.Text, maxText)
-	ev.File = fit(ev.File, maxText)
+	ev.Text = printable(ev.Text, maxText)
+	ev.File = printable(ev.File, maxText)
 	for _, s := range []*string{&ev.Machine, &ev.Boot, &ev.Job, &ev.Proto, &ev.Disk, &ev.Image, &ev.Digest, &ev.Session} {
-		*s = fit(*s, maxWord)
+		*s = printable(*s, maxWord)
 	}
-	ev.Kind = boot.Kind(fit(string(ev.Kind), maxWord))
+	ev.Kind = boot.Kind(printable(string(ev.Kind), maxWord))
 	return ev
 }
 
-// fit returns s as one printable line of at most n bytes.
-func fit(s string, n int) string { return human.Line(human.Cut(s, n)) }
+// printable returns s as one printable line of at most n bytes.
+func printable(s string, n int) string { return human.Line(human.Cut(s, n)) }
 
-// write logs an event. The message is its text. The attributes are its fields
+// logEvent logs an event. The message is its text. The attributes are its fields
 // that are set, under their JSON keys. event=true marks the line.
-func write(log *slog.Logger, ev boot.Event) {
+func logEvent(log *slog.Logger, ev boot.Event) {
 	h, ctx, lv := log.Handler(), context.Background(), ev.Kind.Row().Level
 	if !h.Enabled(ctx, lv) {
 		return

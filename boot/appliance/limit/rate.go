@@ -46,6 +46,6 @@ func (r *Rate) Take(to netip.Addr, now time.Time) bool {
 	return true
 }
 
-func (r *Rate) bucket(of netip.Addr) *bucket {
-	return &r.buckets[maphash.Comparable(r.seed, of)%uint64(len(r.buckets))]
+func (r *Rate) bucket(addr netip.Addr) *bucket {
+	return &r.buckets[maphash.Comparable(r.seed, addr)%uint64(len(r.buckets))]
 }

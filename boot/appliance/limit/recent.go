@@ -15,7 +15,7 @@ type Recent[K comparable, V any] struct {
 	order *list.List // a pair[K, V] each, the latest at the back
 }
 
-type pair[K comparable, V any] struct {
+type entry[K comparable, V any] struct {
 	key   K
 	value V
 }
@@ -29,20 +29,20 @@ func NewRecent[K comparable, V any](most int) *Recent[K, V] {
 func (r *Recent[K, V]) Put(k K, v V) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.put(k, v)
+	r.putLocked(k, v)
 }
 
-// put is Put with the lock held.
-func (r *Recent[K, V]) put(k K, v V) {
+// putLocked is Put with the lock held.
+func (r *Recent[K, V]) putLocked(k K, v V) {
 	if e, ok := r.byKey[k]; ok {
-		e.Value = pair[K, V]{k, v}
+		e.Value = entry[K, V]{k, v}
 		r.order.MoveToBack(e)
 		return
 	}
 	if r.order.Len() == r.most {
-		delete(r.byKey, r.order.Remove(r.order.Front()).(pair[K, V]).key)
+		delete(r.byKey, r.order.Remove(r.order.Front()).(entry[K, V]).key)
 	}
-	r.byKey[k] = r.order.PushBack(pair[K, V]{k, v})
+	r.byKey[k] = r.order.PushBack(entry[K, V]{k, v})
 }
 
 // Get returns the value under k, and whether there is one.
@@ -50,7 +50,7 @@ func (r *Recent[K, V]) Get(k K) (v V, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e, ok := r.byKey[k]; ok {
-		return e.Value.(pair[K, V]).value, true
+		return e.Value.(entry[K, V]).value, true
 	}
 	return v, false
 }
@@ -62,9 +62,9 @@ func (r *Recent[K, V]) Update(k K, change func(V) V) {
 	defer r.mu.Unlock()
 	var v V
 	if e, ok := r.byKey[k]; ok {
-		v = e.Value.(pair[K, V]).value
+		v = e.Value.(entry[K, V]).value
 	}
-	r.put(k, change(v))
+	r.putLocked(k, change(v))
 }
 
 // Len returns the number of values.

@@ -24,7 +24,7 @@ func UBoot(b Boot) []byte {
 		// As distro_bootcmd does, without the network.
 		s.WriteString("for t in ${boot_targets}; do if test ${t} != dhcp && test ${t} != pxe; then run bootcmd_${t}; fi; done\n")
 	}
-	if command := b.command(); command != "" && b.Kernel {
+	if command := b.bootCommand(); command != "" && b.Kernel {
 		fmt.Fprintf(&s, "echo Bootlace: %s\n", b.Board.Name)
 		fmt.Fprintf(&s, "setenv serverip %s\n", b.Server)
 		// No command line has a quote or a dollar in it.
@@ -40,8 +40,8 @@ func UBoot(b Boot) []byte {
 	return scriptImage(s.String())
 }
 
-// command is U-Boot's command that boots the kernel, "" where there is none.
-func (b Boot) command() string {
+// bootCommand is U-Boot's command that boots the kernel, "" where there is none.
+func (b Boot) bootCommand() string {
 	if b.Board == nil {
 		return ""
 	}
@@ -54,7 +54,8 @@ func (b Boot) command() string {
 
 // scriptImage wraps a script for U-Boot's `source`. The format is a legacy
 // image of type script (include/image.h, struct legacy_img_hdr). Its data is
-// the length of the text, a zero that ends the list of lengths, and the text.
+// the length of the text, a zero, and the text. The zero ends the list of
+// lengths.
 func scriptImage(text string) []byte {
 	const (
 		magic    = 0x27051956

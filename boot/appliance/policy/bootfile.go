@@ -22,8 +22,8 @@ func HasFirmware(root Firmware, b *board.Board) bool {
 // that the root has firmware for. An unknown machine counts as a PC.
 func FirmwareFor(root Firmware, b *board.Board) *board.Board {
 	if b != nil {
-		if in, ok := board.ByName(b.StandIn); ok && !HasFirmware(root, b) && HasFirmware(root, in) {
-			return in
+		if standIn, ok := board.ByName(b.StandIn); ok && !HasFirmware(root, b) && HasFirmware(root, standIn) {
+			return standIn
 		}
 		return b
 	}
@@ -38,7 +38,7 @@ func FirmwareFor(root Firmware, b *board.Board) *board.Board {
 }
 
 // Bootfile returns the first of a loader's files that exists, "" where none
-// does. base is the URL of the root by HTTP, for a loader that wants a URL. It
+// does. base is the HTTP URL of the root, for a loader that wants a URL. It
 // ends in /, and is "" where HTTP is off.
 func (d Decision) Bootfile(root Firmware, l *board.Loader, mac boot.MAC, base string) string {
 	for _, name := range l.Files {

@@ -16,12 +16,12 @@ type Policy struct {
 
 // A Decision is what one machine gets now.
 type Decision struct {
-	Machine boot.Machine
-	Board   *board.Board  // nil where the board is unknown
-	Profile *boot.Profile // nil where no profile matches, or there are none
-	Action  boot.Action
-	Disk    boot.Disk
-	asked   string // the job of a person's order, "" without one
+	Machine  boot.Machine
+	Board    *board.Board  // nil where the board is unknown
+	Profile  *boot.Profile // nil where no profile matches, or there are none
+	Action   boot.Action
+	Disk     boot.Disk
+	orderJob string // the job of a person's order, "" without one
 }
 
 // Decide chooses a machine's action. A person's order goes first, then the
@@ -50,9 +50,9 @@ func (p Policy) Decide(m boot.Machine, f boot.Facts) Decision {
 	if w := m.Wanted; w != nil && d.Profile != nil {
 		switch {
 		case w.Action == boot.ActionLocal:
-			d.Action, d.asked = boot.ActionLocal, w.Job
+			d.Action, d.orderJob = boot.ActionLocal, w.Job
 		case d.Profile.Action == boot.ActionFlash:
-			d.Action, d.asked = boot.ActionFlash, w.Job
+			d.Action, d.orderJob = boot.ActionFlash, w.Job
 			d.Disk.Overwrite = d.Disk.Overwrite || w.Overwrite
 		}
 	}
@@ -76,8 +76,8 @@ func (d Decision) FlashImage() (string, bool) {
 // job. digest is the SHA-256 of the manifest of FlashImage, "" where there is
 // none.
 func (d Decision) Job(digest string) string {
-	if d.asked != "" {
-		return d.asked
+	if d.orderJob != "" {
+		return d.orderJob
 	}
 	return JobID(d.Machine.ID, digest, string(d.Action))
 }

@@ -124,7 +124,6 @@ func TestEvents(t *testing.T) {
 
 func TestEventStreamLivesAndIsBounded(t *testing.T) {
 	f := start(t, func(s *Server) {
-		s.Timing = DefaultTiming
 		s.Timing.Beat, s.Timing.Stall = 200*time.Millisecond, 3*time.Second
 	})
 	s := f.follow("", "")

@@ -18,17 +18,17 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
-// file answers requests for files and folders of the tree.
-func (s *Server) file(w http.ResponseWriter, r *http.Request) {
+// serveFile answers requests for files and folders of the tree.
+func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		text(w, http.StatusMethodNotAllowed, "files are for reading")
+		writeText(w, http.StatusMethodNotAllowed, "files are for reading")
 		return
 	}
-	who, begin := files.Client{Addr: client(r), Via: "http"}, time.Now()
-	f, err := s.Tree.Open(r.Context(), who, r.URL.Path)
+	from, begin := files.Client{Addr: clientAddr(r), Via: "http"}, time.Now()
+	f, err := s.Tree.Open(r.Context(), from, r.URL.Path)
 	if errors.Is(err, syscall.EISDIR) {
-		s.list(w, r, who)
+		s.serveFolder(w, r, from)
 		return
 	}
 	name := strings.TrimLeft(r.URL.Path, "/")
@@ -37,7 +37,7 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 		err = fs.ErrNotExist
 	}
 	if err != nil {
-		s.Tree.Done(who, files.Refused(name, refuse(w, err)))
+		s.Tree.Done(from, files.Refused(name, writeRefusal(w, err)))
 		return
 	}
 	defer f.Close()
@@ -48,15 +48,15 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	} else {
 		w.Header().Set("Cache-Control", "no-store") // made on the fly for this client
 	}
-	a := &answer{ResponseWriter: w, stall: s.Timing.Stall}
-	http.ServeContent(a, r, "", f.ModTime(), content(f))
-	if hasBody(r, a) {
-		s.Tree.Done(who, outcome(f, a, time.Since(begin)))
+	out := &chunkedResponse{ResponseWriter: w, stall: s.Timing.Stall}
+	http.ServeContent(out, r, "", f.ModTime(), seekable(f))
+	if hasBody(r, out) {
+		s.Tree.Done(from, outcome(f, out, time.Since(begin)))
 	}
 }
 
-// content returns the os.File where there is one, so that sendfile works.
-func content(f *files.File) io.ReadSeeker {
+// seekable returns the os.File where there is one, so that sendfile works.
+func seekable(f *files.File) io.ReadSeeker {
 	if f.OS() != nil {
 		return f.OS()
 	}
@@ -64,29 +64,29 @@ func content(f *files.File) io.ReadSeeker {
 }
 
 // hasBody reports whether a response carries bytes of a file.
-func hasBody(r *http.Request, a *answer) bool {
-	return r.Method == http.MethodGet && (a.status == http.StatusOK || a.status == http.StatusPartialContent)
+func hasBody(r *http.Request, out *chunkedResponse) bool {
+	return r.Method == http.MethodGet && (out.status == http.StatusOK || out.status == http.StatusPartialContent)
 }
 
 // outcome says how much of a file the client received.
-func outcome(f *files.File, a *answer, took time.Duration) files.Outcome {
-	o := files.Outcome{File: f.Name(), Bytes: a.sent, Total: f.Size(), Took: took}
-	part := a.Header().Get("Content-Range")
-	if a.Header().Get("Content-Length") != fmt.Sprint(a.sent) {
+func outcome(f *files.File, out *chunkedResponse, took time.Duration) files.Outcome {
+	o := files.Outcome{File: f.Name(), Bytes: out.sent, Total: f.Size(), Took: took}
+	part := out.Header().Get("Content-Range")
+	if out.Header().Get("Content-Length") != fmt.Sprint(out.sent) {
 		// The client left or stalled, the file became shorter, or the server
 		// ended.
-		o.Failed, o.Text = true, fmt.Sprintf("%s broke off after %d bytes", f.Name(), a.sent)
+		o.Failed, o.Text = true, fmt.Sprintf("%s broke off after %d bytes", f.Name(), out.sent)
 		if part != "" {
 			o.Text += " of " + part
 		}
 		return o
 	}
-	o.Text = files.Sent(f.Name(), part, a.sent, took)
+	o.Text = files.Sent(f.Name(), part, out.sent, took)
 	return o
 }
 
-// client returns the client's address, the zero Addr on a unix socket.
-func client(r *http.Request) netip.Addr {
+// clientAddr returns the client's address, the zero Addr on a unix socket.
+func clientAddr(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
@@ -100,10 +100,10 @@ var statusOf = map[*files.Refusal]int{
 	files.NotServed: http.StatusForbidden, files.Unreadable: http.StatusInternalServerError,
 }
 
-// refuse answers for an error of the tree, and returns its text.
-func refuse(w http.ResponseWriter, err error) string {
+// writeRefusal answers for an error of the tree, and returns its text.
+func writeRefusal(w http.ResponseWriter, err error) string {
 	why := files.Explain(err)
-	text(w, statusOf[why], why.Error())
+	writeText(w, statusOf[why], why.Error())
 	return why.Error()
 }
 
@@ -119,18 +119,18 @@ func contentType(name string) string {
 	return "application/octet-stream"
 }
 
-// list answers with a folder's content: HTML links for a browser, else one name
+// serveFolder answers with a folder's content: HTML links for a browser, else one name
 // a line. Folders end in a slash.
-func (s *Server) list(w http.ResponseWriter, r *http.Request, who files.Client) {
+func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request, from files.Client) {
 	if p := r.URL.Path; !strings.HasSuffix(p, "/") {
 		// The URL is relative, so that no name can point to another host.
 		w.Header().Set("Location", "./"+(&url.URL{Path: path.Base(p)}).EscapedPath()+"/")
 		w.WriteHeader(http.StatusMovedPermanently)
 		return
 	}
-	entries, err := s.Tree.ReadDir(r.Context(), who, r.URL.Path)
+	entries, err := s.Tree.ReadDir(r.Context(), from, r.URL.Path)
 	if err != nil {
-		refuse(w, err)
+		writeRefusal(w, err)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")
@@ -141,7 +141,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, who files.Client) 
 		kind = "text/html; charset=utf-8"
 	}
 	w.Header().Set("Content-Type", kind)
-	out := &answer{ResponseWriter: w, stall: s.Timing.Stall}
+	out := &chunkedResponse{ResponseWriter: w, stall: s.Timing.Stall}
 	if page {
 		fmt.Fprintf(out, "<!doctype html><title>%[1]s</title><h1>%[1]s</h1><pre>\n", html.EscapeString(r.URL.Path))
 	}
@@ -163,22 +163,22 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, who files.Client) 
 	}
 }
 
-// An answer writes a response in chunks. The client must take each within
+// A chunkedResponse writes a response in chunks. The client must take each within
 // Timing.Stall. It counts the bytes that were sent.
-type answer struct {
+type chunkedResponse struct {
 	http.ResponseWriter
 	stall  time.Duration
 	status int
 	sent   int64
 }
 
-func (a *answer) WriteHeader(status int) {
+func (a *chunkedResponse) WriteHeader(status int) {
 	a.status = cmp.Or(a.status, status)
 	a.ResponseWriter.WriteHeader(status)
 }
 
-func (a *answer) Write(p []byte) (int, error) {
-	a.extend()
+func (a *chunkedResponse) Write(p []byte) (int, error) {
+	a.extendDeadline()
 	n, err := a.ResponseWriter.Write(p)
 	a.sent += int64(n)
 	return n, err
@@ -186,7 +186,7 @@ func (a *answer) Write(p []byte) (int, error) {
 
 // ReadFrom keeps sendfile possible. http.ServeContent passes an
 // io.LimitedReader, and ReadFrom passes one on.
-func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
+func (a *chunkedResponse) ReadFrom(r io.Reader) (total int64, err error) {
 	to, ok := a.ResponseWriter.(io.ReaderFrom)
 	if !ok {
 		return io.Copy(struct{ io.Writer }{a}, r)
@@ -201,7 +201,7 @@ func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
 		if limited {
 			part = min(part, left)
 		}
-		a.extend()
+		a.extendDeadline()
 		var n int64
 		n, err = to.ReadFrom(io.LimitReader(r, part))
 		a.sent += n
@@ -217,9 +217,9 @@ func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
 	return total, err
 }
 
-func (a *answer) extend() {
+func (a *chunkedResponse) extendDeadline() {
 	http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(a.stall))
 }
 
 // Unwrap lets http.ResponseController find the connection.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *chunkedResponse) Unwrap() http.ResponseWriter { return a.ResponseWriter }

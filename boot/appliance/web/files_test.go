@@ -148,7 +148,6 @@ func TestListing(t *testing.T) {
 
 func TestBrokenDownloadIsNoted(t *testing.T) {
 	f := start(t, func(s *Server) {
-		s.Timing = DefaultTiming
 		s.Timing.Stall = 300 * time.Millisecond
 	})
 	if err := os.Truncate(filepath.Join(filepath.Dir(f.sock), "root", "big"), 256<<20); err != nil {

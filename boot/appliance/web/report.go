@@ -27,10 +27,10 @@ const (
 	maxRefused   = 32               // machines with a note in that time
 )
 
-func (s *Server) report(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 	mac, err := boot.ParseMAC(r.PathValue("mac"))
 	if err != nil {
-		text(w, http.StatusBadRequest, "no MAC in the path")
+		writeText(w, http.StatusBadRequest, "no MAC in the path")
 		return
 	}
 	// Anybody can send a report. Its events are decoded only once the token is
@@ -44,27 +44,27 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 			status, why = http.StatusRequestEntityTooLarge, fmt.Sprintf("report is larger than %d bytes", boot.MaxReport)
 		}
-		text(w, status, why)
+		writeText(w, status, why)
 		return
 	}
 	token, _ := bearer(r)
 	id, err := s.Verify(r.Context(), mac, rep.Boot, rep.Job, token)
 	if err != nil {
-		s.refuse(r, mac)
-		text(w, http.StatusForbidden, "wrong token for this machine, boot and job")
+		s.noteRefusedReport(r, mac)
+		writeText(w, http.StatusForbidden, "wrong token for this machine, boot and job")
 		return
 	}
 	all := boot.Report{Boot: rep.Boot, Job: rep.Job}
 	if json.Unmarshal(rep.Events, &all.Events) != nil {
-		text(w, http.StatusBadRequest, "no report: events are not as they should be")
+		writeText(w, http.StatusBadRequest, "no report: events are not as they should be")
 		return
 	}
 	if why := checkReport(&all); why != "" {
-		text(w, http.StatusBadRequest, why)
+		writeText(w, http.StatusBadRequest, why)
 		return
 	}
-	if err := s.take(r, id, mac, &all); err != nil {
-		s.broken(w, r, err)
+	if err := s.record(r, id, mac, &all); err != nil {
+		s.writeInternalError(w, r, err)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -89,16 +89,16 @@ func checkReport(rep *boot.Report) string {
 	return ""
 }
 
-// take records the events that are new. Reports of one boot wait for each
+// record records the events that are new. Reports of one boot wait for each
 // other, so that a repeated one is recognised.
-func (s *Server) take(r *http.Request, id string, mac boot.MAC, rep *boot.Report) error {
-	b := s.reports.of(id + " " + rep.Boot)
+func (s *Server) record(r *http.Request, id string, mac boot.MAC, rep *boot.Report) error {
+	b := s.reports.sessionsOf(id + " " + rep.Boot)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	// Finish even if the device hangs up.
 	ctx := context.WithoutCancel(r.Context())
 	for _, ev := range rep.Events {
-		if b.has(ev.Session) {
+		if b.seenBefore(ev.Session) {
 			continue
 		}
 		// Who reports, and when, is ours to say, not the device's.
@@ -110,15 +110,15 @@ func (s *Server) take(r *http.Request, id string, mac boot.MAC, rep *boot.Report
 			}
 		}
 		s.Journal.Add(ev)
-		b.add(ev.Session)
+		b.remember(ev.Session)
 	}
 	return nil
 }
 
-// refuse adds a refused report to the journal. It counts as the appliance's
+// noteRefusedReport adds a refused report to the journal. It counts as the appliance's
 // observation, not as the machine's word. Notes are rare enough for a person to
 // read.
-func (s *Server) refuse(r *http.Request, mac boot.MAC) {
+func (s *Server) noteRefusedReport(r *http.Request, mac boot.MAC) {
 	m, err := s.Registry.Find(r.Context(), mac.String())
 	slot := mac
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *Server) refuse(r *http.Request, mac boot.MAC) {
 	}
 	if s.reports.mayNote(slot, time.Now()) {
 		s.Journal.Add(boot.Event{Machine: m.ID, MAC: mac, Kind: boot.KindRefused, Proto: "http",
-			Text: "a report from " + client(r).String() + " was refused: wrong token for this machine, boot and job"})
+			Text: "a report from " + clientAddr(r).String() + " was refused: wrong token for this machine, boot and job"})
 	}
 }
 
@@ -144,13 +144,13 @@ func newReports() *reports {
 
 // sessions has the latest event numbers of one boot.
 type sessions struct {
-	mu   sync.Mutex
-	seen map[string]struct{}
-	last []string // the keys of seen, oldest first
+	mu      sync.Mutex
+	seen    map[string]struct{}
+	inOrder []string // the keys of seen, oldest first
 }
 
-// of returns the sessions of one boot, and marks it as the latest one.
-func (p *reports) of(key string) (b *sessions) {
+// sessionsOf returns the sessions of one boot, and marks it as the latest one.
+func (p *reports) sessionsOf(key string) (b *sessions) {
 	p.boots.Update(key, func(known *sessions) *sessions {
 		if b = known; b == nil {
 			b = &sessions{seen: map[string]struct{}{}}
@@ -160,20 +160,20 @@ func (p *reports) of(key string) (b *sessions) {
 	return b
 }
 
-func (b *sessions) has(session string) bool {
+func (b *sessions) seenBefore(session string) bool {
 	_, ok := b.seen[session]
 	return ok
 }
 
-func (b *sessions) add(session string) {
-	if session == "" || b.has(session) {
+func (b *sessions) remember(session string) {
+	if session == "" || b.seenBefore(session) {
 		return // events without a number are never repeated
 	}
 	b.seen[session] = struct{}{}
-	b.last = append(b.last, session)
-	if len(b.last) > maxSessions {
-		delete(b.seen, b.last[0])
-		b.last = slices.Delete(b.last, 0, 1)
+	b.inOrder = append(b.inOrder, session)
+	if len(b.inOrder) > maxSessions {
+		delete(b.seen, b.inOrder[0])
+		b.inOrder = slices.Delete(b.inOrder, 0, 1)
 	}
 }
 

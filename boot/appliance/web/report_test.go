@@ -212,18 +212,18 @@ func TestConcurrentReportsAreOne(t *testing.T) {
 func TestWhatIsRememberedOfReportsIsBounded(t *testing.T) {
 	p := newReports()
 	for i := range 2 * maxBoots {
-		b := p.of(fmt.Sprint(i))
+		b := p.sessionsOf(fmt.Sprint(i))
 		for j := range 2 * maxSessions {
 			if i < 2 {
-				b.add(fmt.Sprint(j))
+				b.remember(fmt.Sprint(j))
 			}
 		}
-		if i < 2 && (len(b.seen) != maxSessions || len(b.last) != maxSessions || b.has("0") || !b.has(fmt.Sprint(2*maxSessions-1))) {
-			t.Errorf("%d sessions are remembered, %d listed", len(b.seen), len(b.last))
+		if i < 2 && (len(b.seen) != maxSessions || len(b.inOrder) != maxSessions || b.seenBefore("0") || !b.seenBefore(fmt.Sprint(2*maxSessions-1))) {
+			t.Errorf("%d sessions are remembered, %d listed", len(b.seen), len(b.inOrder))
 		}
-		p.of("busy").add("x")
+		p.sessionsOf("busy").remember("x")
 	}
-	if p.boots.Len() != maxBoots || !p.of("busy").has("x") {
+	if p.boots.Len() != maxBoots || !p.sessionsOf("busy").seenBefore("x") {
 		t.Errorf("%d boots", p.boots.Len())
 	}
 	now := time.Now()

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,19 @@ var DefaultTiming = Timing{
 	Stop:    time.Second,
 }
 
+// withDefaults replaces each zero field by that of DefaultTiming.
+func (t Timing) withDefaults() Timing {
+	d := DefaultTiming
+	return Timing{
+		Header:  cmp.Or(t.Header, d.Header),
+		Request: cmp.Or(t.Request, d.Request),
+		Idle:    cmp.Or(t.Idle, d.Idle),
+		Stall:   cmp.Or(t.Stall, d.Stall),
+		Beat:    cmp.Or(t.Beat, d.Beat),
+		Stop:    cmp.Or(t.Stop, d.Stop),
+	}
+}
+
 // chunk is how many bytes a client must take within Timing.Stall.
 const chunk = 1 << 20
 
@@ -95,15 +109,13 @@ type Server struct {
 	streams limit.Conns // clients of /api/events
 }
 
-// init sets the defaults, once.
-func (s *Server) init() {
+// setDefaults sets the defaults, once.
+func (s *Server) setDefaults() {
 	s.once.Do(func() {
 		if s.Log == nil {
 			s.Log = slog.New(slog.DiscardHandler)
 		}
-		if s.Timing == (Timing{}) {
-			s.Timing = DefaultTiming
-		}
+		s.Timing = s.Timing.withDefaults()
 		s.conns.Bounds = s.Limits.Or(DefaultLimits)
 		s.reports = newReports()
 		s.streams.Bounds = limit.Bounds{Total: maxStreams, PerHost: maxHostStreams}
@@ -113,14 +125,14 @@ func (s *Server) init() {
 // Serve answers requests on a TCP listener, and closes it. It returns nil
 // within two seconds after ctx ends.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	s.init()
+	s.setDefaults()
 	return s.serve(ctx, s.conns.Listen(l, nil), false)
 }
 
 // ServeControl answers requests on a unix socket. Who may open the socket may
 // give orders. Else it answers as Serve does.
 func (s *Server) ServeControl(ctx context.Context, l net.Listener) error {
-	s.init()
+	s.setDefaults()
 	return s.serve(ctx, l, true)
 }
 
@@ -132,7 +144,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, trusted bool) error 
 		Handler:           s.handler(trusted),
 		ReadHeaderTimeout: s.Timing.Header,
 		ReadTimeout:       s.Timing.Request,
-		WriteTimeout:      s.Timing.Stall, // for one chunk, see answer
+		WriteTimeout:      s.Timing.Stall, // for one chunk, see chunkedResponse
 		IdleTimeout:       s.Timing.Idle,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return base },
@@ -159,14 +171,14 @@ func (s *Server) serve(ctx context.Context, l net.Listener, trusted bool) error 
 // handler routes requests. Paths of the API go before files of the same name.
 func (s *Server) handler(trusted bool) http.Handler {
 	api := http.NewServeMux()
-	api.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })
-	api.HandleFunc("GET /api/", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusNotFound, "no such call") })
-	api.HandleFunc("GET /api/machines", s.machines)
-	api.HandleFunc("GET /api/machines/{machine}", s.machine)
-	api.HandleFunc("GET /api/events", s.events)
-	api.HandleFunc("POST /api/machines/{mac}/events", s.report)
-	api.HandleFunc("POST /api/machines/{machine}/flash", s.control(trusted, boot.ActionFlash))
-	api.HandleFunc("POST /api/machines/{machine}/local", s.control(trusted, boot.ActionLocal))
+	api.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") })
+	api.HandleFunc("GET /api/", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusNotFound, "no such call") })
+	api.HandleFunc("GET /api/machines", s.serveMachines)
+	api.HandleFunc("GET /api/machines/{machine}", s.serveMachine)
+	api.HandleFunc("GET /api/events", s.serveEvents)
+	api.HandleFunc("POST /api/machines/{mac}/events", s.serveReport)
+	api.HandleFunc("POST /api/machines/{machine}/flash", s.orderHandler(trusted, boot.ActionFlash))
+	api.HandleFunc("POST /api/machines/{machine}/local", s.orderHandler(trusted, boot.ActionLocal))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// No response is a page that may run scripts, and no file becomes one.
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -177,12 +189,12 @@ func (s *Server) handler(trusted bool) http.Handler {
 		}
 		// Files bypass the mux. It redirects //grubx64.efi, and firmware does
 		// not always follow. files.Clean resolves such names.
-		s.file(w, r)
+		s.serveFile(w, r)
 	})
 }
 
-// text answers with one line of text.
-func text(w http.ResponseWriter, status int, line string) {
+// writeText answers with one line of text.
+func writeText(w http.ResponseWriter, status int, line string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	fmt.Fprintln(w, line)

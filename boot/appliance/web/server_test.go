@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -250,7 +251,6 @@ func TestConnectionsAreBounded(t *testing.T) {
 
 func TestSlowAndLargeHeaders(t *testing.T) {
 	f := start(t, func(s *Server) {
-		s.Timing = DefaultTiming
 		s.Timing.Header = 200 * time.Millisecond
 	})
 	for name, head := range map[string]string{
@@ -268,6 +268,25 @@ func TestSlowAndLargeHeaders(t *testing.T) {
 		if errors.Is(err, os.ErrDeadlineExceeded) || strings.HasPrefix(string(answer), "HTTP/1.1 200") {
 			t.Errorf("%s header: %q, %v", name, answer, err)
 		}
+	}
+}
+
+// Each field that is zero gets its default, whatever the others are.
+func TestTimingDefaults(t *testing.T) {
+	fields := reflect.TypeFor[Timing]()
+	for i := range fields.NumField() {
+		t.Run(fields.Field(i).Name, func(t *testing.T) {
+			var set Timing
+			reflect.ValueOf(&set).Elem().Field(i).SetInt(1)
+			want := DefaultTiming
+			reflect.ValueOf(&want).Elem().Field(i).SetInt(1)
+			if got := set.withDefaults(); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+	}
+	if got := (Timing{}).withDefaults(); got != DefaultTiming {
+		t.Errorf("the zero Timing: %+v", got)
 	}
 }
 
