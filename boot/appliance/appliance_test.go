@@ -3,6 +3,7 @@ package appliance
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -53,12 +54,14 @@ func TestFoundBeforeItServes(t *testing.T) {
 			c.State = filepath.Join(c.State, strings.Repeat("d", 100))
 		}, "may have 94 bytes at most"},
 	} {
-		cfg := config.Config{Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{}}
-		tt.change(&cfg)
-		err := Check(t.Context(), &cfg, slog.New(slog.DiscardHandler))
-		if m := (Mistake{}); !errors.As(err, &m) || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, want %q", name, err, tt.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			cfg := config.Config{Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{}}
+			tt.change(&cfg)
+			err := Check(t.Context(), &cfg, slog.New(slog.DiscardHandler))
+			if m := (Mistake{}); !errors.As(err, &m) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, want %q", name, err, tt.want)
+			}
+		})
 	}
 }
 
@@ -77,43 +80,47 @@ func TestServes(t *testing.T) {
 		"not for it":        {map[string]string{"qemu-arm64": "serve false\n", "qemu-x86_64": "serve true\n"}, boot.Match{Arch: []string{"amd64"}}, "", false},
 		"for the other one": {map[string]string{"qemu-arm64": "serve false\n", "qemu-x86_64": "serve true\n"}, boot.Match{Board: []string{"qemu-arm64"}}, "qemu-arm64 was made without", false},
 	} {
-		cfg := config.Config{
-			Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{"tftp": ":69"},
-			Profiles: []*boot.Profile{{Name: "p", Action: boot.ActionServe, Match: tt.match}},
-		}
-		for name, build := range tt.builds {
-			b, _ := board.ByName(name)
-			dir := filepath.Join(cfg.Root, filepath.FromSlash(b.File("")))
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				t.Fatal(err)
+		t.Run(name, func(t *testing.T) {
+			cfg := config.Config{
+				Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{"tftp": ":69"},
+				Profiles: []*boot.Profile{{Name: "p", Action: boot.ActionServe, Match: tt.match}},
 			}
-			files := map[string]string{board.UKI: "MZ", board.Build: build}
-			if build == "" {
-				delete(files, board.Build)
-			}
-			for file, text := range files {
-				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+			for name, build := range tt.builds {
+				b, _ := board.ByName(name)
+				dir := filepath.Join(cfg.Root, filepath.FromSlash(b.File("")))
+				if err := os.MkdirAll(dir, 0o755); err != nil {
 					t.Fatal(err)
 				}
+				files := map[string]string{board.UKI: "MZ", board.Build: build}
+				if build == "" {
+					delete(files, board.Build)
+				}
+				for file, text := range files {
+					if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
 			}
-		}
-		var log bytes.Buffer
-		err := Check(t.Context(), &cfg, slog.New(slog.NewTextHandler(&log, nil)))
-		if m := (Mistake{}); tt.err == "" && err != nil || tt.err != "" && (!errors.As(err, &m) || !strings.Contains(err.Error(), tt.err)) {
-			t.Errorf("%s: %v, want %q", name, err, tt.err)
-		}
-		if strings.Contains(log.String(), "serving half") != tt.warns {
-			t.Errorf("%s: log %q", name, log.String())
-		}
+			var log bytes.Buffer
+			err := Check(t.Context(), &cfg, slog.New(slog.NewTextHandler(&log, nil)))
+			if m := (Mistake{}); tt.err == "" && err != nil || tt.err != "" && (!errors.As(err, &m) || !strings.Contains(err.Error(), tt.err)) {
+				t.Errorf("%s: %v, want %q", name, err, tt.err)
+			}
+			if strings.Contains(log.String(), "serving half") != tt.warns {
+				t.Errorf("%s: log %q", name, log.String())
+			}
+		})
 	}
 }
 
 // At full load there are still files left for the appliance itself.
 func TestShare(t *testing.T) {
 	for _, n := range []budget{256, 1024, 4096, wantFiles, 1 << 20} {
-		if sum := n.share(tftpFiles) + 4*n.conns(ftp.DefaultLimits).Total + 2*n.conns(web.DefaultLimits).Total; sum > int(n)*15/16 {
-			t.Errorf("of %d files strangers take %d", n, sum)
-		}
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			if sum := n.share(tftpFiles) + 4*n.conns(ftp.DefaultLimits).Total + 2*n.conns(web.DefaultLimits).Total; sum > int(n)*15/16 {
+				t.Errorf("of %d files strangers take %d", n, sum)
+			}
+		})
 	}
 	if b := budget(1 << 20); b.conns(web.DefaultLimits) != web.DefaultLimits || b.share(tftpFiles) != 2048 {
 		t.Errorf("with files enough: %+v, %d", b.conns(web.DefaultLimits), b.share(tftpFiles))

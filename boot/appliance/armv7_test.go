@@ -44,10 +44,12 @@ func TestSixOfNoLink(t *testing.T) {
 		DHCP: config.DHCP{Mode: config.Full, Subnets: []lease.Subnet{{Prefix: netip.MustParsePrefix("127.0.0.0/24"), Lease: config.DefaultLease}}},
 	}
 	for net, want := range map[string]string{"::/64": "", "fd00:77::/64": "dhcp.subnets: fd00:77::/64 is the network of no interface that is served"} {
-		cfg.DHCP.Six = []lease.Subnet{{Prefix: netip.MustParsePrefix(net)}}
-		err := Check(t.Context(), cfg, slog.New(slog.DiscardHandler))
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: %v", net, err)
-		}
+		t.Run(net, func(t *testing.T) {
+			cfg.DHCP.Six = []lease.Subnet{{Prefix: netip.MustParsePrefix(net)}}
+			err := Check(t.Context(), cfg, slog.New(slog.DiscardHandler))
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s: %v", net, err)
+			}
+		})
 	}
 }

@@ -121,12 +121,14 @@ func TestBootfile(t *testing.T) {
 		{"a Pi that has nothing to boot", firmwareFiles("rpi4"), pi, "", "rpi5"},
 		{"a Pi", []string{"firmware/rpi5/config.txt"}, pi, "firmware/rpi5/config.txt", "rpi5"},
 	} {
-		a := newWithFiles(t, tt.files...)
-		r := a.dhcpRequest(t, machineAddr, tt.traits)
-		f, _ := a.machines.facts.Get(boot.MAC(tt.traits.MAC))
-		if r.Bootfile != tt.want || f.Board != tt.board {
-			t.Errorf("%s: %q on %s, want %q on %s", tt.name, r.Bootfile, f.Board, tt.want, tt.board)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			a := newWithFiles(t, tt.files...)
+			r := a.dhcpRequest(t, machineAddr, tt.traits)
+			f, _ := a.machines.facts.Get(boot.MAC(tt.traits.MAC))
+			if r.Bootfile != tt.want || f.Board != tt.board {
+				t.Errorf("%s: %q on %s, want %q on %s", tt.name, r.Bootfile, f.Board, tt.want, tt.board)
+			}
+		})
 	}
 }
 
@@ -139,9 +141,11 @@ func TestIPXEScript(t *testing.T) {
 		"boot.ipxe/00-1b-21-09-09-09": " || kernel tftp://127.0.0.1/firmware/pc-x86_64/vmlinuz initrd=initramfs.cpio.zst console=", // an unknown MAC
 		"boot.ipxe":                   "chain --autofree boot.ipxe/${netX/mac:hexhyp}",
 	} {
-		if got := a.fetch(t, machineAddr, name); !strings.HasPrefix(got, "#!ipxe\n") || !strings.Contains(got, want) {
-			t.Errorf("%s: %q", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := a.fetch(t, machineAddr, name); !strings.HasPrefix(got, "#!ipxe\n") || !strings.Contains(got, want) {
+				t.Errorf("%s: %q", name, got)
+			}
+		})
 	}
 	only := newWithFiles(t, firmwareFiles("qemu-x86_64")...)
 	if got := only.fetch(t, machineAddr, "boot.ipxe/00-1b-21-09-09-09"); !strings.Contains(got, "firmware/qemu-x86_64/vmlinuz") {
@@ -252,9 +256,11 @@ func TestRaspberryPi(t *testing.T) {
 	ask := func(who string, rows ...row) {
 		t.Helper()
 		for _, r := range rows {
-			if got := a.fetch(t, machineAddr, r.name); got != r.want {
-				t.Errorf("%s: %s: %q, want %q", who, r.name, got, r.want)
-			}
+			t.Run(who+": "+r.name, func(t *testing.T) {
+				if got := a.fetch(t, machineAddr, r.name); got != r.want {
+					t.Errorf("%s: %s: %q, want %q", who, r.name, got, r.want)
+				}
+			})
 		}
 	}
 	// Beside another DHCP server we never learn a Pi 3's address.

@@ -184,12 +184,14 @@ func TestFile(t *testing.T) {
 func TestLacksServe(t *testing.T) {
 	b, _ := board.ByName("pc-x86_64")
 	for text, want := range map[string]bool{"board x\nserve false\n": true, "serve true\n": false, "": false} {
-		f := newFixture(t)
-		if text != "" {
-			f.write(b.File(board.Build), text)
-		}
-		if got := f.LacksServe(t.Context(), b); got != want {
-			t.Errorf("%q: %v", text, got)
-		}
+		t.Run(text, func(t *testing.T) {
+			f := newFixture(t)
+			if text != "" {
+				f.write(b.File(board.Build), text)
+			}
+			if got := f.LacksServe(t.Context(), b); got != want {
+				t.Errorf("%q: %v", text, got)
+			}
+		})
 	}
 }

@@ -275,14 +275,18 @@ func TestStateBehindLinkIntoRoot(t *testing.T) {
 
 func TestParseSize(t *testing.T) {
 	for text, want := range map[string]int64{"0": 0, "512": 512, "1B": 1, "1KiB": 1024, "16MiB": 16 << 20, "2GB": 2e9, "1 GiB": 1 << 30, "3TiB": 3 << 40} {
-		if got, err := ParseSize(text); err != nil || got != want {
-			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got, err := ParseSize(text); err != nil || got != want {
+				t.Errorf("%q: %d, %v; want %d", text, got, err, want)
+			}
+		})
 	}
 	for _, text := range []string{"", "x", "-1", "1iB", "1XB", "1MMB", "9999999TiB", "1.5GiB"} {
-		if got, err := ParseSize(text); err == nil {
-			t.Errorf("%q: %d, want an error", text, got)
-		}
+		t.Run("not "+text, func(t *testing.T) {
+			if got, err := ParseSize(text); err == nil {
+				t.Errorf("%q: %d, want an error", text, got)
+			}
+		})
 	}
 }
 

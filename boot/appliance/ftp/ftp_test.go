@@ -46,10 +46,11 @@ type fixture struct {
 	froms []netip.Addr
 }
 
-func start(t *testing.T, listen string, change func(*Server)) *fixture {
+// writeTree makes a folder to serve, and a secret beside it.
+func writeTree(t *testing.T) (root string) {
 	t.Helper()
 	dir := t.TempDir()
-	f := &fixture{t: t, root: filepath.Join(dir, "root")}
+	root = filepath.Join(dir, "root")
 	for name, data := range map[string][]byte{
 		"root/small":        []byte("hello\nworld\r\n"),
 		"root/big":          pattern(bigSize),
@@ -68,10 +69,16 @@ func start(t *testing.T, listen string, change func(*Server)) *fixture {
 		}
 	}
 	for link, to := range map[string]string{"escape": "../secret", "inside": "small", "up": ".."} {
-		if err := os.Symlink(to, filepath.Join(f.root, link)); err != nil {
+		if err := os.Symlink(to, filepath.Join(root, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return root
+}
+
+func start(t *testing.T, listen string, change func(*Server)) *fixture {
+	t.Helper()
+	f := &fixture{t: t, root: writeTree(t)}
 	made := func(_ context.Context, c files.Client, name string) ([]byte, error) {
 		switch name {
 		case "plan/made":
@@ -197,6 +204,24 @@ func (c *client) cmd(code, format string, args ...any) string {
 }
 
 var epsvReply = regexp.MustCompile(`\(\|\|\|(\d+)\|\)`)
+
+// run runs a subtest, in which f and c fail the subtest. c may be nil.
+func (f *fixture) run(name string, c *client, do func(*testing.T)) {
+	parent := f.t
+	defer func() {
+		f.t = parent
+		if c != nil {
+			c.t = parent
+		}
+	}()
+	parent.Run(name, func(t *testing.T) {
+		f.t = t
+		if c != nil {
+			c.t = t
+		}
+		do(t)
+	})
+}
 
 // port requests a data port by EPSV.
 func (c *client) port() int {

@@ -126,20 +126,22 @@ func TestAllPassivePortsInUse(t *testing.T) {
 // The library leaves a listener open for each PASV that it cannot answer.
 func TestPassiveListenersDoNotPileUp(t *testing.T) {
 	for _, listen := range []string{loopback, "[::1]:0"} {
-		f := start(t, listen, nil)
-		c := f.login("")
-		count := func() int {
-			fds, _ := os.ReadDir("/proc/self/fd")
-			return len(fds)
-		}
-		before := count()
-		for i := range 50 {
-			fmt.Fprint(c, []string{"PASV\r\n", "EPSV\r\n"}[i%2])
-			c.want("")
-		}
-		if n := count(); n > before+4 {
-			t.Errorf("%s: %d descriptors after 50 PASV, %d before", listen, n, before)
-		}
+		t.Run(listen, func(t *testing.T) {
+			f := start(t, listen, nil)
+			c := f.login("")
+			count := func() int {
+				fds, _ := os.ReadDir("/proc/self/fd")
+				return len(fds)
+			}
+			before := count()
+			for i := range 50 {
+				fmt.Fprint(c, []string{"PASV\r\n", "EPSV\r\n"}[i%2])
+				c.want("")
+			}
+			if n := count(); n > before+4 {
+				t.Errorf("%s: %d descriptors after 50 PASV, %d before", listen, n, before)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -89,8 +90,10 @@ func TestHost(t *testing.T) {
 		{&net.UnixAddr{Name: "@", Net: "unix"}, "invalid IP"},
 		{nil, "invalid IP"},
 	} {
-		if got := Host(tt.addr).String(); got != tt.want {
-			t.Errorf("Host(%v) = %s, want %s", tt.addr, got, tt.want)
-		}
+		t.Run(fmt.Sprint(tt.addr), func(t *testing.T) {
+			if got := Host(tt.addr).String(); got != tt.want {
+				t.Errorf("Host(%v) = %s, want %s", tt.addr, got, tt.want)
+			}
+		})
 	}
 }

@@ -132,11 +132,13 @@ func TestReportRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, token := range []string{"", "wrong", "token of bk", "Token of bj"} {
-		for range 5 {
-			if got := f.post(token, good); got != 403 {
-				t.Errorf("token %q: status %d", token, got)
+		f.run("token "+token, func(t *testing.T) {
+			for range 5 {
+				if got := f.post(token, good); got != 403 {
+					t.Errorf("token %q: status %d", token, got)
+				}
 			}
-		}
+		})
 	}
 	all := f.Journal.Since(0, math.MaxInt)
 	if len(all) != 1 || all[0].Kind != boot.KindRefused || all[0].MAC != mac || all[0].Machine != m.ID || !strings.Contains(all[0].Text, "127.0.0.1") {
@@ -180,10 +182,12 @@ func TestReportBad(t *testing.T) {
 		"too many events":   {boot.Report{Boot: "b", Job: "j", Events: events(1, MaxEvents+1, boot.KindDone)}, 400},
 		"too large":         {`{"boot":"` + strings.Repeat("b", boot.MaxReport) + `"}`, 413},
 	} {
-		token := "token of bj"
-		if got := f.post(token, tt.body); got != tt.want {
-			t.Errorf("%s: status %d, want %d", name, got, tt.want)
-		}
+		f.run(name, func(t *testing.T) {
+			token := "token of bj"
+			if got := f.post(token, tt.body); got != tt.want {
+				t.Errorf("%s: status %d, want %d", name, got, tt.want)
+			}
+		})
 	}
 	if all := f.Journal.Since(0, math.MaxInt); len(all) != 0 {
 		t.Errorf("journal has %+v", all)

@@ -66,10 +66,11 @@ func pattern(n int) []byte {
 	return b
 }
 
-func start(t *testing.T, change func(*Server)) *fixture {
+// writeTree makes a folder to serve, and a secret beside it.
+func writeTree(t *testing.T) (dir, root string) {
 	t.Helper()
-	dir := t.TempDir()
-	root := filepath.Join(dir, "root")
+	dir = t.TempDir()
+	root = filepath.Join(dir, "root")
 	for name, data := range map[string][]byte{
 		"root/small":        []byte("hello"),
 		"root/big":          pattern(big),
@@ -92,6 +93,12 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	if err := os.Symlink("../secret", filepath.Join(root, "escape")); err != nil {
 		t.Fatal(err)
 	}
+	return dir, root
+}
+
+func start(t *testing.T, change func(*Server)) *fixture {
+	t.Helper()
+	dir, root := writeTree(t)
 	f := &fixture{t: t, log: &lockedBuffer{}, stopped: make(chan struct{})}
 	made := func(_ context.Context, c files.Client, name string) ([]byte, error) {
 		if name == "plan/made" {
@@ -139,16 +146,27 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.serveUntilStop(l, ul)
+	t.Cleanup(func() {
+		f.stop()
+		tree.Close()
+		db.Close()
+	})
+	return f
+}
+
+// serveUntilStop serves on both listeners, and sets f.stop.
+func (f *fixture) serveUntilStop(tcp, unix net.Listener) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := f.Serve(ctx, l); err != nil {
-			t.Errorf("Serve: %v", err)
+		if err := f.Serve(ctx, tcp); err != nil {
+			f.t.Errorf("Serve: %v", err)
 		}
 	})
 	wg.Go(func() {
-		if err := f.ServeControl(ctx, ul); err != nil {
-			t.Errorf("ServeControl: %v", err)
+		if err := f.ServeControl(ctx, unix); err != nil {
+			f.t.Errorf("ServeControl: %v", err)
 		}
 	})
 	go func() { wg.Wait(); close(f.stopped) }()
@@ -157,15 +175,19 @@ func start(t *testing.T, change func(*Server)) *fixture {
 		cancel()
 		<-f.stopped
 		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("servers took %v to end", took)
+			f.t.Errorf("servers took %v to end", took)
 		}
 	})
-	t.Cleanup(func() {
-		f.stop()
-		tree.Close()
-		db.Close()
+}
+
+// run runs a subtest, in which f fails the subtest.
+func (f *fixture) run(name string, do func(*testing.T)) {
+	parent := f.t
+	defer func() { f.t = parent }()
+	parent.Run(name, func(t *testing.T) {
+		f.t = t
+		do(t)
 	})
-	return f
 }
 
 // noted waits until n requests were noted, and returns the last.
@@ -257,17 +279,19 @@ func TestSlowAndLargeHeaders(t *testing.T) {
 		"slow":  "GET / HTTP/1.1\r\nHost",
 		"large": "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 4*maxHeader) + "\r\n\r\n",
 	} {
-		c, err := net.Dial("tcp", f.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		io.WriteString(c, head)
-		c.SetDeadline(time.Now().Add(5 * time.Second))
-		answer, err := io.ReadAll(c)
-		if errors.Is(err, os.ErrDeadlineExceeded) || strings.HasPrefix(string(answer), "HTTP/1.1 200") {
-			t.Errorf("%s header: %q, %v", name, answer, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			c, err := net.Dial("tcp", f.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			io.WriteString(c, head)
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			answer, err := io.ReadAll(c)
+			if errors.Is(err, os.ErrDeadlineExceeded) || strings.HasPrefix(string(answer), "HTTP/1.1 200") {
+				t.Errorf("%s header: %q, %v", name, answer, err)
+			}
+		})
 	}
 }
 
