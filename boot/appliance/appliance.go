@@ -20,6 +20,7 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 	"github.com/bootlace/bootlace/boot/appliance/store"
+	"github.com/bootlace/bootlace/boot/appliance/store/bolt"
 	"github.com/bootlace/bootlace/boot/appliance/web"
 	"github.com/bootlace/bootlace/images"
 	"golang.org/x/sync/errgroup"
@@ -135,17 +136,17 @@ func (a *Appliance) fill(ctx context.Context, cfg *config.Config, listen bool) (
 	if err := os.Chmod(cfg.State, 0o700); err != nil {
 		return Mistake{fmt.Errorf("state: %w", err)}
 	}
-	db, err := store.Open(filepath.Join(cfg.State, StoreFile))
-	if errors.Is(err, store.ErrBusy) {
-		if listen {
-			return Mistake{err}
-		}
-		db, err = scratch() // a config is checked while the appliance runs that is to get it
-	}
-	if err != nil {
+	db, err := bolt.Open(filepath.Join(cfg.State, StoreFile))
+	switch {
+	case err == nil:
+		a.store = db
+	case !errors.Is(err, store.ErrBusy):
 		return err
+	case listen:
+		return Mistake{err}
+	default:
+		a.store = store.NewMemory() // a config is checked while the appliance runs that is to get it
 	}
-	a.store = db
 	if a.key, err = secret(filepath.Join(cfg.State, keyFile)); err != nil {
 		return err
 	}
@@ -154,7 +155,9 @@ func (a *Appliance) fill(ctx context.Context, cfg *config.Config, listen bool) (
 		return err
 	}
 	a.controlToken = string(token)
-	a.registry = registry.New(a.store)
+	if a.registry, err = registry.New(ctx, a.store, a.log); err != nil {
+		return err
+	}
 	if cfg.DHCP.Mode == config.Full {
 		if a.leases, err = lease.New(ctx, a.store, cfg.DHCP.Subnets, cfg.DHCP.Hosts, a.log); err != nil {
 			return Mistake{fmt.Errorf("dhcp: %w", err)}
@@ -174,16 +177,6 @@ func (a *Appliance) fill(ctx context.Context, cfg *config.Config, listen bool) (
 	}
 	a.web = a.webServer()
 	return nil
-}
-
-// scratch is an empty store that goes when it is closed.
-func scratch() (store.Store, error) {
-	dir, err := os.MkdirTemp("", "bootlace")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir) // the file stays as long as it is open
-	return store.Open(filepath.Join(dir, StoreFile))
 }
 
 // Close gives back what New opened.

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
@@ -75,7 +74,6 @@ type Ports struct{ From, To uint16 }
 // Defaults of keys that are not set.
 const (
 	DefaultState = "/var/lib/bootlace"
-	DefaultLease = time.Hour
 )
 
 // Flags are the flags of `bootlace serve`. What is set there goes over the file.

@@ -190,7 +190,7 @@ func TestFloodAndGarbage(t *testing.T) {
 	if s.malformed.Load() == 0 {
 		t.Error("no malformed packet was counted")
 	}
-	list, err := st.List(t.Context(), "")
+	list, _, err := st.List(t.Context(), "")
 	if err != nil || len(list) != 1 {
 		t.Errorf("%d entries on disk for one machine with a lease: %v", len(list), err)
 	}

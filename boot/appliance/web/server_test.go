@@ -99,7 +99,8 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(filepath.Join(dir, "state.db"))
+	db := store.NewMemory()
+	machines, err := registry.New(t.Context(), db, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +108,7 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	f.Server = &Server{
 		Tree:     tree,
 		Journal:  journal.New(slog.New(slog.DiscardHandler), 1000),
-		Registry: registry.New(db),
+		Registry: machines,
 		Token:    "control token",
 		Log:      slog.New(slog.NewTextHandler(f.log, nil)),
 		Verify: func(mac boot.MAC, bootID, job, token string) (string, error) {
