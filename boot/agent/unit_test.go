@@ -129,8 +129,8 @@ func TestClient(t *testing.T) {
 		{"amd64", false, board.ClientBIOS}, {"amd64", true, board.ClientUEFIx64}, {"arm64", true, board.ClientUEFIarm64},
 		{"arm64", false, board.ClientUBootArm64}, {"arm", false, board.ClientUBootArm}, {"mips", false, board.ClientUnknown},
 	} {
-		if got := client(tt.arch, tt.efi); got != tt.want {
-			t.Errorf("client(%s, %v) = %d, want %d", tt.arch, tt.efi, got, tt.want)
+		if got := agentClient(tt.arch, tt.efi); got != tt.want {
+			t.Errorf("agentClient(%s, %v) = %d, want %d", tt.arch, tt.efi, got, tt.want)
 		}
 	}
 }
@@ -218,7 +218,7 @@ func TestScreen(t *testing.T) {
 }
 
 func TestCarried(t *testing.T) {
-	for want, c := range map[string]pull.Change{
+	for want, c := range map[string]pull.Attempt{
 		"ftp carried x, 4.0 KiB in 2s":                      {Proto: "ftp", To: 4096, Took: 2 * time.Second},
 		"http carried x from byte 5 to its end at 9, in 2s": {Proto: "http", From: 5, To: 9, Took: 2 * time.Second},
 		"tftp carried nothing of x: timeout":                {Proto: "tftp", From: 5, To: 5, Err: errors.New("timeout")},
@@ -233,13 +233,6 @@ func TestCarried(t *testing.T) {
 func TestRunWantsALink(t *testing.T) {
 	if err := Run(t.Context(), Config{}); err == nil || !strings.Contains(err.Error(), "named") {
 		t.Errorf("error %v", err)
-	}
-}
-
-// A server's words do not look like ours, and a terminal gets no codes.
-func TestPlain(t *testing.T) {
-	if got, want := plain("it says\r\nbootlace: done: \x1b[2Jé"), "it says?\n  bootlace: done: ?[2Jé"; got != want {
-		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
