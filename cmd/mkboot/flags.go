@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/bootlace/bootlace/board"
-	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/images/firmware"
 )
 
@@ -45,16 +45,16 @@ func (m *making) parse(args []string) ([]string, error) { return parse(m.flags, 
 // made says what was made, and what to do with it.
 func (m *making) made(r firmware.Result, bd *board.Board) {
 	parts := []string{
-		"kernel " + r.Release + " " + pull.Bytes(int64(r.Kernel)),
-		"agent " + pull.Bytes(int64(r.Agent)),
+		"kernel " + r.Release + " " + human.Bytes(int64(r.Kernel)),
+		"agent " + human.Bytes(int64(r.Agent)),
 	}
 	if r.Modules > 0 {
-		parts = append(parts, "modules "+pull.Bytes(int64(r.Modules)))
+		parts = append(parts, "modules "+human.Bytes(int64(r.Modules)))
 	}
 	if r.Initramfs > 0 {
-		parts = append(parts, "initramfs "+pull.Bytes(int64(r.Initramfs))+" compressed")
+		parts = append(parts, "initramfs "+human.Bytes(int64(r.Initramfs))+" compressed")
 	}
-	parts = append(parts, board.UKI+" "+pull.Bytes(int64(r.UKI)))
+	parts = append(parts, board.UKI+" "+human.Bytes(int64(r.UKI)))
 	m.opt.Log.Info(r.Dir+" is made: "+strings.Join(parts, ", "), "board", bd.Name)
 }
 

@@ -22,18 +22,18 @@ func TestInterfaceComesAndGoes(t *testing.T) {
 			t.Errorf("%s: %q", when, got)
 		}
 	}
-	ip(t, a, "link", "set", "eth0", "down")
+	a.IP(t, "link", "set", "eth0", "down")
 	time.Sleep(DefaultTiming.Look * 3 / 2)
-	ip(t, a, "link", "set", "eth0", "up")
+	a.IP(t, "link", "set", "eth0", "up")
 	works("after it was down")
 
-	ip(t, a, "addr", "del", ours+"/24", "dev", "eth0")
+	a.IP(t, "addr", "del", ours+"/24", "dev", "eth0")
 	time.Sleep(DefaultTiming.Look * 3 / 2)
-	w := onWire(t, b)
+	w := newTap(t, b, portClient)
 	w.broadcast(t, made[0].raw)
-	if got := w.hear(t, time.Second); len(got) > 0 {
+	if got := w.collect(t, time.Second); len(got) > 0 {
 		t.Errorf("without its address it answers %v", got)
 	}
-	ip(t, a, "addr", "add", ours+"/24", "dev", "eth0")
+	a.IP(t, "addr", "add", ours+"/24", "dev", "eth0")
 	works("with its address again")
 }
