@@ -105,7 +105,10 @@ func (a *Appliance) openLinks() error {
 // openFolders opens what lies in the folders, and joins the rooms that read it.
 // Close undoes it, however far it came.
 func (a *Appliance) openFolders(ctx context.Context) (err error) {
-	machines := registry.New(a.state.store)
+	machines, err := registry.New(ctx, a.state.store, a.log)
+	if err != nil {
+		return err
+	}
 	if a.cfg.DHCP.Mode == config.Full {
 		if a.leases, err = lease.New(ctx, a.state.store, a.cfg.DHCP.Subnets, a.cfg.DHCP.Hosts, a.log); err != nil {
 			return Mistake{fmt.Errorf("dhcp: %w", err)}
