@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/access"
 	"github.com/bootlace/bootlace/boot/appliance/catalog"
 	"github.com/bootlace/bootlace/boot/appliance/config"
 	"github.com/bootlace/bootlace/boot/appliance/files"
@@ -36,7 +37,8 @@ type Appliance struct {
 	tree     *files.Tree
 	catalog  *catalog.Catalog
 	machines *machines
-	leases   *lease.Leases  // nil but in full mode
+	leases   *lease.Leases // nil but in full mode
+	access   *access.Rules
 	uploads  *files.Uploads // nil where none are taken
 	web      *web.Server
 }
@@ -105,7 +107,10 @@ func (a *Appliance) openLinks() error {
 // openFolders opens what lies in the folders, and joins the rooms that read it.
 // Close undoes it, however far it came.
 func (a *Appliance) openFolders(ctx context.Context) (err error) {
-	machines := registry.New(a.state.store)
+	machines, err := registry.New(ctx, a.state.store, a.log)
+	if err != nil {
+		return err
+	}
 	if a.cfg.DHCP.Mode == config.Full {
 		if a.leases, err = lease.New(ctx, a.state.store, a.cfg.DHCP.Subnets, a.cfg.DHCP.Hosts, a.log); err != nil {
 			return Mistake{fmt.Errorf("dhcp: %w", err)}
@@ -117,6 +122,7 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 		}
 	}
 	// What is made needs the catalog, and the catalog reads the tree.
+	a.access = &access.Rules{Token: a.state.controlToken, Uploads: a.uploads != nil}
 	m := &made{urls: a.urls, manifests: catalog.NewManifests(filepath.Join(a.state.dir, manifestsDir))}
 	if a.tree, err = files.OpenTree(a.cfg.Root, files.Made{Before: m.plan, Elsewhere: m.elsewhere, After: m.script}, a.noteServed); err != nil {
 		return Mistake{fmt.Errorf("root: %w", err)}
@@ -133,7 +139,7 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 	a.web = &web.Server{
 		Tree: a.tree, Journal: a.journal, Registry: machines, Status: verdict.Status,
 		Verify: m.plans.verify, Reported: orders{m.plans}.reported, Control: orders{m.plans}.control,
-		Token: a.state.controlToken, Log: a.log, Limits: a.budget.conns(web.DefaultLimits),
+		MayOrder: a.access.MayOrder, Log: a.log, Limits: a.budget.conns(web.DefaultLimits),
 	}
 	return nil
 }

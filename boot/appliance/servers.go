@@ -19,7 +19,7 @@ var fileServers = map[string]func(*Appliance, socket) server{
 	"tftp": func(a *Appliance, s socket) server { return a.serveTFTP(s.packets) },
 	"ftp": func(a *Appliance, s socket) server {
 		srv := &ftp.Server{
-			Config: a.cfg.FTP, Tree: a.tree, Log: a.log, Limits: a.budget.conns(ftp.DefaultLimits),
+			Config: a.cfg.FTP, Tree: a.tree, Access: a.access, Log: a.log, Limits: a.budget.conns(ftp.DefaultLimits),
 		}
 		return func(ctx context.Context) error { return srv.Serve(ctx, s.streams) }
 	},
@@ -97,7 +97,7 @@ func closeAll(open map[string]socket) {
 
 // servers lists what Run runs.
 func (a *Appliance) servers(ctx context.Context) ([]server, error) {
-	list, err := a.dhcpServers(ctx)
+	list, err := a.linkServers(ctx)
 	if err != nil {
 		return nil, err
 	}
