@@ -102,7 +102,7 @@ const (
 const (
 	// AgentUserClass is the agent's option 77.
 	AgentUserClass = "bootlace"
-	// AgentVendorPrefix starts the agent's option 60. The board's name follows.
+	// AgentVendorPrefix begins the agent's option 60. The board's name follows.
 	AgentVendorPrefix = "bootlace:"
 	// ApplianceClass is option 60 of an answer to the agent. It says that the
 	// offer is the appliance's, whose address is siaddr, else option 54.

@@ -28,7 +28,7 @@ func TestLinkServers(t *testing.T) {
 		{"IPv6 of another link", config.Full, []lease.Subnet{{Prefix: netip.MustParsePrefix("fd00:78::/64")}}, []string{"*dhcp.Server", "*ra.Server"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a := &Appliance{cfg: &config.Config{DHCP: config.DHCP{Mode: tt.mode, Six: tt.six}}}
+			a := &Appliance{cfg: &config.Config{DHCP: config.DHCP{Mode: tt.mode, Six: tt.six}}, machines: &machines{}}
 			var kinds []string
 			for _, s := range a.serversOf(link{"eth0", []netip.Prefix{netip.MustParsePrefix("10.77.0.1/24"), netip.MustParsePrefix("fd00:77::1/64")}}) {
 				kinds = append(kinds, fmt.Sprintf("%T", s))

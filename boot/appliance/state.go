@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/store"
+	"github.com/bootlace/bootlace/boot/appliance/store/bolt"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -36,8 +37,7 @@ type state struct {
 
 // openState opens the state folder, and makes it where it is missing. The user
 // can mend an error that is a Mistake. With listen false another appliance may
-// have the folder open. Then the store is an empty one, good enough for a
-// check.
+// have the folder open.
 func openState(dir string, listen bool) (*state, error) {
 	if sock := filepath.Join(dir, ControlSock); len(sock) > maxSockPath {
 		return nil, Mistake{fmt.Errorf("state: %s: its name may have %d bytes at most, for the socket in it", dir, maxSockPath-len(ControlSock)-1)}
@@ -48,13 +48,7 @@ func openState(dir string, listen bool) (*state, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, Mistake{fmt.Errorf("state: %w", err)}
 	}
-	db, err := store.Open(filepath.Join(dir, StoreFile))
-	if errors.Is(err, store.ErrBusy) {
-		if listen {
-			return nil, Mistake{err}
-		}
-		db, err = emptyStore() // --check may run beside the appliance
-	}
+	db, err := openStore(filepath.Join(dir, StoreFile), listen)
 	if err != nil {
 		return nil, err
 	}
@@ -70,14 +64,20 @@ func openState(dir string, listen bool) (*state, error) {
 	return s, nil
 }
 
-// emptyStore opens an empty store that is gone when it is closed.
-func emptyStore() (store.Store, error) {
-	dir, err := os.MkdirTemp("", "bootlace")
-	if err != nil {
+// openStore opens the store's file. With listen false another appliance may
+// have it open. Then the store is an empty one in memory, good enough for
+// --check.
+func openStore(path string, listen bool) (store.Store, error) {
+	db, err := bolt.Open(path)
+	switch {
+	case err == nil:
+		return db, nil
+	case !errors.Is(err, store.ErrBusy):
 		return nil, err
+	case listen:
+		return nil, Mistake{err}
 	}
-	defer os.RemoveAll(dir) // an open file outlives its name
-	return store.Open(filepath.Join(dir, StoreFile))
+	return store.NewMemory(), nil
 }
 
 // secret reads a key of 32 bytes from the state folder. It draws one where

@@ -47,8 +47,9 @@ func NewWatch(server string, ifi *net.Interface, addr netip.Addr, log *slog.Logg
 func (w *Watch) Close() { w.links.Close() }
 
 // Away reports whether the interface is down or without its address. Packets
-// may still come in, but what a client would be told leads nowhere.
-func (w *Watch) Away() bool { return w.away.Load() }
+// may still come in, but what a client would be told leads nowhere. A nil Watch
+// misses nothing.
+func (w *Watch) Away() bool { return w != nil && w.away.Load() }
 
 // Run looks until ctx ends, and returns nil then. It returns ErrReplaced for an
 // interface that is another one. What changes it logs.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
@@ -90,7 +89,6 @@ func (c *Config) ImageFiles() map[string]string {
 // Defaults of keys without a value.
 const (
 	DefaultState = "/var/lib/bootlace"
-	DefaultLease = time.Hour
 )
 
 // Load reads the config file, applies the flags over it and checks the result.

@@ -60,11 +60,11 @@ func FuzzOffered(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	q, err := decode(made[0].raw)
+	q, err := parse(made[0].raw, "eth0", nobody, portServer)
 	if err != nil {
 		f.Fatal(err)
 	}
-	offer := answerTo(read(q, "eth0", nobody, portServer), Full)
+	offer := answerTo(q, Full)
 	f.Add(wire.UDP4(machine, wire.Broadcast, netip.AddrPortFrom(us.addr, portServer), offer.to, offer.raw))
 	f.Add(wire.UDP4(machine, wire.Broadcast, netip.AddrPortFrom(us.addr, portServer), nobody, made[0].raw))
 	f.Fuzz(func(t *testing.T, raw []byte) {

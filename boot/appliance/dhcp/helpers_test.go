@@ -18,6 +18,7 @@ import (
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/appliance/store"
+	"github.com/bootlace/bootlace/boot/appliance/store/bolt"
 	"github.com/bootlace/bootlace/boot/nettest"
 	"github.com/bootlace/bootlace/boot/wire"
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -64,6 +65,7 @@ func serveOn(t *testing.T, ns *nettest.NS, iface string, mode Mode, leases *leas
 	r := &running{seen: map[boot.MAC]netip.Addr{}}
 	r.Server = &Server{
 		Mode: mode, Interface: iface, Leases: leases,
+		Timing: Timing{Timing: wire.Timing{Look: 50 * time.Millisecond}},
 		Log:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Decide: func(_ context.Context, h boot.Request) (boot.BootInfo, error) { return decide(h) },
 		Note: func(ev boot.Event) {
@@ -117,7 +119,7 @@ func leasesAt(t *testing.T, path string, subnet lease.Subnet, hosts ...lease.Hos
 
 func leasesOf(t *testing.T, path string, subnets []lease.Subnet, hosts []lease.Host) (*lease.Leases, store.Store) {
 	t.Helper()
-	st, err := store.Open(path)
+	st, err := bolt.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +139,7 @@ func udhcpc(t *testing.T, ns *nettest.NS, args ...string) string {
 	if err := os.WriteFile(script, []byte(body), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	args = append([]string{"udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "4", "-T", "1", "-s", script}, args...)
+	args = append([]string{"udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "40", "-T", "1", "-s", script}, args...)
 	out, err := ns.Command(t, nettest.Need(t, "busybox"), args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("udhcpc: %v: %s", err, out)
@@ -229,17 +231,27 @@ func (w tap) collect(t *testing.T, d time.Duration) map[netip.Addr]*dhcpv4.DHCPv
 	}
 }
 
-// wait returns the first message that a server says to clients.
-func (w tap) wait(t *testing.T, server netip.Addr) *dhcpv4.DHCPv4 {
+// next returns the next message to clients, and who sent it.
+func (w tap) next(t *testing.T) (server netip.Addr, p *dhcpv4.DHCPv4) {
 	t.Helper()
 	w.SetReadDeadline(time.Now().Add(time.Minute))
 	buf := make([]byte, wire.MaxMessage)
 	for {
 		n, err := w.Read(buf)
 		if err != nil {
-			t.Fatalf("no message of %s came: %v", server, err)
+			t.Fatalf("no message came: %v", err)
 		}
-		if from, p := w.message(t, buf[:n]); p != nil && from == server {
+		if server, p = w.message(t, buf[:n]); p != nil {
+			return server, p
+		}
+	}
+}
+
+// wait returns our next message.
+func (w tap) wait(t *testing.T) *dhcpv4.DHCPv4 {
+	t.Helper()
+	for {
+		if server, p := w.next(t); server == us.addr {
 			return p
 		}
 	}

@@ -13,43 +13,6 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// giaddr is where the answer goes: it must be a machine's address.
-func TestNoRelay(t *testing.T) {
-	for addr, relay := range map[string]bool{
-		"10.77.0.254": true, "192.0.2.1": true, "223.255.255.254": true,
-		"255.255.255.255": false, "224.0.0.1": false, "127.0.0.1": false, "0.0.0.7": false, "240.0.0.1": false, "169.254.1.1": false,
-	} {
-		_, err := decode(message(dhcpv4.MessageTypeDiscover, dhcpv4.WithRelay(net.ParseIP(addr))))
-		if (err == nil) != relay {
-			t.Errorf("giaddr %s: %v", addr, err)
-		}
-	}
-}
-
-// Options may be as long as the packet; what is kept of them, and what is said
-// again, is not.
-func TestLongOptions(t *testing.T) {
-	for _, code := range []uint8{61, 82, 97} {
-		for _, n := range []int{255, 256, 1000, 3700} {
-			value := strings.Repeat("\x01", n)
-			if code == 82 { // circuit IDs, which are joined too
-				value = strings.Repeat("\x01\x64"+strings.Repeat("c", 100), n/102)
-			}
-			p, err := decode(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"), option(code, value))...))
-			if err != nil {
-				t.Fatal(err)
-			}
-			q := read(p, "eth0", nobody, portServer)
-			if len(q.clientID()) > 255 || len(q.Circuit) > 2*255 {
-				t.Errorf("option %d of %d bytes: an identifier of %d and a circuit of %d are kept", code, n, len(q.clientID()), len(q.Circuit))
-			}
-			if a := answerTo(q, Full); len(a.raw) > maxLength(p) || a.raw == nil {
-				t.Errorf("option %d of %d bytes: answered with %d, want at most %d", code, n, len(a.raw), maxLength(p))
-			}
-		}
-	}
-}
-
 // What goes to whom a stranger names is bounded, yet a bench of machines behind
 // one relay is no flood.
 func TestRateOfAnswers(t *testing.T) {
@@ -102,27 +65,34 @@ func TestNobodyIsFlooded(t *testing.T) {
 					sent++
 				}
 				nettest.Eventually(t, "the packets to be handled", func() bool { return len(s.texts()) == before+sent })
-				answers += w.countTo(t, netip.MustParseAddr(tt.answers))
+				answers += w.countTo(t, netip.MustParseAddr(tt.answers), 5*time.Millisecond)
 			}
+			took := time.Since(start)
 			failed := strings.Count(strings.Join(s.texts()[before:], "\n"), "could not be sent")
-			switch most := rateBurst + int(time.Since(start).Seconds()*ratePerSecond) + 1; {
-			case tt.refused && (answers > 0 || failed < tt.n):
-				t.Errorf("%d answers are sent, %d are not", answers, failed)
-			case tt.refused:
-			case answers+failed != tt.n || tt.n == 10 && failed > 0:
-				t.Errorf("%d answers came and %d were not sent, of %d", answers, failed, tt.n)
-			case answers > most || tt.n > most && answers < rateBurst:
-				t.Errorf("%d answers, want at most %d", answers, most)
+			if tt.refused {
+				answers += w.countTo(t, netip.MustParseAddr(tt.answers), 500*time.Millisecond)
+				if answers > 0 || failed < tt.n {
+					t.Errorf("%d answers are sent, %d are not", answers, failed)
+				}
+				return
+			}
+			nettest.Eventually(t, "the answers to come", func() bool {
+				answers += w.countTo(t, netip.MustParseAddr(tt.answers), 5*time.Millisecond)
+				return answers+failed >= tt.n
+			})
+			most := rateBurst + int(took.Seconds()*ratePerSecond) + 1
+			if answers > most || answers < min(tt.n, rateBurst) {
+				t.Errorf("%d answers, want at most %d of %d", answers, most, tt.n)
 			}
 		})
 	}
 }
 
-// countTo counts the answers to an address that have come.
-func (w tap) countTo(t *testing.T, to netip.Addr) (n int) {
+// countTo counts the answers to an address that come within a time.
+func (w tap) countTo(t *testing.T, to netip.Addr, within time.Duration) (n int) {
 	t.Helper()
 	buf := make([]byte, wire.MaxMessage)
-	for w.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); ; {
+	for w.SetReadDeadline(time.Now().Add(within)); ; {
 		size, err := w.Read(buf)
 		if err != nil {
 			return n

@@ -38,7 +38,7 @@ func (s *Server) handle(ctx context.Context, raw []byte, from netip.AddrPort, po
 	q.Server = s.us.next
 	do, why := q.task(s.Mode, s.us)
 	s.learnAddress(q)
-	if s.watch != nil && s.watch.Away() {
+	if s.watch.Away() {
 		do, why = nothing, "came while the interface has not our address"
 	}
 	switch do {

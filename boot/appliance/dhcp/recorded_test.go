@@ -52,37 +52,37 @@ func TestRecognised(t *testing.T) {
 	}
 	seen, loaders := map[string]bool{}, map[string]bool{}
 	for _, path := range recorded {
-		best := ""
-		for start := range want {
-			if strings.HasPrefix(filepath.Base(path), start) && len(start) > len(best) {
-				best = start
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			best := ""
+			for start := range want {
+				if strings.HasPrefix(filepath.Base(path), start) && len(start) > len(best) {
+					best = start
+				}
 			}
-		}
-		seen[best] = true
-		rec := nettest.ReadPacket(t, path)
-		if !rec.From.IsValid() || !strings.Contains(string(readme), "\n"+origin(best)) {
-			t.Errorf("%s: the file or README says nothing of where it is from", path)
-		}
-		p, err := decode(rec.Raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		q := read(p, "eth0", rec.From, rec.Port)
-		if q.Loader == nil || q.Board != want[best][0] || q.Loader.Name != want[best][1] {
-			t.Errorf("%s: taken for %v, %v; want %q", path, q.Board, q.Loader, want[best])
-			continue
-		}
-		loaders[q.Loader.Name] = true
+			seen[best] = true
+			rec := nettest.ReadPacket(t, path)
+			if !rec.From.IsValid() || !strings.Contains(string(readme), "\n"+origin(best)) {
+				t.Error("the file or README says nothing of where it is from")
+			}
+			q, err := parse(rec.Raw, "eth0", rec.From, rec.Port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if q.Loader == nil || q.Board != want[best][0] || q.Loader.Name != want[best][1] {
+				t.Fatalf("taken for %v, %v; want %q", q.Board, q.Loader, want[best])
+			}
+			loaders[q.Loader.Name] = true
+		})
 	}
 	if len(seen) != len(want) {
 		t.Errorf("%d of %d kinds are recorded", len(seen), len(want))
 	}
 	for _, m := range made {
-		p, err := decode(m.raw)
+		q, err := parse(m.raw, "eth0", m.from, m.port)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if q := read(p, "eth0", m.from, m.port); q.Loader != nil {
+		if q.Loader != nil {
 			loaders[q.Loader.Name] = true
 		}
 	}

@@ -103,11 +103,10 @@ var made = []struct {
 func TestGolden(t *testing.T) {
 	golden := func(name string, mode Mode, raw []byte, from netip.AddrPort, port uint16) {
 		t.Run(name, func(t *testing.T) {
-			p, err := decode(raw)
+			q, err := parse(raw, "eth0", from, port)
 			if err != nil {
 				t.Fatal(err)
 			}
-			q := read(p, "eth0", from, port)
 			a := answerTo(q, mode)
 			got := fmt.Sprintf("%s: %s\n", q, a.text)
 			if a.raw != nil {
@@ -150,48 +149,51 @@ func codes(raw []byte) (list []byte) {
 	return list
 }
 
+// requestOf reads a packet of a client that has no address.
+func requestOf(t *testing.T, raw []byte) *request {
+	t.Helper()
+	q, err := parse(raw, "eth0", nobody, portServer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
 func TestOrderAndSize(t *testing.T) {
 	full := append(rom, option(77, "iPXE"), option(61, strings.Repeat("i", 255)), relayed,
 		option(55, "\x96"), option(82, "\x01\xc8"+strings.Repeat("c", 200)))
-	for _, size := range []int{0, 300, 576, 700, 1472, 65280} {
-		with := full
-		if size > 0 {
-			with = append(full, dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(uint16(size))))
-		}
-		p, err := decode(message(dhcpv4.MessageTypeDiscover, with...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := answerTo(read(p, "eth0", nobody, portServer), Full)
-		if want := min(max(size, 576), 1500) - 28; len(a.raw) > want {
-			t.Errorf("size %d: %d bytes, want at most %d", size, len(a.raw), want)
-		}
-		back, err := dhcpv4.FromBytes(a.raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if back.BootFileName != "boot.ipxe" || !back.YourIPAddr.Equal(net.IP(first)) || back.IPAddressLeaseTime(0) != time.Hour {
-			t.Errorf("size %d: what cannot be missed is missing: %s", size, back.Summary())
-		}
-		list := codes(a.raw)
-		if i := slices.Index(list, 82); i >= 0 && i != len(list)-1 {
-			t.Errorf("size %d: option 82 is not last of %d", size, list)
-		}
-		if size >= 1472 {
-			if want := []byte{67, 82}; !bytes.HasSuffix(list, want) || !slices.Contains(list, 150) || !slices.Contains(list, 61) {
-				t.Errorf("size %d: options %d, want all, with %d at the end", size, list, want)
+	for _, size := range []int{0, 300, 576, 700, 1472, 65280} { // 0: it does not say
+		t.Run(fmt.Sprintf("%d bytes", size), func(t *testing.T) {
+			with := full
+			if size > 0 {
+				with = append(full, dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(uint16(size))))
 			}
-		}
+			a := answerTo(requestOf(t, message(dhcpv4.MessageTypeDiscover, with...)), Full)
+			if want := min(max(size, 576), 1500) - 28; len(a.raw) > want {
+				t.Errorf("%d bytes, want at most %d", len(a.raw), want)
+			}
+			back, err := dhcpv4.FromBytes(a.raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if back.BootFileName != "boot.ipxe" || !back.YourIPAddr.Equal(net.IP(first)) || back.IPAddressLeaseTime(0) != time.Hour {
+				t.Errorf("what cannot be missed is missing: %s", back.Summary())
+			}
+			list := codes(a.raw)
+			if i := slices.Index(list, 82); i >= 0 && i != len(list)-1 {
+				t.Errorf("option 82 is not last of %d", list)
+			}
+			if want := []byte{67, 82}; size >= 1472 && (!bytes.HasSuffix(list, want) || !slices.Contains(list, 150) || !slices.Contains(list, 61)) {
+				t.Errorf("options %d, want all, with %d at the end", list, want)
+			}
+		})
 	}
 }
 
 func TestLongBootfile(t *testing.T) {
-	p, err := decode(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"))...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	q := requestOf(t, message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"))...))
 	file := "boot.ipxe/" + strings.Repeat("x", 130)
-	a := respond(read(p, "eth0", nobody, portServer), Proxy, us, boot.BootInfo{Bootfile: file}, grant{})
+	a := respond(q, Proxy, us, boot.BootInfo{Bootfile: file}, grant{})
 	back, err := dhcpv4.FromBytes(a.raw)
 	if err != nil || back.BootFileName != "" || back.BootFileNameOption() != file {
 		t.Errorf("a name longer than the header's field: %v, %v", back, err)
@@ -199,17 +201,13 @@ func TestLongBootfile(t *testing.T) {
 }
 
 func TestDecisions(t *testing.T) {
-	p, err := decode(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"))...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := read(p, "eth0", nobody, portServer)
+	q := requestOf(t, message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"))...))
 	given := grant{lease: &lease.Lease{Addr: lab.PoolFrom, Subnet: lab}, subnet: &lab}
-	for _, c := range []struct {
+	for _, tt := range []struct {
 		name   string
 		mode   Mode
-		r      boot.BootInfo
-		g      grant
+		info   boot.BootInfo
+		given  grant
 		answer bool
 	}{
 		{"silent", Proxy, boot.BootInfo{Silent: true, Bootfile: "x"}, grant{}, false},
@@ -218,96 +216,24 @@ func TestDecisions(t *testing.T) {
 		{"an address alone", Full, boot.BootInfo{}, given, true},
 		{"a file", Proxy, boot.BootInfo{Bootfile: "x"}, grant{}, true},
 	} {
-		a := respond(q, c.mode, us, c.r, c.g)
-		if (a.raw != nil) != c.answer || a.text == "" {
-			t.Errorf("%s: %q, %d bytes", c.name, a.text, len(a.raw))
-		}
-		if back, err := dhcpv4.FromBytes(a.raw); err == nil && c.r.Bootfile == "" && (back.BootFileName != "" || addr4(back.ServerIPAddr).IsValid()) {
-			t.Errorf("%s: says what to boot: %s", c.name, back.Summary())
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			a := respond(q, tt.mode, us, tt.info, tt.given)
+			if (a.raw != nil) != tt.answer || a.text == "" {
+				t.Errorf("%q, %d bytes", a.text, len(a.raw))
+			}
+			back, err := dhcpv4.FromBytes(a.raw)
+			if err == nil && tt.info.Bootfile == "" && (back.BootFileName != "" || addr4(back.ServerIPAddr).IsValid()) {
+				t.Errorf("says what to boot: %s", back.Summary())
+			}
+		})
 	}
-}
-
-func TestUserClass(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                          "",
-		"iPXE":                      "iPXE",
-		"\x04iPXE":                  "iPXE",
-		"\x08bootlace":              "bootlace",
-		"bootlace":                  "bootlace",
-		"\x08bootlace\x03two":       "bootlace",
-		"\x00":                      "\x00",
-		"\x09bootlace":              "\x09bootlace",
-		"\x08bootlace\x0atruncated": "\x08bootlace\x0atruncated",
-	} {
-		if got := userClass([]byte(in)); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
-func TestRead(t *testing.T) {
-	p, err := decode(message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "\x04iPXE"), relayed)...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := read(p, "eth0", nobody, portServer)
-	if q.MAC != (boot.MAC{2, 0, 0, 0, 0, 1}) || q.Traits.Client != board.ClientBIOS || q.Traits.UserClass != "iPXE" ||
-		q.UUID == nil || string(q.UUID[:]) != "abcdefghijklmnop" || q.Circuit != "Gi1/0/7" || q.Relay.String() != "10.77.0.254" ||
-		q.Board == "" || q.Loader == nil || q.Loader.Name != "ipxe" {
-		t.Errorf("heard %+v", q.Request)
-	}
-	p, err = decode(message(dhcpv4.MessageTypeDiscover, option(97, "\x00"+strings.Repeat("\xff", 16)), option(82, "\x01\x02\x00\x07")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if q = read(p, "eth0", nobody, portServer); q.UUID != nil || q.Circuit != "0007" || q.Traits.Client != board.ClientUnknown || q.Boots() {
-		t.Errorf("heard %+v", q.Request)
-	}
-}
-
-func TestParse(t *testing.T) {
-	good := message(dhcpv4.MessageTypeDiscover, option(52, "\x03"))
-	copy(good[fileAt:], "\x4d\x04iPXE\xff")
-	copy(good[snameAt:], "\x3c\x09PXEClient\x5d\x02\x00\x07\xff")
-	p, err := decode(good)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if q := read(p, "eth0", nobody, portServer); q.Traits.UserClass != "iPXE" || q.Traits.VendorClass != "PXEClient" || q.Traits.Client != board.ClientUEFIx64 {
-		t.Errorf("options that overflowed: %+v", q.Traits)
-	}
-	bad := func(name, want string, change func([]byte) []byte) {
-		if _, err := decode(change(message(dhcpv4.MessageTypeDiscover, option(52, "\x03")))); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: want %q, got %v", name, want, err)
-		}
-	}
-	set := func(at int, b ...byte) func([]byte) []byte {
-		return func(raw []byte) []byte { copy(raw[at:], b); return raw }
-	}
-	bad("empty", "no DHCP message", func([]byte) []byte { return nil })
-	bad("short", "no DHCP message", func(raw []byte) []byte { return raw[:100] })
-	bad("no cookie", "BOOTP", set(cookieAt, 0, 0, 0, 0))
-	bad("no type", "BOOTP", set(optionsAt, 0, 0, 0, 0, 0, 0, 255))
-	bad("reply", "op 2", set(0, 2))
-	bad("InfiniBand", "hardware type 32", set(1, 32))
-	bad("long address", "16 bytes", set(2, 16))
-	bad("group address", "nobody's address", set(28, 1))
-	bad("no address", "nobody's address", set(28, 0, 0, 0, 0, 0, 0))
-	bad("option past the end", "option", set(optionsAt+6, append([]byte{60, 255}, bytes.Repeat([]byte{1}, 60)...)...))
-	bad("option past file", "options in file", set(fileAt, 60, 200))
-	bad("option past sname", "options in sname", set(snameAt, 60, 200))
 }
 
 func TestTiming(t *testing.T) {
-	d := DefaultTiming
-	if ping := 3 * time.Second; d.ProbeWait < ping+d.ProbeResend {
+	if d, ping := DefaultTiming, 3*time.Second; d.ProbeWait < ping+d.ProbeResend {
 		t.Errorf("a probe of %v misses dnsmasq, which pings for %v, where the first DISCOVER is lost", d.ProbeWait, ping)
 	}
-	if d.Look > 4*time.Second/2 {
-		t.Errorf("an interface that is back is found after %v, later than a client's first retry", d.Look)
-	}
-	if d.Pause > 4*time.Second/10 {
-		t.Errorf("a pause of %v holds up a client's first retry", d.Pause)
+	if got := (Timing{ProbeMore: time.Minute}).OrDefault(); got.ProbeMore != time.Minute || got.ProbeWait != DefaultTiming.ProbeWait || got.Look != DefaultTiming.Look {
+		t.Errorf("fields that are 0 are not the default's: %+v", got)
 	}
 }

@@ -47,13 +47,15 @@ func (d *driver) ClientConnected(c ftpserver.ClientContext) (string, error) {
 // ClientDisconnected ends the session, whatever the library still waits for.
 func (d *driver) ClientDisconnected(ftpserver.ClientContext) { d.session.end() }
 
-// AuthUser accepts the anonymous names of RFC 1635 and of browsers.
-func (d *driver) AuthUser(_ ftpserver.ClientContext, user, _ string) (ftpserver.ClientDriver, error) {
-	if u := strings.ToLower(user); u != "anonymous" && u != "ftp" {
-		return nil, errors.New("only anonymous is served here")
+// AuthUser logs in the clients that Access accepts.
+func (d *driver) AuthUser(_ ftpserver.ClientContext, user, password string) (ftpserver.ClientDriver, error) {
+	p, err := d.Access.Login(user, password)
+	if err != nil {
+		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.asClient.User = p.Name
 	d.loggedIn, d.lastActivity = true, time.Now()
 	return d, nil
 }

@@ -117,7 +117,7 @@ func start(t *testing.T, listen string, change func(*Server)) *fixture {
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("Serve took %v to end", took)
 		}
 	})
@@ -133,7 +133,7 @@ const loopback = "127.0.0.1:0"
 // noted waits until n transfers were noted, and returns the last.
 func (f *fixture) noted(n int) boot.Event {
 	f.t.Helper()
-	for range 500 {
+	for range 3000 {
 		f.mu.Lock()
 		if len(f.notes) >= n {
 			defer f.mu.Unlock()
@@ -156,7 +156,7 @@ type client struct {
 // dial connects. The client's address is from, where that is not "".
 func (f *fixture) dial(from string) *client {
 	f.t.Helper()
-	d := net.Dialer{Timeout: 5 * time.Second}
+	d := net.Dialer{Timeout: 30 * time.Second}
 	if from != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
@@ -165,7 +165,7 @@ func (f *fixture) dial(from string) *client {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { c.Close() })
-	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.SetReadDeadline(time.Now().Add(60 * time.Second))
 	return &client{c, f.t, bufio.NewReader(c)}
 }
 
@@ -238,13 +238,13 @@ func (c *client) port() int {
 func (c *client) connect(port int) net.Conn {
 	c.t.Helper()
 	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: c.LocalAddr().(*net.TCPAddr).IP}, Timeout: 5 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: c.LocalAddr().(*net.TCPAddr).IP}, Timeout: 30 * time.Second}
 	dc, err := d.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { dc.Close() })
-	dc.SetDeadline(time.Now().Add(20 * time.Second))
+	dc.SetDeadline(time.Now().Add(60 * time.Second))
 	return dc
 }
 
@@ -278,7 +278,7 @@ func leaks(t *testing.T, f func(*testing.T)) {
 	g, fd := count()
 	t.Run("run", f) // f's cleanups have run when it returns
 	var g2, fd2 int
-	for range 200 {
+	for range 1500 {
 		if g2, fd2 = count(); g2 <= g && fd2 <= fd {
 			return
 		}

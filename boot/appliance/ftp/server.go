@@ -14,6 +14,7 @@ import (
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
 
+	"github.com/bootlace/bootlace/boot/appliance/access"
 	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
@@ -87,7 +88,8 @@ type Config struct {
 // afterwards.
 type Server struct {
 	Config
-	Tree *files.Tree
+	Tree   *files.Tree
+	Access *access.Rules // nil: anonymous clients may read
 
 	Log    *slog.Logger // nil: discarded
 	Timing Timing
@@ -136,6 +138,9 @@ func (s *Server) withDefaults() *Server {
 	d := *s
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Access == nil {
+		d.Access = new(access.Rules)
 	}
 	d.Timing = d.Timing.withDefaults()
 	return &d

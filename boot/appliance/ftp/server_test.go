@@ -173,11 +173,9 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	f.dial("").want("220")
 	c := f.dial("")
 	c.want("220")
-	for range 4 {
-		time.Sleep(200 * time.Millisecond)
-		c.cmd("200", "NOOP")
+	for !strings.HasPrefix(c.cmd("", "NOOP"), "421") {
+		time.Sleep(50 * time.Millisecond)
 	}
-	c.want("421")
 
 	// This client opens no data connection.
 	c = f.login("")

@@ -123,7 +123,7 @@ func TestSubscribe(t *testing.T) {
 		t.Errorf("slow reader's first is %d, want the oldest of the last %d", ev.Seq, maxLag)
 	}
 	cancel()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(30 * time.Second)
 	for {
 		select {
 		case _, ok := <-fast:

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/access"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
@@ -157,7 +158,7 @@ func TestEventStreamLivesAndIsBounded(t *testing.T) {
 	t.Error("a stream that was closed still counts")
 }
 
-// order posts an order and returns status and body.
+// order posts an order, and returns status and body.
 func (f *fixture) order(t *testing.T, c *http.Client, path, auth, cookie, body string) (int, string) {
 	t.Helper()
 	req, _ := http.NewRequest("POST", f.url+"/api/machines/"+path, strings.NewReader(body))
@@ -238,7 +239,7 @@ func TestControl(t *testing.T) {
 }
 
 func TestNoTokenMeansNoControlOverTCP(t *testing.T) {
-	f := start(t, func(s *Server) { s.Token = "" })
+	f := start(t, func(s *Server) { s.MayOrder = new(access.Rules).MayOrder })
 	for _, auth := range []string{"Bearer ", "Bearer", "Bearer x"} {
 		f.run(auth, func(t *testing.T) {
 			if res, _ := f.do("POST", "/api/machines/x/flash", "Authorization", auth); res.StatusCode != 401 {

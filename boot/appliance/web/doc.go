@@ -3,6 +3,7 @@
 // The appliance's root makes a Server. It calls Serve with the TCP listener and
 // ServeControl with the unix socket. The package owns the paths of the API, the
 // timeouts and the limits on clients. It reads files through files.Tree alone.
+// Package access decides which token may give orders.
 // It never decides what a machine gets, and never serves a page that runs
 // scripts.
 //

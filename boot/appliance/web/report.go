@@ -47,8 +47,7 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		writeText(w, status, why)
 		return
 	}
-	token, _ := bearer(r)
-	id, err := s.Verify(r.Context(), mac, rep.Boot, rep.Job, token)
+	id, err := s.Verify(r.Context(), mac, rep.Boot, rep.Job, bearer(r))
 	if err != nil {
 		s.noteRefusedReport(r, mac)
 		writeText(w, http.StatusForbidden, "wrong token for this machine, boot and job")

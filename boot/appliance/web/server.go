@@ -95,10 +95,12 @@ type Server struct {
 	// On an error the device sends the event again. So Reported may be called
 	// twice for one event.
 	Reported func(ctx context.Context, machine string, ev boot.Event) error
+	// MayOrder reports whether a bearer token may call Control over TCP. "" is
+	// no token. The unix socket needs none.
+	MayOrder func(token string) bool
 	// Control records an order for a machine.
 	Control func(ctx context.Context, machine string, order boot.Order) error
 
-	Token  string       // authorizes control over TCP; "" allows none
 	Log    *slog.Logger // nil: discarded
 	Timing Timing
 	Limits limit.Bounds // zero: DefaultLimits
