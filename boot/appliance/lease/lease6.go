@@ -144,30 +144,6 @@ func (l *Leases6) Decline(ctx context.Context, c Client6, addr netip.Addr) error
 	return nil
 }
 
-// OnLink reports whether addresses are of the link on which at is ours, as a
-// CONFIRM asks (section 18.3.3).
-func (l *Leases6) OnLink(at netip.Addr, addrs []netip.Addr) bool {
-	n, err := l.subnets.of(at)
-	if err != nil {
-		return false
-	}
-	for _, a := range addrs {
-		if !n.Prefix.Contains(a) {
-			return false
-		}
-	}
-	return true
-}
-
-// Subnet returns the subnet of a link, of which at is any address.
-func (l *Leases6) Subnet(at netip.Addr) (Subnet, error) {
-	n, err := l.subnets.of(at)
-	if err != nil {
-		return Subnet{}, err
-	}
-	return *n, nil
-}
-
 // List returns the leases that hold now, by address.
 func (l *Leases6) List() []Lease {
 	return l.book.list(func(addr netip.Addr, r record, expires time.Time) (Lease, bool) {

@@ -168,15 +168,6 @@ func TestRenew6(t *testing.T) {
 	}
 }
 
-func TestOnLink6(t *testing.T) {
-	l := pool6(t, memory(t), lab6)
-	for addr, want := range map[string]bool{"fd00:77::102": true, "fd00:78::1": false} {
-		if got := l.OnLink(at6, []netip.Addr{netip.MustParseAddr(addr)}); got != want {
-			t.Errorf("%s is on the link: %v", addr, got)
-		}
-	}
-}
-
 // Leases and quarantine outlive a restart.
 func TestRestart6(t *testing.T) {
 	s := memory(t)
