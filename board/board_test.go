@@ -46,7 +46,7 @@ func TestBoards(t *testing.T) {
 		if b.QEMU != nil && (len(b.QEMU.Args) == 0 || b.QEMU.NIC == "" || b.QEMU.Disk == "") {
 			t.Errorf("%s: QEMU incomplete", b.Name)
 		}
-		// Our agent names its board. That counts more than the rest.
+		// Our agent on it is known by name, whatever else it says.
 		if got, _ := Recognise(Traits{Client: ClientUnknown, UserClass: AgentUserClass, VendorClass: AgentVendorPrefix + b.Name}); got != b {
 			t.Errorf("its agent is taken for %v", got)
 		}

@@ -17,10 +17,10 @@ type bootInfos struct {
 	addresses bool // DHCP gives addresses, also to machines that boot nothing
 }
 
-// decide is Decide of the servers of DHCP, for both families.
+// decide is Decide of the servers of DHCP.
 func (bi *bootInfos) decide(ctx context.Context, r boot.Request) (boot.BootInfo, error) {
 	traits := registry.Traits{MAC: r.MAC, UUID: r.UUID, Board: r.Board}
-	if b, ok := board.ByName(r.Board); ok && !r.FromAgent() { // which runs on the board that it says
+	if b, ok := board.ByName(r.Board); ok && !r.FromAgent() { // the agent names the board it was made for
 		traits.Board = policy.FirmwareFor(bi.catalog, b).Name
 	}
 	m, err := bi.registry.Identify(ctx, traits)
@@ -30,7 +30,7 @@ func (bi *bootInfos) decide(ctx context.Context, r boot.Request) (boot.BootInfo,
 	f := factsOf(m)
 	f.MAC, f.Interface, f.Circuit = r.MAC, r.Interface, r.Circuit
 	bi.facts.Put(r.MAC, f)
-	d := bi.policy.Decide(m, f, r.MAC)
+	d := bi.policy.Decide(m, f)
 	info := boot.BootInfo{Machine: m.ID}
 	if d.Action == boot.ActionIgnore {
 		// With no profile for it a machine may still have an address in full

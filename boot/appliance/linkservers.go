@@ -13,15 +13,9 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/ra"
 )
 
-// A linkServer answers on one link.
-type linkServer interface {
-	Listen() error
-	Run(context.Context) error
-}
-
-// dhcpServers opens the servers of each link. Where addresses are given it
-// first makes sure that nobody else gives some.
-func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
+// linkServers opens those of each link: DHCP, and where addresses are given the
+// answers to who looks for IPv6.
+func (a *Appliance) linkServers(ctx context.Context) ([]server, error) {
 	if a.cfg.DHCP.Mode == config.Off {
 		return nil, nil
 	}
@@ -36,7 +30,7 @@ func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 				return nil, Mistake{fmt.Errorf("dhcp: %v gives addresses on %s already; --dhcp proxy works beside it, --force ignores it", others, l.name)}
 			}
 		}
-		for _, s := range a.linkServers(l) {
+		for _, s := range a.serversOf(l) {
 			if err := s.Listen(); err != nil {
 				return nil, Mistake{err}
 			}
@@ -46,18 +40,22 @@ func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 	return list, nil
 }
 
-// linkServers are those of one link: DHCPv4, and in full mode router
-// advertisements, and DHCPv6 where the link has an address in one of its
-// networks.
-func (a *Appliance) linkServers(l link) []linkServer {
-	mode := dhcp.Mode(a.cfg.DHCP.Mode)
-	infos := &bootInfos{machines: a.machines, urls: a.urls, addresses: mode == dhcp.Full}
+// A linkServer answers on one link.
+type linkServer interface {
+	Listen() error
+	Run(context.Context) error
+}
+
+// serversOf are those of one link.
+func (a *Appliance) serversOf(l link) []linkServer {
+	full := a.cfg.DHCP.Mode == config.Full
+	infos := &bootInfos{machines: a.machines, urls: a.urls, addresses: full}
 	note := func(ev boot.Event) { a.journal.Add(ev) }
 	list := []linkServer{&dhcp.Server{
-		Mode: mode, Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases,
+		Mode: dhcp.Mode(a.cfg.DHCP.Mode), Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases,
 		Decide: infos.decide, Note: note, Seen: a.machines.saw, Log: a.log,
 	}}
-	if mode != dhcp.Full {
+	if !full {
 		return list
 	}
 	router := &ra.Server{Interface: l.name, Log: a.log}

@@ -30,7 +30,7 @@ func TestLinkServers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			a := &Appliance{cfg: &config.Config{DHCP: config.DHCP{Mode: tt.mode, Six: tt.six}}, machines: &machines{}}
 			var kinds []string
-			for _, s := range a.linkServers(link{"eth0", []netip.Prefix{netip.MustParsePrefix("10.77.0.1/24"), netip.MustParsePrefix("fd00:77::1/64")}}) {
+			for _, s := range a.serversOf(link{"eth0", []netip.Prefix{netip.MustParsePrefix("10.77.0.1/24"), netip.MustParsePrefix("fd00:77::1/64")}}) {
 				kinds = append(kinds, fmt.Sprintf("%T", s))
 				switch s := s.(type) {
 				case *dhcp6.Server:

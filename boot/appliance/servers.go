@@ -97,7 +97,7 @@ func closeAll(open map[string]socket) {
 
 // servers lists what Run runs.
 func (a *Appliance) servers(ctx context.Context) ([]server, error) {
-	list, err := a.dhcpServers(ctx)
+	list, err := a.linkServers(ctx)
 	if err != nil {
 		return nil, err
 	}

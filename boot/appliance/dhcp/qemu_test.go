@@ -193,20 +193,43 @@ func serveFiles(t *testing.T, ns *nettest.NS) <-chan string {
 // boots starts a machine with its card on a namespace's link.
 func (f firmware) boots(t *testing.T, ns *nettest.NS, pcap string) (stop func()) {
 	t.Helper()
-	b, ok := board.ByName(f.board)
-	if !ok || b.QEMU == nil {
-		t.Fatalf("no board %s in QEMU", f.board)
-	}
 	for _, line := range []string{
 		"tuntap add tap0 mode tap", "link add br0 type bridge forward_delay 0", "link set br0 up",
 		"link set tap0 master br0 up", "link set eth0 master br0",
 	} {
-		cmd := exec.Command(nettest.Need(t, "ip"), append([]string{"-n", ns.Name}, strings.Fields(line)...)...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", line, err, out)
+		ns.IP(t, strings.Fields(line)...)
+	}
+	command, args := f.qemu(t, pcap)
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, nettest.Need(t, "ip"), append([]string{"netns", "exec", ns.Name, command}, args...)...)
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = func() {
+		cancel()
+		cmd.Wait()
+		if t.Failed() {
+			console, _ := os.ReadFile(pcap + ".console")
+			t.Logf("console: %s", console)
 		}
 	}
-	args := append(slices.Clone(b.QEMU.Args),
+	t.Cleanup(cancel)
+	return stop
+}
+
+// qemu is how QEMU is started for it.
+func (f firmware) qemu(t *testing.T, pcap string) (command string, args []string) {
+	t.Helper()
+	b, ok := board.ByName(f.board)
+	if !ok || b.QEMU == nil {
+		t.Fatalf("no board %s in QEMU", f.board)
+	}
+	arch, ok := board.ArchOf(b.Arch)
+	if !ok {
+		t.Fatalf("no architecture %s", b.Arch)
+	}
+	args = append(slices.Clone(b.QEMU.Args),
 		"-nodefaults", "-display", "none", "-serial", "file:"+pcap+".console",
 		"-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no,vnet_hdr=off",
 		"-device", b.QEMU.NIC+",netdev=n,bootindex=1,mac="+net.HardwareAddr(machine[:]).String(),
@@ -229,22 +252,7 @@ func (f firmware) boots(t *testing.T, ns *nettest.NS, pcap string) (stop func())
 		}
 		args = append(args, "-bios", b.QEMU.UBoot)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, nettest.Need(t, "ip"), append([]string{"netns", "exec", ns.Name, nettest.Need(t, b.QEMU.Command)}, append(args, f.args...)...)...)
-	cmd.Stderr = t.Output()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stop = func() {
-		cancel()
-		cmd.Wait()
-		if t.Failed() {
-			console, _ := os.ReadFile(pcap + ".console")
-			t.Logf("console: %s", console)
-		}
-	}
-	t.Cleanup(cancel)
-	return stop
+	return nettest.Need(t, arch.QEMU), append(args, f.args...)
 }
 
 // keep writes the DHCP messages that the machine sent, one file a kind.

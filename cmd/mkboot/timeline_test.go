@@ -16,8 +16,11 @@ const stored = 20 << 20
 
 var manifest = images.Manifest{Stored: images.Sum{Size: stored}, Raw: images.Sum{Size: 256 << 20}}
 
-// tale is what a good demo hears, in order.
-func tale() []any {
+// turnedOn is when the machine was turned on.
+const turnedOn = 10 * time.Second
+
+// goodDemo is what happens in a good demo, in order.
+func goodDemo() []any {
 	kernel, image := "firmware/qemu-x86_64/vmlinuz", demoImage
 	return []any{
 		boot.Event{Kind: boot.KindDHCP, Proto: "dhcp"},
@@ -37,66 +40,69 @@ func tale() []any {
 	}
 }
 
-func tell(s *story, all []any) {
+func play(steps *timeline, all []any) {
+	steps.event(0, boot.Event{Kind: boot.KindDone}) // before power-on, so it does not count
+	steps.powerOn(turnedOn)
 	for i, what := range all {
-		at := time.Duration(i+1) * time.Second
+		at := turnedOn + time.Duration(i+1)*time.Second
 		switch what := what.(type) {
 		case boot.Event:
-			s.heard(at, what)
+			steps.event(at, what)
 		case string:
-			s.said(at, what)
+			steps.line(at, what)
 		}
 	}
 }
 
-func TestStory(t *testing.T) {
-	s := newStory(board.Boards[0], demoImage, &manifest)
-	tell(s, tale())
-	if err := s.missing(); err != nil {
+func TestTimeline(t *testing.T) {
+	steps := newTimeline(board.Boards[0], demoImage, &manifest)
+	play(steps, goodDemo())
+	if err := steps.missing(); err != nil {
 		t.Errorf("missing: %v", err)
 	}
 	select {
-	case <-s.end:
+	case <-steps.end:
 	default:
 		t.Error("it has not ended")
 	}
 	var out bytes.Buffer
-	s.table(&out)
+	steps.table(&out)
 	want := `step                 at s   seconds        bytes  protocol
-DHCP                  1.0       1.0               dhcp
-firmware              3.0       2.0     12.0 MiB  tftp
-agent                 4.0       1.0
-plan                  6.0       2.0        700 B  tftp
-pull                  8.0       2.0     20.0 MiB  ftp
-write                 9.0       1.0    256.0 MiB
-read-back            10.0       1.0    256.0 MiB
-done                 11.0       1.0
-reboot               12.0       1.0
-flashed system       14.0       2.0
+power-on             10.0
+DHCP                 11.0       1.0               dhcp
+firmware             13.0       2.0     12.0 MiB  tftp
+agent                14.0       1.0
+plan                 16.0       2.0        700 B  tftp
+pull                 18.0       2.0     20.0 MiB  ftp
+write                19.0       1.0    256.0 MiB
+read-back            20.0       1.0    256.0 MiB
+done                 21.0       1.0
+reboot               22.0       1.0
+flashed system       24.0       2.0
 `
 	if out.String() != want {
 		t.Errorf("table:\n%s\nwant:\n%s", out.String(), want)
 	}
 }
 
-// TestStoryMissing holds that each thing that did not happen is named.
-func TestStoryMissing(t *testing.T) {
+// TestTimelineMissing holds that each thing that did not happen is named.
+func TestTimelineMissing(t *testing.T) {
 	for i, want := range map[int]string{
 		3: "no agent", 5: "no plan", 7: "FTP carried 10485760 bytes", 9: "no read-back", 10: "no done", 13: "no flashed system",
 	} {
-		s := newStory(board.Boards[0], demoImage, &manifest)
-		tell(s, slices.Delete(tale(), i, i+1))
-		if err := s.missing(); err == nil || !strings.Contains(err.Error(), want) {
+		steps := newTimeline(board.Boards[0], demoImage, &manifest)
+		play(steps, slices.Delete(goodDemo(), i, i+1))
+		if err := steps.missing(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("without event %d: %v, want %q", i, err, want)
 		}
 	}
-	s := newStory(board.Boards[0], demoImage, &manifest)
-	tell(s, append(tale()[:7], boot.Event{Kind: boot.KindFailed, Text: "disk is too small"}))
-	if err := s.missing(); err == nil || !strings.Contains(err.Error(), "disk is too small") {
+	steps := newTimeline(board.Boards[0], demoImage, &manifest)
+	play(steps, append(goodDemo()[:7], boot.Event{Kind: boot.KindFailed, Text: "disk is too small"}))
+	if err := steps.missing(); err == nil || !strings.Contains(err.Error(), "disk is too small") {
 		t.Errorf("a failed job: %v", err)
 	}
 	select {
-	case <-s.end:
+	case <-steps.end:
 	default:
 		t.Error("a failed job does not end it")
 	}

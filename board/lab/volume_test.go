@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestStore(t *testing.T) {
+func TestVolume(t *testing.T) {
 	debugfs, err := lookPath("debugfs")
 	if err != nil {
 		skip(t, err) // of the same package as mke2fs
@@ -25,13 +25,13 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	disk := filepath.Join(dir, "store.raw")
-	s := Store{Config: "address: 10.0.0.1/24\n", Root: root, Files: map[string]string{"lab/x.raw": image}}
-	if err := s.Make(t.Context(), disk); err != nil {
+	disk := filepath.Join(dir, "disk.raw")
+	v := Volume{Config: "address: 10.0.0.1/24\n", Root: root, Files: map[string]string{"lab/x.raw": image}}
+	if err := v.Make(t.Context(), disk); err != nil {
 		t.Fatal(err)
 	}
 	for command, want := range map[string]string{
-		"cat /bootlace.yaml":                s.Config,
+		"cat /bootlace.yaml":                v.Config,
 		"cat /root/firmware/board/vmlinuz":  "kernel",
 		"stat /root/lab/x.raw":              "Size: 5242880",
 		"stat /state":                       "Mode:  0700",
@@ -43,11 +43,11 @@ func TestStore(t *testing.T) {
 			t.Errorf("debugfs %s: %v, want %q in\n%s", command, err, want, out)
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "store?*")); len(left) != 1 {
+	if left, _ := filepath.Glob(filepath.Join(dir, "volume*")); len(left) != 0 {
 		t.Errorf("left over: %q", left)
 	}
-	s.Files["lab/x.raw"] = filepath.Join(dir, "missing")
-	if err := s.Make(t.Context(), disk); err == nil || !strings.Contains(err.Error(), "missing") {
+	v.Files["lab/x.raw"] = filepath.Join(dir, "missing")
+	if err := v.Make(t.Context(), disk); err == nil || !strings.Contains(err.Error(), "missing") {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }

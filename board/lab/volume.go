@@ -16,27 +16,27 @@ import (
 // firmware finds its files.
 const StoreLabel = "BOOTLACE"
 
-// A Store is what lies on an appliance's disk.
-type Store struct {
+// A Volume is the file system on the disk of an appliance that is firmware.
+type Volume struct {
 	Config string            // bootlace.yaml
 	Root   string            // folder whose files are served, or ""
-	Files  map[string]string // further ones: name under the served root -> file of the host
+	Files  map[string]string // more files: name under the served root -> file of the host
 }
 
-// Room for state and uploads on a store, in bytes.
-const storeRoom = 64 << 20
+// volumeRoom is for state and uploads, in bytes.
+const volumeRoom = 64 << 20
 
-// Make writes the store as an ext4 file system to the file path, without root.
-func (s Store) Make(ctx context.Context, path string) error {
-	if err := s.make(ctx, path); err != nil {
-		return fmt.Errorf("make store disk: %w", err)
+// Make writes the volume as an ext4 file system to the file path, without root.
+func (v Volume) Make(ctx context.Context, path string) error {
+	if err := v.write(ctx, path); err != nil {
+		return fmt.Errorf("make BOOTLACE disk: %w", err)
 	}
 	return nil
 }
 
-func (s Store) make(ctx context.Context, path string) error {
-	// Staged beside the disk, where hard links work and room is.
-	dir, err := os.MkdirTemp(filepath.Dir(path), "store")
+func (v Volume) write(ctx context.Context, path string) error {
+	// Staged beside the disk, where there is room and hard links work.
+	dir, err := os.MkdirTemp(filepath.Dir(path), "volume")
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (s Store) make(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "bootlace.yaml"), []byte(s.Config), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "bootlace.yaml"), []byte(v.Config), 0o644); err != nil {
 		return err
 	}
 	var size int64
@@ -55,12 +55,12 @@ func (s Store) make(ctx context.Context, path string) error {
 		size += n
 		return err
 	}
-	if s.Root != "" {
-		err := filepath.WalkDir(s.Root, func(file string, d fs.DirEntry, err error) error {
+	if v.Root != "" {
+		err := filepath.WalkDir(v.Root, func(file string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
 			}
-			name, err := filepath.Rel(s.Root, file)
+			name, err := filepath.Rel(v.Root, file)
 			if err != nil {
 				return err
 			}
@@ -70,20 +70,20 @@ func (s Store) make(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	for name, file := range s.Files {
+	for name, file := range v.Files {
 		if err := add(name, file); err != nil {
 			return err
 		}
 	}
-	return s.format(ctx, path, dir, size)
+	return v.format(ctx, path, dir, size)
 }
 
-func (s Store) format(ctx context.Context, path, dir string, size int64) error {
+func (v Volume) format(ctx context.Context, path, dir string, size int64) error {
 	mke2fs, err := lookPath("mke2fs")
 	if err != nil {
 		return err
 	}
-	size += size/16 + storeRoom // a sixteenth for ext4's own tables, and more than that
+	size += size/16 + volumeRoom // a sixteenth is more than ext4's own tables
 	if err := BlankDisk(path, size); err != nil {
 		return err
 	}
@@ -95,8 +95,16 @@ func (s Store) format(ctx context.Context, path, dir string, size int64) error {
 	return nil
 }
 
-// stage puts a file at path, by a hard link where the file system lets it, and
-// returns its size.
+// MissingForVolume returns an error if this host lacks the program that Make
+// needs.
+func MissingForVolume() error {
+	if _, err := lookPath("mke2fs"); err != nil {
+		return fmt.Errorf("%w: apt install e2fsprogs", err)
+	}
+	return nil
+}
+
+// stage puts a file at path and returns its size. It makes a hard link if it can.
 func stage(path, file string) (int64, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return 0, err
