@@ -38,7 +38,8 @@ type Appliance struct {
 	tree     *files.Tree
 	catalog  *catalog.Catalog
 	machines *machines
-	leases   *lease.Leases // nil unless DHCP gives addresses
+	leases   *lease.Leases  // nil unless DHCP gives addresses
+	leases6  *lease.Leases6 // the same of IPv6
 	access   *access.Rules
 	uploads  *files.Uploads // nil where uploads are off
 	web      *web.Server
@@ -109,6 +110,9 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 	}
 	if a.cfg.DHCP.Mode == config.Full {
 		if a.leases, err = lease.New(ctx, a.state.store, a.cfg.DHCP.Subnets, a.cfg.DHCP.Hosts, a.log); err != nil {
+			return Mistake{fmt.Errorf("dhcp: %w", err)}
+		}
+		if a.leases6, err = lease.New6(ctx, a.state.store, a.cfg.DHCP.Six, a.log); err != nil {
 			return Mistake{fmt.Errorf("dhcp: %w", err)}
 		}
 	}
