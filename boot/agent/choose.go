@@ -104,6 +104,16 @@ func anyAppliance(offers []offer) (c choice, ok, sure bool) {
 	return choice{}, false, false
 }
 
+// anyAddress picks the first offer with an address.
+func anyAddress(offers []offer) (c choice, ok, sure bool) {
+	for _, o := range offers {
+		if _, has := o.addr(); has {
+			return choice{offer: o}, true, true
+		}
+	}
+	return choice{}, false, false
+}
+
 // missing says what the offers lack, for a person at the console.
 func missing(offers []offer) string {
 	var addr, app string

@@ -104,7 +104,7 @@ func (r *Reporter) Report(ev boot.Event) int {
 		ev.Machine, ev.MAC, ev.Job = t.machine, t.mac, t.job
 	}
 	if ev.Kind == boot.KindWrite {
-		if time.Since(r.wrote) < time.Second {
+		if time.Since(r.wrote) < r.timing.Progress {
 			return r.last
 		}
 		r.wrote = time.Now()
@@ -167,6 +167,21 @@ func (r *Reporter) Deliver(ctx context.Context, ev boot.Event) error {
 			return fmt.Errorf("report: %w", ctx.Err())
 		case <-changed:
 		}
+	}
+}
+
+// deliverSoon is Deliver with little patience, for what the machine can leave
+// without.
+func (r *Reporter) deliverSoon(ctx context.Context, ev boot.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, r.timing.Farewell)
+	defer cancel()
+	return r.Deliver(ctx, ev)
+}
+
+// deliverOrWarn is deliverSoon whose error is only logged.
+func (r *Reporter) deliverOrWarn(ctx context.Context, ev boot.Event) {
+	if err := r.deliverSoon(ctx, ev); err != nil {
+		r.log.Warn("not acknowledged", "report", ev.Text, "err", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"time"
 )
@@ -20,9 +21,12 @@ import (
 // servers keep an offered address; then discovery begins again.
 type Timing struct {
 	Settle      time.Duration // without a new disk: all that are there have shown up
+	LinkPoll    time.Duration // between two looks for cards whose drivers took their time
+	CarrierPoll time.Duration // between two looks for a cable
 	Discover    time.Duration // wait for an offer after the first DISCOVER, doubles
 	DiscoverMax time.Duration
 	Collect     time.Duration // after the first offer, for better ones
+	OfferAge    time.Duration // servers keep an offered address for the client for some 30 to 60 s
 	Request     time.Duration // wait for an ACK, doubles
 	Requests    int           // tries of that
 	RenewMin    time.Duration // between two tries to renew (RFC 2131 section 4.4.5: 60 s)
@@ -36,6 +40,7 @@ type Timing struct {
 	Post      time.Duration // one POST of events, from dialling to its answer
 	Report    time.Duration // between two tries of that, doubles
 	ReportMax time.Duration
+	Progress  time.Duration // between two reports of progress
 	Farewell  time.Duration // patience with a report that the machine can leave without
 
 	Retry    time.Duration // before a job that failed is begun again, doubles
@@ -46,9 +51,12 @@ type Timing struct {
 // DefaultTiming is for real hardware.
 var DefaultTiming = Timing{
 	Settle:      time.Second,
+	LinkPoll:    time.Second,
+	CarrierPoll: 200 * time.Millisecond,
 	Discover:    time.Second,
 	DiscoverMax: 8 * time.Second,
 	Collect:     3 * time.Second,
+	OfferAge:    30 * time.Second,
 	Request:     2 * time.Second,
 	Requests:    3,
 	RenewMin:    time.Minute,
@@ -62,11 +70,42 @@ var DefaultTiming = Timing{
 	Post:      10 * time.Second,
 	Report:    time.Second,
 	ReportMax: 15 * time.Second,
+	Progress:  time.Second,
 	Farewell:  30 * time.Second,
 
 	Retry:    5 * time.Second,
 	RetryMax: time.Minute,
 	Pause:    30 * time.Second,
+}
+
+// orDefaults fills in what is zero.
+func (t Timing) orDefaults() Timing {
+	d := DefaultTiming
+	return Timing{
+		Settle:      cmp.Or(t.Settle, d.Settle),
+		LinkPoll:    cmp.Or(t.LinkPoll, d.LinkPoll),
+		CarrierPoll: cmp.Or(t.CarrierPoll, d.CarrierPoll),
+		Discover:    cmp.Or(t.Discover, d.Discover),
+		DiscoverMax: cmp.Or(t.DiscoverMax, d.DiscoverMax),
+		Collect:     cmp.Or(t.Collect, d.Collect),
+		OfferAge:    cmp.Or(t.OfferAge, d.OfferAge),
+		Request:     cmp.Or(t.Request, d.Request),
+		Requests:    cmp.Or(t.Requests, d.Requests),
+		RenewMin:    cmp.Or(t.RenewMin, d.RenewMin),
+		Say:         cmp.Or(t.Say, d.Say),
+		Plan:        cmp.Or(t.Plan, d.Plan),
+		PlanMax:     cmp.Or(t.PlanMax, d.PlanMax),
+		Lost:        cmp.Or(t.Lost, d.Lost),
+		Poll:        cmp.Or(t.Poll, d.Poll),
+		Post:        cmp.Or(t.Post, d.Post),
+		Report:      cmp.Or(t.Report, d.Report),
+		ReportMax:   cmp.Or(t.ReportMax, d.ReportMax),
+		Progress:    cmp.Or(t.Progress, d.Progress),
+		Farewell:    cmp.Or(t.Farewell, d.Farewell),
+		Retry:       cmp.Or(t.Retry, d.Retry),
+		RetryMax:    cmp.Or(t.RetryMax, d.RetryMax),
+		Pause:       cmp.Or(t.Pause, d.Pause),
+	}
 }
 
 // A backoff yields waits that double from first to most.

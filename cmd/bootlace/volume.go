@@ -15,17 +15,14 @@ import (
 	"github.com/bootlace/bootlace/boot/link"
 )
 
-// serveStore makes the device the appliance of its network, with the files of
-// its BOOTLACE store.
-func serveStore(ctx context.Context, s *agent.Session, p *boot.Plan) error {
-	if p != nil {
-		return s.Serve(ctx)
-	}
-	if s.Store == "" {
+// serveVolume makes the device the appliance of its network, with the files of
+// its volume labelled BOOTLACE.
+func serveVolume(ctx context.Context, s *agent.Session) error {
+	if s.Volume == "" {
 		return errors.New("serve: no disk labelled BOOTLACE with bootlace.yaml, root/ and state/ is there")
 	}
-	file := filepath.Join(s.Store, "bootlace.yaml")
-	root, state := filepath.Join(s.Store, "root"), filepath.Join(s.Store, "state")
+	file := filepath.Join(s.Volume, "bootlace.yaml")
+	root, state := filepath.Join(s.Volume, "root"), filepath.Join(s.Volume, "state")
 	load := func() (*config.Config, error) {
 		var flags config.Flags
 		flags.SetDefaults(file, root, state, "json")
