@@ -20,7 +20,7 @@ func TestActionTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mac, id := MAC{2, 0, 0, 0, 0, 1}, NewBoot()
+	mac, id := MAC{2, 0, 0, 0, 0, 1}, RandomHex(16)
 	read := func(p *Plan) error {
 		raw, err := json.Marshal(p)
 		if err != nil {

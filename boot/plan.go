@@ -22,7 +22,7 @@ type Plan struct {
 	V         int      `json:"v"`
 	Machine   string   `json:"machine"` // Machine.ID
 	MAC       MAC      `json:"mac"`     // of the link it was fetched over
-	Boot      string   `json:"boot"`    // drawn by the device, see NewBoot
+	Boot      string   `json:"boot"`    // drawn by the device: RandomHex(16)
 	Job       string   `json:"job"`     // stays the same over the boots that a job takes
 	Action    Action   `json:"action"`
 	Image     *Image   `json:"image,omitempty"`
@@ -58,11 +58,12 @@ type Image struct {
 	ManifestSHA256 string `json:"manifest_sha256"`
 }
 
-// NewBoot draws the identity of one boot: 32 hex digits.
-func NewBoot() string {
-	var b [16]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
+// RandomHex draws n random bytes and writes them in hex. A boot has 16 of them,
+// a job 8.
+func RandomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return hex.EncodeToString(b)
 }
 
 // PlanName is where a machine's plan for this boot is served.

@@ -53,10 +53,10 @@ type Facts struct {
 	Circuit   string
 }
 
-// Names reports whether the match picks out machines by something of their
+// Specific reports whether the match picks out machines by something of their
 // own, so that a mistake in it cannot reach every disk on the LAN: a UUID, a
 // serial, or MACs of which at least the vendor's half is written out.
-func (m Match) Names() bool {
+func (m Match) Specific() bool {
 	return len(m.UUID) > 0 || specific(m.Serial, 1) || specific(m.MAC, 6)
 }
 
@@ -128,7 +128,7 @@ type Transfer struct {
 }
 
 // DefaultTransfer holds where a profile says nothing.
-var DefaultTransfer = Transfer{Order: []string{"tftp", "ftp", "http"}, TFTPMax: 16 << 20}
+var DefaultTransfer = Transfer{Order: sources(), TFTPMax: 16 << 20}
 
 // OneOf returns an error that names what key may say, where value is none of it.
 func OneOf[T ~string](key string, value T, want ...T) error {

@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg Config) error {
 func newSession(cfg Config) *Session {
 	s := &Session{Version: cfg.Version, Log: cfg.Log, cfg: cfg, timing: cfg.Timing.orDefaults(), outcomes: outcomes}
 	if !cfg.Init { // there the kernel may have no random numbers yet, see power
-		s.Boot = boot.NewBoot()
+		s.Boot = boot.RandomHex(16)
 	}
 	s.console = &console{w: cfg.Console}
 	if cfg.Console == nil {

@@ -46,7 +46,7 @@ func (s *Session) power() link.Options {
 	if err := <-seeded; err != nil {
 		s.Log.Warn("start", "err", err)
 	}
-	s.Boot = boot.NewBoot()
+	s.Boot = boot.RandomHex(16)
 	s.Reporter.boot = s.Boot
 	s.machine.look()
 	if free := available(); free > 0 {

@@ -56,7 +56,7 @@ var subnets = func() func() int {
 func newLab(t *testing.T) *lab {
 	t.Parallel()
 	n := subnets()
-	l := &lab{t: t, root: t.TempDir(), boot: boot.NewBoot(), iface: "eth0", status: http.StatusNoContent, news: make(chan struct{}, 1)}
+	l := &lab{t: t, root: t.TempDir(), boot: boot.RandomHex(16), iface: "eth0", status: http.StatusNoContent, news: make(chan struct{}, 1)}
 	os.Chmod(l.root, 0o755)
 	l.dev, l.srv = nettest.Pair(t, "", fmt.Sprintf("10.77.%d.1/24", n))
 	l.addr = l.srv.Addr

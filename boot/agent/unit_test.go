@@ -130,8 +130,8 @@ func TestClient(t *testing.T) {
 		{"amd64", false, board.ClientBIOS}, {"amd64", true, board.ClientUEFIx64}, {"arm64", true, board.ClientUEFIarm64},
 		{"arm64", false, board.ClientUBootArm64}, {"arm", false, board.ClientUBootArm}, {"mips", false, board.ClientUnknown},
 	} {
-		if got := client(tt.arch, tt.efi); got != tt.want {
-			t.Errorf("client(%s, %v) = %d, want %d", tt.arch, tt.efi, got, tt.want)
+		if got := agentClient(tt.arch, tt.efi); got != tt.want {
+			t.Errorf("agentClient(%s, %v) = %d, want %d", tt.arch, tt.efi, got, tt.want)
 		}
 	}
 }

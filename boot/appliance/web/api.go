@@ -13,13 +13,12 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/journal"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
 func (s *Server) row(m boot.Machine) boot.Row {
 	row := boot.Row{Machine: m, Events: s.Journal.Machine(m.ID)}
-	row.Status = journal.Status(row.Events)
+	row.Status = s.Status(row.Events)
 	if n := len(row.Events); n > 0 {
 		last := row.Events[n-1] // a copy, that does not hold on to all of them
 		row.Last = &last

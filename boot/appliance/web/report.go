@@ -1,7 +1,6 @@
 package web
 
 import (
-	"container/list"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/journal"
+	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
 
 // Bounds of one report, and of what is remembered to tell a repeated event.
@@ -46,7 +46,7 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	token, _ := bearer(r)
-	id, err := s.Verify(mac, rep.Boot, rep.Job, token)
+	id, err := s.Verify(r.Context(), mac, rep.Boot, rep.Job, token)
 	if err != nil {
 		s.refuse(r, mac)
 		text(w, http.StatusForbidden, "wrong token for this machine, boot and job")
@@ -128,40 +128,32 @@ func (s *Server) refuse(r *http.Request, mac boot.MAC) {
 
 // reports remembers, in bounded memory, what was reported and what was refused.
 type reports struct {
+	boots *limit.Recent[string, *sessions] // by machine and boot
+
 	mu      sync.Mutex
-	boots   map[string]*list.Element
-	order   *list.List // of *sessions, the boot heard last at the back
 	refused map[boot.MAC]time.Time
 }
 
 func newReports() *reports {
-	return &reports{boots: map[string]*list.Element{}, order: list.New(), refused: map[boot.MAC]time.Time{}}
+	return &reports{boots: limit.NewRecent[string, *sessions](maxBoots), refused: map[boot.MAC]time.Time{}}
 }
 
 // sessions are the latest events of one boot.
 type sessions struct {
-	boot string
-
 	mu   sync.Mutex
 	seen map[string]struct{}
 	last []string // the same, oldest first
 }
 
-func (p *reports) of(key string) *sessions {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	e, ok := p.boots[key]
-	if !ok {
-		e = p.order.PushBack(&sessions{boot: key, seen: map[string]struct{}{}})
-		p.boots[key] = e
-	}
-	p.order.MoveToBack(e)
-	if p.order.Len() > maxBoots {
-		old := p.order.Front()
-		delete(p.boots, old.Value.(*sessions).boot)
-		p.order.Remove(old)
-	}
-	return e.Value.(*sessions)
+// of returns the sessions of one boot, which is then the latest one heard.
+func (p *reports) of(key string) (b *sessions) {
+	p.boots.Update(key, func(known *sessions) *sessions {
+		if b = known; b == nil {
+			b = &sessions{seen: map[string]struct{}{}}
+		}
+		return b
+	})
+	return b
 }
 
 func (b *sessions) has(session string) bool {
