@@ -194,8 +194,8 @@ func waitingFor(iface string, offers []offer) string {
 // modifiers are what every packet of ours says of the machine.
 func (n *network) modifiers() []dhcpv4.Modifier {
 	m := []dhcpv4.Modifier{
-		dhcpv4.WithUserClass(board.UserClass, true), // RFC 3004
-		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.VendorClass + n.machine.board)),
+		dhcpv4.WithUserClass(board.AgentUserClass, true), // RFC 3004
+		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.AgentVendorPrefix + n.machine.board)),
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)),
 		dhcpv4.WithRequestedOptions(dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionClassIdentifier),
 	}

@@ -76,7 +76,7 @@ func TestProxyDHCP(t *testing.T) {
 		mu.Lock()
 		heard = m
 		mu.Unlock()
-		return answer(m, dhcpv4.MessageTypeOffer, l.addr, dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.UserClass)))
+		return answer(m, dhcpv4.MessageTypeOffer, l.addr, dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.ApplianceClass)))
 	})
 	l.putPlan(l.plan(boot.ActionWait))
 	a := l.agent(child{Say: 500 * time.Millisecond})
@@ -86,7 +86,7 @@ func TestProxyDHCP(t *testing.T) {
 
 	mu.Lock()
 	defer mu.Unlock()
-	if got := heard.UserClass(); len(got) != 1 || got[0] != board.UserClass {
+	if got := heard.UserClass(); len(got) != 1 || got[0] != board.AgentUserClass {
 		t.Errorf("user class %q", got)
 	}
 	if raw := heard.Options.Get(dhcpv4.OptionUserClassInformation); string(raw) != "\x08bootlace" {
@@ -131,7 +131,7 @@ func TestLeaseIsKept(t *testing.T) {
 		}
 		return answer(m, typ, l.addr, dhcpv4.WithYourIP(give.AsSlice()), dhcpv4.WithLeaseTime(2),
 			mask, dhcpv4.WithRouter(l.addr.AsSlice()),
-			dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.UserClass)))
+			dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.ApplianceClass)))
 	})
 	l.putPlan(l.plan(boot.ActionWait))
 	a := l.agent(child{})

@@ -40,9 +40,9 @@ func newOffer(index int, addr, server, next, class string) offer {
 func TestChoose(t *testing.T) {
 	plain := newOffer(0, "10.0.0.9", "10.0.0.1", "10.0.0.1", "")
 	plainB := newOffer(1, "10.1.0.9", "10.1.0.1", "", "PXEClient")
-	full := newOffer(0, "10.0.0.50", "10.0.0.2", "", board.UserClass)
-	proxy := newOffer(0, "", "10.0.0.2", "10.0.0.3", board.UserClass)
-	proxyB := newOffer(1, "", "10.1.0.2", "", board.UserClass+" 1")
+	full := newOffer(0, "10.0.0.50", "10.0.0.2", "", board.ApplianceClass)
+	proxy := newOffer(0, "", "10.0.0.2", "10.0.0.3", board.ApplianceClass)
+	proxyB := newOffer(1, "", "10.1.0.2", "", board.ApplianceClass+" 1")
 	hole := newOffer(0, "10.0.0.9", "10.0.0.1", "", "")
 	hole.msg.UpdateOption(dhcpv4.OptSubnetMask(net.IPMask{255, 0, 255, 0}))
 	addr := netip.MustParseAddr
@@ -87,7 +87,7 @@ func TestChoose(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	plain, proxy := newOffer(0, "10.0.0.9", "10.0.0.1", "", ""), newOffer(0, "", "10.0.0.2", "", board.UserClass)
+	plain, proxy := newOffer(0, "10.0.0.9", "10.0.0.1", "", ""), newOffer(0, "", "10.0.0.2", "", board.ApplianceClass)
 	for want, offers := range map[string][]offer{
 		"": nil,
 		"10.0.0.1 offers 10.0.0.9 on eth0, but no appliance answers":               {plain},

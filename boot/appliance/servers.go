@@ -8,8 +8,6 @@ import (
 	"syscall"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/config"
-	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
 )
 
@@ -99,7 +97,7 @@ func closeAll(open map[string]socket) {
 
 // servers lists what Run runs.
 func (a *Appliance) servers(ctx context.Context) ([]server, error) {
-	list, err := a.dhcpServers(ctx)
+	list, err := a.linkServers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -112,38 +110,6 @@ func (a *Appliance) servers(ctx context.Context) ([]server, error) {
 		if s, on := a.sockets[p.Name]; on {
 			list = append(list, fileServers[p.Name](a, s))
 		}
-	}
-	return list, nil
-}
-
-// dhcpServers opens one server a link.
-func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
-	if a.cfg.DHCP.Mode == config.Off {
-		return nil, nil
-	}
-	mode := dhcp.Mode(a.cfg.DHCP.Mode)
-	infos := &bootInfos{machines: a.machines, urls: a.urls, addresses: mode == dhcp.Full}
-	var list []server
-	for _, l := range a.urls.links {
-		if mode == dhcp.Full && !a.cfg.DHCP.Force {
-			others, err := dhcp.Probe(ctx, l.name)
-			if err != nil {
-				return nil, fmt.Errorf("dhcp: look for another server on %s: %w", l.name, err)
-			}
-			if len(others) > 0 {
-				return nil, Mistake{fmt.Errorf("dhcp: %v gives addresses on %s already; --dhcp proxy works beside it, --force ignores it", others, l.name)}
-			}
-		}
-		s := &dhcp.Server{
-			Mode: mode, Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases, Six: a.cfg.DHCP.Six,
-			Decide: infos.decide, Log: a.log,
-			Note: func(ev boot.Event) { a.journal.Add(ev) },
-			Seen: a.machines.saw,
-		}
-		if err := s.Listen(); err != nil {
-			return nil, Mistake{err}
-		}
-		list = append(list, s.Run)
 	}
 	return list, nil
 }
