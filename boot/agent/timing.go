@@ -81,30 +81,21 @@ var DefaultTiming = Timing{
 // orDefaults fills in what is zero.
 func (t Timing) orDefaults() Timing {
 	d := DefaultTiming
-	return Timing{
-		Settle:      cmp.Or(t.Settle, d.Settle),
-		LinkPoll:    cmp.Or(t.LinkPoll, d.LinkPoll),
-		CarrierPoll: cmp.Or(t.CarrierPoll, d.CarrierPoll),
-		Discover:    cmp.Or(t.Discover, d.Discover),
-		DiscoverMax: cmp.Or(t.DiscoverMax, d.DiscoverMax),
-		Collect:     cmp.Or(t.Collect, d.Collect),
-		OfferAge:    cmp.Or(t.OfferAge, d.OfferAge),
-		Request:     cmp.Or(t.Request, d.Request),
-		Requests:    cmp.Or(t.Requests, d.Requests),
-		RenewMin:    cmp.Or(t.RenewMin, d.RenewMin),
-		Say:         cmp.Or(t.Say, d.Say),
-		Plan:        cmp.Or(t.Plan, d.Plan),
-		PlanMax:     cmp.Or(t.PlanMax, d.PlanMax),
-		Lost:        cmp.Or(t.Lost, d.Lost),
-		Poll:        cmp.Or(t.Poll, d.Poll),
-		Post:        cmp.Or(t.Post, d.Post),
-		Report:      cmp.Or(t.Report, d.Report),
-		ReportMax:   cmp.Or(t.ReportMax, d.ReportMax),
-		Progress:    cmp.Or(t.Progress, d.Progress),
-		Farewell:    cmp.Or(t.Farewell, d.Farewell),
-		Retry:       cmp.Or(t.Retry, d.Retry),
-		RetryMax:    cmp.Or(t.RetryMax, d.RetryMax),
-		Pause:       cmp.Or(t.Pause, d.Pause),
+	defaults := d.durations()
+	for i, mine := range t.durations() {
+		*mine = cmp.Or(*mine, *defaults[i])
+	}
+	t.Requests = cmp.Or(t.Requests, d.Requests)
+	return t
+}
+
+// durations are the fields that are one.
+func (t *Timing) durations() []*time.Duration {
+	return []*time.Duration{
+		&t.Settle, &t.LinkPoll, &t.CarrierPoll, &t.Discover, &t.DiscoverMax,
+		&t.Collect, &t.OfferAge, &t.Request, &t.RenewMin, &t.Say, &t.Plan,
+		&t.PlanMax, &t.Lost, &t.Poll, &t.Post, &t.Report, &t.ReportMax,
+		&t.Progress, &t.Farewell, &t.Retry, &t.RetryMax, &t.Pause,
 	}
 }
 
