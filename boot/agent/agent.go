@@ -206,8 +206,8 @@ func (s *Session) started() {
 	s.Reporter.Report(boot.Event{Kind: boot.KindStart, Text: "bootlace agent " + s.Version + ": " + s.machine.facts()})
 }
 
-// idle reports whether the machine stays as it is: after `then: wait` or
-// `on_failure: wait` it does until a person asks for another job.
+// idle reports whether the machine stays as it is. After `then: wait` or
+// `on_failure: wait` it does, until a person asks for another job.
 func (s *Session) idle(p *boot.Plan) bool {
 	return s.settled != "" && (p.Job == s.settled || p.Action == boot.ActionLocal || p.Action == boot.ActionWait)
 }
@@ -224,8 +224,8 @@ func (s *Session) carryOut(ctx context.Context, p *boot.Plan) error {
 	return guard(func() error { return out(ctx, s, p) })
 }
 
-// failed says and reports why a plan came to nothing, and does what the plan
-// wants then.
+// failed says and reports why a plan came to nothing. Then it does what the plan
+// wants.
 func (s *Session) failed(ctx context.Context, p *boot.Plan, why error, wait time.Duration) {
 	if ctx.Err() != nil {
 		return

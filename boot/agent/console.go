@@ -45,11 +45,12 @@ func (c *console) say(format string, args ...any) {
 	fmt.Fprintf(c, "bootlace: %s\n", human.Lines(fmt.Sprintf(format, args...)))
 }
 
-// barEvery is often enough to see that it moves; 80 bytes take 83 ms at 9600 baud.
+// barEvery is often enough to see that it moves. 80 bytes take 83 ms at 9600
+// baud.
 const barEvery = time.Second
 
-// draw draws the bar that text returns over the last one, once a second or
-// when it is the final one.
+// draw draws the bar that text returns over the last one. It does so once a
+// second, and for the final one.
 func (c *console) draw(final bool, text func() string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

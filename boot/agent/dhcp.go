@@ -34,8 +34,8 @@ type discovery struct {
 	asking map[int]bool // by link index
 }
 
-// discover asks for addresses on all links at once until pick takes an offer,
-// however long that takes. It says on the console what it waits for. iface
+// discover asks for addresses on all links at once until pick takes an offer.
+// However long that takes: it says on the console what it waits for. iface
 // restricts it to one link, "" is all.
 func (n *network) discover(ctx context.Context, iface string, pick pick) (choice, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -103,7 +103,7 @@ func (d *discovery) askLinks(ctx context.Context) {
 	}
 }
 
-// ask sends DISCOVER on one link whenever it has a carrier, and passes on what
+// ask sends DISCOVER on one link whenever it has a carrier. It passes on what
 // comes back.
 func (d *discovery) ask(ctx context.Context, l link.Link) error {
 	start := time.Now()

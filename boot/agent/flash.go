@@ -14,9 +14,9 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// flashImage is the outcome of action flash. The image goes to the disk that
-// the plan allows, is read back, and the appliance hears of it. Then the
-// machine does what `then` says.
+// flashImage is the outcome of action flash. The image goes to the disk that the
+// plan allows and is read back. The appliance hears of it. Then the machine does
+// what `then` says.
 func flashImage(ctx context.Context, s *Session, p *boot.Plan) error {
 	m, err := fetchManifest(ctx, s, p)
 	if err != nil {
@@ -71,8 +71,8 @@ func flashed(ctx context.Context, s *Session, p *boot.Plan, m *images.Manifest, 
 	return s.leave(ctx, boot.Reboot)
 }
 
-// setBootNext makes the firmware boot from the disk at the reset that follows,
-// where that takes BootNext. It says how.
+// setBootNext makes the firmware boot from the disk at the reset that follows.
+// It says how, or "" where that does not take BootNext.
 func setBootNext(s *Session, p *boot.Plan, disk flash.Disk) string {
 	if p.Then == boot.Wait || p.Then == boot.Poweroff || !s.cfg.Init || !isEFI() {
 		return ""

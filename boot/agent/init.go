@@ -32,7 +32,7 @@ func (s *Session) power() link.Options {
 		s.network.addr = opt.Addr
 	}
 	// A machine without a random number generator takes a second for its first
-	// random bytes, and only while somebody waits for them.
+	// random bytes. It does so only while somebody waits for them.
 	seeded := make(chan error, 1)
 	go func() { seeded <- link.Seed() }()
 	link.LoadModules(s.Log, link.ModulesFile)
@@ -50,7 +50,7 @@ func (s *Session) power() link.Options {
 	s.Reporter.boot = s.Boot
 	s.machine.look()
 	if free := available(); free > 0 {
-		// So that garbage is collected before it fills the machine: by default
+		// So that garbage is collected before it fills the machine. By default
 		// there may be as much of it as there is in use, and nothing swaps.
 		debug.SetMemoryLimit(free / 4 * 3)
 	}
@@ -58,7 +58,7 @@ func (s *Session) power() link.Options {
 }
 
 // appliance serves where the command line or the machine's own volume asks for
-// it, and reports whether either does.
+// it. It reports whether either does.
 func (s *Session) appliance(ctx context.Context, opt link.Options) (bool, error) {
 	asked := opt.Action == boot.ActionServe || opt.Store != ""
 	dir, err := s.volumes.mount(ctx, opt.Store)
@@ -76,12 +76,12 @@ func (s *Session) appliance(ctx context.Context, opt link.Options) (bool, error)
 	return true, errors.New("serving has ended")
 }
 
-// Addr is the address that the command line gives the machine; it is not
-// valid where it gives none.
+// Addr is the address that the command line gives the machine. It is not valid
+// where it gives none.
 func (s *Session) Addr() netip.Prefix { return s.network.addr }
 
 // Join gets the machine an address of the network's own server and keeps it
-// until ctx ends: what an appliance needs that boots without an address in its
+// until ctx ends. An appliance needs it that boots without an address in its
 // config. It is patient: only the end of ctx is an error.
 func (s *Session) Join(ctx context.Context) (link.Link, error) {
 	l, err := s.network.obtain(ctx, anyAddress)

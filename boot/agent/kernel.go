@@ -11,8 +11,8 @@ import (
 	"github.com/bootlace/bootlace/boot/human"
 )
 
-// bootKernel is the outcome of action boot. Kernel and initrd are pulled,
-// checked against the plan's digests, and started in place of this kernel.
+// bootKernel is the outcome of action boot. Kernel and initrd are pulled and
+// checked against the plan's digests. Then they start in place of this kernel.
 func bootKernel(ctx context.Context, s *Session, p *boot.Plan) error {
 	if err := fits(p); err != nil {
 		return err
@@ -54,8 +54,8 @@ func bootKernel(ctx context.Context, s *Session, p *boot.Plan) error {
 // reserve is the memory left for everything else, in bytes.
 const reserve = 16 << 20
 
-// fits reports why kernel and initrd are too large for this machine's memory,
-// before anything is pulled.
+// fits reports why kernel and initrd are too large for this machine's memory. It
+// is asked before anything is pulled.
 func fits(p *boot.Plan) error {
 	size := p.Kernel.Size
 	if p.Initrd != nil {
@@ -73,7 +73,7 @@ func fits(p *boot.Plan) error {
 	return nil
 }
 
-// download pulls a file into tmpfs and returns it opened anew for reading:
+// download pulls a file into tmpfs and returns it opened anew for reading.
 // kexec_file_load(2) takes no file that is open for writing.
 func download(ctx context.Context, s *Session, p *boot.Plan, f *boot.File, name string) (*os.File, error) {
 	w, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

@@ -111,9 +111,9 @@ func (n *network) configure(l *lease) error {
 	return nil
 }
 
-// static sets the address of the command line. The appliance is the one that
-// is named there too, or else one that answers a DISCOVER. Where several links
-// have a cable they take turns, a turn a call.
+// static sets the address of the command line. The appliance is the one that is
+// named there too. Otherwise it is one that answers a DISCOVER. Where several
+// links have a cable they take turns, a turn a call.
 func (n *network) static(ctx context.Context) (*lease, error) {
 	l := &lease{addr: n.addr, appliance: n.server}
 	if n.server.IsValid() {
@@ -137,9 +137,9 @@ func (n *network) static(ctx context.Context) (*lease, error) {
 	return l, nil
 }
 
-// keep renews the lease until ctx ends: a flash can outlast it. What the
-// server takes away is asked for anew; until then the address is used on, as
-// a flash that is cut short helps nobody.
+// keep renews the lease until ctx ends: a flash can outlast it. What the server
+// takes away is asked for anew. Until then the address is used on, as a flash
+// that is cut short helps nobody.
 func (n *network) keep(ctx context.Context, l *lease) {
 	if l.dhcp == nil {
 		return
@@ -177,8 +177,8 @@ func (n *network) keep(ctx context.Context, l *lease) {
 	}
 }
 
-// renewal is when to ask for more time: what the server says (T1), or half of
-// the term where that makes no sense.
+// renewal is when to ask for more time: what the server says (T1). Where that
+// makes no sense it is half of the term.
 func renewal(ack *dhcpv4.DHCPv4, term time.Duration) time.Duration {
 	t1 := ack.IPAddressRenewalTime(term / 2)
 	if t1 <= 0 || t1 >= term {

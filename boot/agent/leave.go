@@ -8,11 +8,11 @@ import (
 	"github.com/bootlace/bootlace/boot/link"
 )
 
-// acknowledged reports that the job is whole, and waits until the appliance has
+// acknowledged reports that the job is whole. It waits until the appliance has
 // taken note, however long that takes. A machine whose success nobody heard of
 // would be flashed again. The error is that the appliance will not have the
-// report, or that it is lost (errLost: it may have come back elsewhere), or the
-// end of ctx.
+// report, or the end of ctx. It is errLost where the appliance is gone: it may
+// have come back elsewhere.
 func (s *Session) acknowledged(ctx context.Context, ev boot.Event) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -12,11 +12,11 @@ import (
 	"github.com/bootlace/bootlace/boot/agent/flash"
 )
 
-// bootLocal is the outcome of action local: the machine boots from the disk
-// that was flashed. Under UEFI that takes BootNext and a reset. A loader's own
-// ways to get there end in minutes of timeouts or in the setup menu. Where
-// BootNext cannot be set, the machine returns to its firmware after a pause, so
-// that it does not spin.
+// bootLocal is the outcome of action local: the machine boots from the disk that
+// was flashed. Under UEFI that takes BootNext and a reset. A loader's own ways
+// to get there end in minutes of timeouts, or in the setup menu. Where BootNext
+// cannot be set, the machine returns to its firmware. It pauses before, so that
+// it does not spin.
 func bootLocal(ctx context.Context, s *Session, p *boot.Plan) error {
 	ev := boot.Event{Kind: boot.KindLocal}
 	disk, err := s.machine.flashedDisk(p)

@@ -66,8 +66,8 @@ func (m *machine) facts() string {
 	return strings.Join(f, ", ")
 }
 
-// flashedDisk is the disk that a plan says was flashed: by its serial, or
-// where it has none the only disk there is.
+// flashedDisk is the disk that a plan says was flashed, by its serial. Where it
+// has none it is the only disk there is.
 func (m *machine) flashedDisk(p *boot.Plan) (flash.Disk, error) {
 	disks, err := m.disks()
 	if err != nil {

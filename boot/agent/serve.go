@@ -11,7 +11,7 @@ import (
 var ErrNoServing = errors.New("this firmware was made without the serving half; `mkboot build --serve` includes it")
 
 // becomeAppliance is the outcome of action serve. The disk with an appliance's
-// files is looked for once more: had it been there at the start, the machine
+// files is looked for once more. Had it been there at the start, the machine
 // would not have asked. Then its life as a device ends, lease and all, and
 // Config.Serve is called.
 func becomeAppliance(ctx context.Context, s *Session, _ *boot.Plan) error {

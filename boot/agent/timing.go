@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Timing holds every timeout and retry of the agent. Waits that double are
-// drawn from their upper half, so that a bench that was switched on at once
-// does not come back in step.
+// Timing holds every timeout and retry of the agent. Waits that double are drawn
+// from their upper half. So a bench that was switched on at once does not come
+// back in step.
 //
-// Discovery: DISCOVER leaves at 0, 1, 3, 7, 15, 23, 31, … s (at most; half of
-// that at least). A switch port in spanning tree swallows the first 30 s
-// (RSTP-less 802.1D: 2 × 15 s), often 50; after it opens the next DISCOVER is
-// at most DiscoverMax away, the offer follows within 3 s even where the server
-// pings an address before it offers it, and Collect passes: 14 s at most. All
+// Discovery: DISCOVER leaves at 0, 1, 3, 7, 15, 23, 31, … s at most, and at half
+// of that at least. A switch port in spanning tree swallows the first 30 s
+// (802.1D without RSTP: 2 × 15 s), often 50. After it opens the next DISCOVER is
+// at most DiscoverMax away. The offer follows within 3 s, even where the server
+// pings an address before it offers it. Then Collect passes: 14 s at most. All
 // DISCOVERs of a link carry one transaction ID, so a late offer still counts.
 //
-// Request: RequestTries of 2, 4 and 8 s are 14 s, less than the 30 s for which
-// servers keep an offered address; then discovery begins again.
+// Request: its tries of 2, 4 and 8 s are 14 s. That is less than OfferAge, for
+// which servers keep an offered address. Then discovery begins again.
 type Timing struct {
 	Settle      time.Duration // without a new disk: all that are there have shown up
 	LinkPoll    time.Duration // between two looks for cards whose drivers took their time

@@ -27,9 +27,9 @@ type volumes struct {
 	absent  bool   // no disk was labelled so when we looked
 }
 
-// mount mounts the file system of that label and returns the folder. One that
-// is named is waited for. An unnamed one ("") is there when all disks have
-// shown up, or not at all: then the folder is "".
+// mount mounts the file system of that label and returns the folder. One that is
+// named is waited for. An unnamed one ("") is there when all disks have shown
+// up, or not at all. Then the folder is "".
 func (v *volumes) mount(ctx context.Context, label string) (dir string, err error) {
 	if v.dir != "" {
 		return v.dir, nil // from an earlier try
@@ -85,7 +85,7 @@ func (v *volumes) appears(ctx context.Context) error {
 var errVolume = errors.New("a volume has shown up")
 
 // leaseOrVolume is network.lease, but ends with neither lease nor error when a
-// volume shows up meanwhile: a USB disk may take longer than all others to
+// volume shows up meanwhile. A USB disk may take longer than all others to
 // settle.
 func (s *Session) leaseOrVolume(ctx context.Context) (*lease, error) {
 	if !s.volumes.absent {

@@ -6,8 +6,8 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// wait is the outcome of action wait. It reports what the machine is, writes
-// nothing, and lets it ask for a plan again after Timing.Poll.
+// wait is the outcome of action wait. It reports what the machine is and writes
+// nothing. After Timing.Poll the machine asks for a plan again.
 func wait(ctx context.Context, s *Session, p *boot.Plan) error {
 	if s.waiting != p.Job {
 		facts := s.machine.facts()

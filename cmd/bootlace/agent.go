@@ -19,7 +19,7 @@ func initMain() int {
 	return exitStatus(agent.Run(context.Background(), agent.Config{Version: version, Serve: serveVolume, Init: true}))
 }
 
-// runAgent is the device half on an ordinary machine, to try a plan out: it
+// runAgent is the device half on an ordinary machine, to try a plan out. It
 // never mounts or resets anything.
 func runAgent(ctx context.Context, args []string) error {
 	set := newFlags("agent", "--interface IF --disk FILE [flags]")

@@ -8,7 +8,7 @@ import (
 	"github.com/bootlace/bootlace/boot/agent"
 )
 
-// With the tag device the program is a device's firmware alone: without the
+// With the tag device the program is a device's firmware alone. It lacks the
 // serving half, which is a fifth of the initramfs. `mkboot build` makes it so
 // unless it is told --serve.
 

@@ -15,8 +15,8 @@ import (
 	"github.com/bootlace/bootlace/boot/link"
 )
 
-// serveVolume makes the device the appliance of its network, with the files of
-// its volume labelled BOOTLACE.
+// serveVolume makes the device the appliance of its network. It serves the files
+// of the volume labelled BOOTLACE.
 func serveVolume(ctx context.Context, s *agent.Session) error {
 	if s.Volume == "" {
 		return errors.New("serve: no disk labelled BOOTLACE with bootlace.yaml, root/ and state/ is there")
@@ -39,8 +39,8 @@ func serveVolume(ctx context.Context, s *agent.Session) error {
 	return serve(ctx, cfg, log, false)
 }
 
-// address gives the appliance its address: that of the command line or the
-// config on the link that is served, or a lease of the network's own server.
+// address gives the appliance its address. Command line or config say which, on
+// the link that is served. Otherwise it is a lease of the network's own server.
 func address(ctx context.Context, s *agent.Session, cfg *config.Config) error {
 	addr := s.Addr()
 	if !addr.IsValid() {

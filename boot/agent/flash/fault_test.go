@@ -15,8 +15,8 @@ import (
 
 var errPower = errors.New("power is gone")
 
-// powered is a disk with a write cache that loses power after so many writes
-// and syncs: what was not synced is there by the sector, or not.
+// powered is a disk with a write cache that loses power after so many writes and
+// syncs. What was not synced is there by the sector, or not.
 type powered struct {
 	mu      sync.Mutex
 	left    int // operations until the power goes
@@ -80,9 +80,9 @@ func (p *powered) outage(rng *rand.Rand) []byte {
 	return p.medium
 }
 
-// The power goes at every write and sync of a job. The disk never boots
-// anything but what stood there whole or the image whole, and the same job
-// finishes afterwards without being told that it may overwrite.
+// The power goes at every write and sync of a job. The disk never boots anything
+// but what stood there whole, or the image whole. The same job finishes
+// afterwards, without being told that it may overwrite.
 func TestPowerCut(t *testing.T) {
 	for _, tt := range []struct {
 		name        string

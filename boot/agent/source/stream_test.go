@@ -153,8 +153,8 @@ func TestStreamAgain(t *testing.T) {
 	}
 }
 
-// An image whose window does not fit the machine's memory ends in an error,
-// where the machine would have ended.
+// An image whose window does not fit the machine's memory ends in an error. The
+// machine does not end.
 func TestWriteWithinMemory(t *testing.T) {
 	stored, m := store(t, "zstd", rawImage(1, 3*mib))
 	dev, _ := blank(t, 8*mib)
