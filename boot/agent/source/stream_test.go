@@ -116,14 +116,10 @@ func TestWriteCancel(t *testing.T) {
 		t.Errorf("cancelled while waiting: %v", err)
 	}
 	cancel()
-	for range 100 {
-		if runtime.NumGoroutine() <= before {
-			return
+	for end := time.Now().Add(30 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if n := runtime.NumGoroutine(); n > before {
-		t.Errorf("%d goroutines, %d before", n, before)
 	}
 }
 
