@@ -18,6 +18,7 @@ import (
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/appliance/store"
+	"github.com/bootlace/bootlace/boot/appliance/store/bolt"
 	"github.com/bootlace/bootlace/boot/nettest"
 	"github.com/bootlace/bootlace/boot/wire"
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -118,7 +119,7 @@ func leasesAt(t *testing.T, path string, subnet lease.Subnet, hosts ...lease.Hos
 
 func leasesOf(t *testing.T, path string, subnets []lease.Subnet, hosts []lease.Host) (*lease.Leases, store.Store) {
 	t.Helper()
-	st, err := store.Open(path)
+	st, err := bolt.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,7 +188,7 @@ func TestFloodAndGarbage(t *testing.T) {
 		t.Errorf("after the flood: %q", got)
 	}
 	nettest.Eventually(t, "malformed packets to be counted", func() bool { return s.malformed.Load() > 0 })
-	list, err := st.List(t.Context(), "")
+	list, _, err := st.List(t.Context(), "")
 	if err != nil || len(list) != 1 {
 		t.Errorf("%d entries on disk for one machine with a lease: %v", len(list), err)
 	}
