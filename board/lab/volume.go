@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// StoreLabel names the file system in which an appliance that booted as
+// StoreLabel is the label of the file system on which an appliance that is
 // firmware finds its files.
 const StoreLabel = "BOOTLACE"
 
