@@ -17,10 +17,12 @@ func TestDevice(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, args := range [][]string{{"serve", "--root", t.TempDir()}, {"devices"}, {"why", "52:54:00:00:00:01"}} {
-		out, err := exec.Command(program, args...).CombinedOutput()
-		if err == nil || !strings.Contains(string(out), "without the serving half; `mkboot build --serve`") {
-			t.Errorf("%q: %v, says %q", args, err, out)
-		}
+		t.Run(args[0], func(t *testing.T) {
+			out, err := exec.Command(program, args...).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "without the serving half; `mkboot build --serve`") {
+				t.Errorf("%q: %v, says %q", args, err, out)
+			}
+		})
 	}
 	deps, err := exec.Command("go", "list", "-tags", "device", "-deps", ".").Output()
 	if err != nil {

@@ -116,7 +116,7 @@ func start(t *testing.T, change func(*Server)) *fixture {
 		Journal:  journal.New(slog.New(slog.DiscardHandler), 1000),
 		Registry: machines,
 		Status:   verdict.Status,
-		Token:    "control token",
+		MayOrder: func(token string) bool { return token == "control token" },
 		Log:      slog.New(slog.NewTextHandler(f.log, nil)),
 		Verify: func(_ context.Context, mac boot.MAC, bootID, job, token string) (string, error) {
 			if token != "token of "+bootID+job {
