@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A device's firmware has no serving half, and says so to who asks for it.
+// A device's firmware has no serving half, and says so.
 func TestDevice(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "bootlace")
 	if out, err := exec.Command("go", "build", "-tags", "device", "-o", program, ".").CombinedOutput(); err != nil {

@@ -90,7 +90,7 @@ func TestDelayIsWaited(t *testing.T) {
 	}
 }
 
-// Of a server that never resends, every packet lost costs its client a timeout,
+// The server never resends. So every packet lost costs its client a timeout,
 // whichever way it went.
 func TestLossIsDrawn(t *testing.T) {
 	t.Parallel()
