@@ -77,5 +77,5 @@ func (s *Server) giveBack(ctx context.Context, q *request, do task) {
 		s.Log.Debug("dhcp: "+q.String(), "mac", q.MAC, "err", err)
 		return
 	}
-	s.note(q, boot.BootInfo{}, text+addr.String())
+	s.sender.finish(answer{}, q.event(boot.BootInfo{}, text+addr.String()))
 }

@@ -7,15 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
-	"github.com/bootlace/bootlace/boot/appliance/limit"
 	"github.com/bootlace/bootlace/boot/wire"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 )
 
 // A Mode says whether we give addresses.
@@ -48,15 +45,10 @@ type Server struct {
 	Log  *slog.Logger
 
 	us        identity
-	ifIndex   int
-	frames    *wire.Conn // for answers to clients without an address
-	conns     map[uint16]*net.UDPConn
-	watch     *wire.Watch         // nil before Listen
-	transmit  func(answer) error  // toWire; an in-memory end in tests
-	waiting   sync.WaitGroup      // answers that are delayed,
-	delayed   *semaphore.Weighted // and how many more may be
-	rate      *limit.Rate         // of answers by IP
-	malformed atomic.Uint64       // packets that were no DHCP message
+	sockets   *sockets
+	sender    *sender
+	watch     *wire.Watch   // nil before Listen
+	malformed atomic.Uint64 // packets that were no DHCP message
 }
 
 // identity is the appliance as the clients of one link know it.
@@ -72,19 +64,6 @@ const (
 	portBINL   = 4011
 )
 
-// Bounds of answers.
-const (
-	// maxDelayed is how many answers wait at a time, of 1.5 KB at most. More
-	// are sent at once.
-	maxDelayed = 64
-
-	// A relay may have a bench of 400 machines behind it that were switched on
-	// at once. Each sends a DISCOVER and a REQUEST, and the next 4 s later. 200
-	// answers of 576 bytes a second are 0.9 Mbit/s.
-	rateBurst     = 1000
-	ratePerSecond = 200
-)
-
 // Check reports what is missing in a Server's fields.
 func (s *Server) Check() error {
 	switch {
@@ -98,24 +77,14 @@ func (s *Server) Check() error {
 	return nil
 }
 
-// init makes what needs no socket.
-func (s *Server) init() {
-	s.Timing = s.Timing.OrDefault()
-	s.delayed = semaphore.NewWeighted(maxDelayed)
-	s.rate = limit.NewRate(rateBurst, ratePerSecond)
-	s.transmit = s.toWire
-}
-
 // Listen opens port 67, and 4011 in proxy mode. The error of a busy port names
 // it and says what to do.
 func (s *Server) Listen() error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	s.init()
-	err := s.open()
-	if err != nil {
-		s.close()
+	s.Timing = s.Timing.OrDefault()
+	if err := s.open(); err != nil {
 		return fmt.Errorf("dhcp: %w", err)
 	}
 	return nil
@@ -126,7 +95,6 @@ func (s *Server) open() error {
 	if err != nil {
 		return fmt.Errorf("interface %s: %w", s.Interface, err)
 	}
-	s.ifIndex = ifi.Index
 	if s.us.addr, err = ownAddr(ifi, s.Addr); err != nil {
 		return err
 	}
@@ -137,19 +105,16 @@ func (s *Server) open() error {
 	if s.Mode == Proxy {
 		ports = append(ports, portBINL)
 	}
-	s.conns = map[uint16]*net.UDPConn{}
-	for _, port := range ports {
-		conn, err := wire.Listen(ifi, "udp4", port)
-		if err != nil {
-			return err
-		}
-		s.conns[port] = conn
-	}
-	if s.frames, err = wire.Open(ifi, wire.Nothing); err != nil {
+	if s.sockets, err = openSockets(ifi, s.us, ports); err != nil {
 		return err
 	}
-	s.watch, err = wire.NewWatch("dhcp", ifi, s.us.addr, s.Log)
-	return err
+	if s.watch, err = wire.NewWatch("dhcp", ifi, s.us.addr, s.Log); err != nil {
+		s.sockets.close()
+		return err
+	}
+	s.sender = newSender(s.Note, s.Log.With("interface", s.Interface))
+	s.sender.transmit = s.sockets.transmit
+	return nil
 }
 
 // ownAddr finds the interface's IPv4 address: the one whose network holds
@@ -178,21 +143,6 @@ func ownAddr(ifi *net.Interface, near netip.Addr) (netip.Addr, error) {
 	return first, nil
 }
 
-// close closes what Listen opened, as far as it got. It may be called again.
-func (s *Server) close() {
-	for _, conn := range s.conns {
-		conn.Close()
-	}
-	if s.frames != nil {
-		s.frames.Close()
-		s.frames = nil
-	}
-	if s.watch != nil {
-		s.watch.Close()
-		s.watch = nil
-	}
-}
-
 // Run answers until ctx ends, and returns nil then. It calls Listen unless
 // that was done, and again for an interface that was replaced.
 func (s *Server) Run(ctx context.Context) error {
@@ -213,15 +163,16 @@ func (s *Server) Run(ctx context.Context) error {
 
 // serve answers on what Listen opened, and closes it.
 func (s *Server) serve(ctx context.Context) error {
-	defer s.close()
+	defer s.sockets.close()
+	defer s.watch.Close()
 	s.Log.Info("dhcp", "mode", s.Mode, "interface", s.Interface, "addr", s.us.addr, "next", s.us.next)
 	group, ctx := errgroup.WithContext(ctx)
-	for port, conn := range s.conns {
+	for port, conn := range s.sockets.conns {
 		context.AfterFunc(ctx, func() { conn.Close() }) // wakes the reader; Wait ends ctx in any case
 		group.Go(func() error { return s.receive(ctx, conn, port) })
 	}
 	group.Go(func() error { return s.watch.Run(ctx, s.Timing.Look) })
 	err := group.Wait()
-	s.waiting.Wait() // ctx has ended
+	s.sender.waiting.Wait() // ctx has ended
 	return err
 }
