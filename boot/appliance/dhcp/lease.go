@@ -46,7 +46,7 @@ func (s *Server) grant(ctx context.Context, q *request, do task, info boot.BootI
 }
 
 // explain says for the journal why there is no address. Anyone can read the
-// journal: what the store says of its file and the disk is for the log alone.
+// journal. What the store says of its file and the disk is for the log alone.
 func (s *Server) explain(q *request, err error) string {
 	if errors.Is(err, lease.ErrNoSubnet) || errors.Is(err, lease.ErrExhausted) {
 		return err.Error()

@@ -92,7 +92,7 @@ func (r *reply) begin() dhcpv4.MessageType {
 	return mt
 }
 
-// echo copies what a client or a relay wants to see again, as it came: RFC
+// echo copies what a client or a relay wants to see again, as it came. See RFC
 // 6842 section 3 (61), RFC 4578 section 2.3 (97), RFC 3046 section 2.2 (82).
 func (r *reply) echo() {
 	for _, code := range []dhcpv4.OptionCode{
@@ -199,9 +199,9 @@ func (r *reply) class(l *board.Loader) string {
 		return board.PXEClass
 	case r.mode == Proxy && strings.HasPrefix(r.Traits.VendorClass, board.PXEClass):
 		// By this a client knows a ProxyDHCP offer. In full mode it is left
-		// out. EDK2 would take such an offer for BINL's too, and ask on port
-		// 4011 for the file that the offer already names
-		// (PxeBcSelectDhcp4Offer, cases 5 and 7).
+		// out. EDK2 would take such an offer for BINL's too
+		// (PxeBcSelectDhcp4Offer, cases 5 and 7). It would ask on port 4011 for
+		// the file that the offer already names.
 		return board.PXEClass
 	}
 	return ""
@@ -212,7 +212,7 @@ func (r *reply) asksFor(code dhcpv4.OptionCode) bool {
 	return r.DHCPv4.Options.Has(dhcpv4.OptionParameterRequestList) && r.IsOptionRequested(code)
 }
 
-// asksAgain reports whether the client will ask on port 4011 for its file, and
+// asksAgain reports whether the client will ask on port 4011 for its file. It
 // must not be told of it yet.
 func (r *reply) asksAgain() bool {
 	return r.mode == Proxy && r.port != portBINL && r.Loader != nil && r.Loader.BINL
@@ -227,8 +227,8 @@ func (r *reply) route(a *answer, mt dhcpv4.MessageType) {
 	case r.Relay.IsValid():
 		a.to = netip.AddrPortFrom(r.Relay, portServer)
 	case using.IsValid() && using == r.from.Addr() && mt != dhcpv4.MessageTypeNak:
-		// A ciaddr that it does not send from is answered on the link alone,
-		// so that nobody can point us at others.
+		// A ciaddr that it does not send from is answered on the link alone.
+		// So nobody can point us at others.
 		a.to = netip.AddrPortFrom(using, portClient)
 	case mt == dhcpv4.MessageTypeNak || r.IsBroadcast() || !yiaddr.IsValid():
 		a.to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), portClient)

@@ -34,15 +34,15 @@ type Server struct {
 	Timing    Timing        // zero fields: DefaultTiming's
 
 	// Decide says what a machine gets. It is asked for each message that is
-	// answered: in proxy mode of clients that want to boot, in full mode of all.
-	// After an error nothing is said of booting.
+	// answered. In proxy mode those are of clients that want to boot. After an
+	// error nothing is said of booting.
 	Decide func(context.Context, boot.Request) (boot.BootInfo, error)
 	// Note is told of each message that was answered, or on purpose was not.
 	Note func(boot.Event)
-	// Seen, where set, is told which address a machine has now: ours, or in
-	// proxy mode the one it was seen to ask another server for.
+	// Seen, where set, is told which address a machine has now. In proxy mode
+	// that is the one it was seen to ask another server for.
 	Seen func(boot.MAC, netip.Addr)
-	Log  *slog.Logger
+	Log  *slog.Logger // nil discards
 
 	us        identity
 	sockets   *sockets
@@ -84,6 +84,9 @@ func (s *Server) Listen() error {
 		return err
 	}
 	s.Timing = s.Timing.OrDefault()
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
 	if err := s.open(); err != nil {
 		return fmt.Errorf("dhcp: %w", err)
 	}
@@ -117,8 +120,8 @@ func (s *Server) open() error {
 	return nil
 }
 
-// ownAddr finds the interface's IPv4 address: the one whose network holds
-// near, if there is one, else the first.
+// ownAddr finds the interface's IPv4 address whose network holds near. Without
+// such a one it is the first.
 func ownAddr(ifi *net.Interface, near netip.Addr) (netip.Addr, error) {
 	list, err := ifi.Addrs()
 	if err != nil {

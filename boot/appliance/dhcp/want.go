@@ -66,8 +66,8 @@ func (q *request) requested() netip.Addr {
 	return addr4(q.Options.Get(dhcpv4.OptionRequestedIPAddress))
 }
 
-// wants is the address a REQUEST, RELEASE or DECLINE is about: option 50, or
-// ciaddr where the client uses it already (RFC 2131 section 4.3.6).
+// wants is the address a REQUEST, RELEASE or DECLINE is about. It is option 50,
+// or ciaddr where the client uses it already (RFC 2131 section 4.3.6).
 func (q *request) wants() netip.Addr {
 	if a := q.requested(); a.IsValid() {
 		return a
