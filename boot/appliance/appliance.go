@@ -18,7 +18,6 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 	"github.com/bootlace/bootlace/boot/appliance/verdict"
 	"github.com/bootlace/bootlace/boot/appliance/web"
-	"golang.org/x/sync/errgroup"
 )
 
 // journalKeep is how many events are held in memory, about 300 bytes each.
@@ -42,12 +41,6 @@ type Appliance struct {
 	uploads  *files.Uploads // nil where none are taken
 	web      *web.Server
 }
-
-// A Mistake is something that the user can mend in the config, the flags or
-// the folders they name.
-type Mistake struct{ error }
-
-func (m Mistake) Unwrap() error { return m.error }
 
 // New opens the ports and folders and checks what the config names. Close it
 // when done. Errors that the user can mend are Mistakes.
@@ -170,36 +163,4 @@ func (a *Appliance) Close() error {
 		errs = append(errs, a.state.store.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// Run serves until ctx ends, and returns nil then. A server that cannot start
-// or dies ends the others.
-func (a *Appliance) Run(ctx context.Context) error {
-	servers, err := a.servers(ctx)
-	if err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range servers {
-		group.Go(func() error { return run(ctx) })
-	}
-	args := []any{"root", a.cfg.Root, "dhcp", a.cfg.DHCP.Mode}
-	for _, p := range boot.Protocols {
-		args = append(args, p.Name, a.cfg.Listen[p.Name])
-	}
-	a.log.Info("serving", append(args, "interface", a.urls.linkNames(), "address", a.urls.links[0].addr())...)
-	err = group.Wait()
-	a.log.Info("stopped", a.served()...)
-	return err
-}
-
-// served is how much went out by which protocol, for the log.
-func (a *Appliance) served() (args []any) {
-	for _, p := range boot.Protocols {
-		if _, on := a.sockets[p.Name]; on {
-			n := a.tree.Count(p.Name)
-			args = append(args, slog.Group(p.Name, "files", n.Served.Load(), "failed", n.Failed.Load(), "bytes", n.Bytes.Load()))
-		}
-	}
-	return args
 }

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 
-	"github.com/u-root/u-root/pkg/kmodule"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,42 +44,6 @@ func mount(typ, dir, opts string) error {
 	err := unix.Mount(typ, dir, typ, unix.MS_NOSUID, opts)
 	if err != nil && !errors.Is(err, unix.EBUSY) { // EBUSY: mounted there already
 		return fmt.Errorf("mount %s on %s: %w", typ, dir, err)
-	}
-	return nil
-}
-
-// LoadModules loads the modules that a file lists (board.ModulesFile), in its
-// order. A module that fails is logged and passed over: the machine may not have
-// its hardware. No file means a kernel with everything built in.
-func LoadModules(log *slog.Logger, file string) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		if !errors.Is(err, os.ErrNotExist) {
-			log.Warn("no modules loaded", "err", err)
-		}
-		return
-	}
-	for path := range strings.Lines(string(raw)) {
-		if path = strings.TrimSpace(path); path == "" {
-			continue
-		}
-		switch err := loadModule(path); {
-		case errors.Is(err, unix.ENODEV): // as efivarfs says on a BIOS machine
-			log.Info("module without its hardware", "module", path)
-		case err != nil:
-			log.Warn("module not loaded", "module", path, "err", err)
-		}
-	}
-}
-
-func loadModule(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := kmodule.FileInit(f, "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
-		return err
 	}
 	return nil
 }

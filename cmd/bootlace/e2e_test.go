@@ -109,10 +109,12 @@ func TestUpload(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(dir, "core.1")); err != nil || string(got) != string(want) {
 		t.Errorf("uploaded: %q, %v", got, err)
 	}
-	for _, name := range []string{"core.1", "../root/x", "folder/x", ".hidden"} {
-		if out, err := put(name); err == nil {
-			t.Errorf("put %s is taken: %s", name, out)
-		}
+	for what, name := range map[string]string{"there already": "core.1", "in the root": "../root/x", "in a folder": "folder/x", "hidden": ".hidden"} {
+		t.Run(what, func(t *testing.T) {
+			if out, err := put(name); err == nil {
+				t.Errorf("put %s is taken: %s", name, out)
+			}
+		})
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
 		t.Errorf("the folder holds %v, %v", files, err)
@@ -277,46 +279,54 @@ func TestMistakes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.image("lab.raw.zst", 4)
-	serve := func(args ...string) (int, string) {
-		cmd := r.appliance.Command(t, binary, append([]string{"serve"}, args...)...)
-		out, _ := cmd.CombinedOutput()
-		return cmd.ProcessState.ExitCode(), string(out)
+	type mistake struct {
+		name, config, says string
+		args               []string
 	}
-	check := func(name string, code int, out, want string) {
-		t.Helper()
-		if code != 2 || !strings.Contains(out, want) {
-			t.Errorf("%s: exit %d, want 2 and %q:\n%s", name, code, want, out)
-		}
+	check := func(m mistake) {
+		t.Run(m.name, func(t *testing.T) {
+			if m.config != "" {
+				r.config(m.config)
+			}
+			code, out := launch(t, "serve", r.appliance.Command(t, binary, append([]string{"serve"}, m.args...)...)).exit()
+			if code != 2 || !strings.Contains(out, m.says) {
+				t.Errorf("exit %d, want 2 and %q:\n%s", code, m.says, out)
+			}
+		})
 	}
-	r.config("profiles: [{name: a, actoin: wait}]\n")
-	code, out := serve("--config", r.cfg)
-	check("unknown key", code, out, "actoin: unknown key")
-	code, out = serve("--config", r.cfg, "--dhpc", "full")
-	check("unknown flag", code, out, "dhpc")
-	code, out = serve("--root", r.root+"/nothing", "--state", r.state)
-	check("no root", code, out, "root: ")
-	r.config("flash: nothing.raw\n")
-	code, out = serve("--config", r.cfg, "--check")
-	check("no image", code, out, "nothing.raw")
+	for _, m := range []mistake{
+		{"unknown key", "profiles: [{name: a, actoin: wait}]\n", "actoin: unknown key", []string{"--config", r.cfg}},
+		{"unknown flag", "", "dhpc", []string{"--config", r.cfg, "--dhpc", "full"}},
+		{"no root", "", "root: ", []string{"--root", r.root + "/nothing", "--state", r.state}},
+		{"no image", "flash: nothing.raw\n", "nothing.raw", []string{"--config", r.cfg, "--check"}},
+	} {
+		check(m)
+	}
 
 	r.config(flashProfile)
-	if code, out = serve("--config", r.cfg, "--check"); code != 0 {
+	if code, out := launch(t, "check", r.appliance.Command(t, binary, "serve", "--config", r.cfg, "--check")).exit(); code != 0 {
 		t.Errorf("--check of a right config: exit %d\n%s", code, out)
 	}
 	r.start()
-	code, out = serve("--config", r.cfg)
-	check("second instance", code, out, "UDP :69 is taken")
-	code, out = serve("--config", r.cfg, "--tftp", "off", "--ftp", "off", "--http", "off")
-	if code == 0 || !strings.Contains(out, "another") {
-		t.Errorf("second instance on one state folder: exit %d:\n%s", code, out)
+	alone := []string{"--root", r.root, "--state", r.state + "2", "--ftp", "off", "--http", "off"}
+	for _, m := range []mistake{
+		{"second instance", "", "UDP :69 is taken", []string{"--config", r.cfg}},
+		{"busy port", "", "UDP :69 is taken", append(alone[:len(alone):len(alone)], "--dhcp", "off")},
+		{"busy DHCP port", "", "67", append(alone[:len(alone):len(alone)], "--tftp", "off")},
+	} {
+		check(m)
 	}
-	code, out = serve("--root", r.root, "--state", r.state+"2", "--dhcp", "off", "--ftp", "off", "--http", "off")
-	check("busy port", code, out, "UDP :69 is taken")
-	code, out = serve("--root", r.root, "--state", r.state+"2", "--tftp", "off", "--ftp", "off", "--http", "off")
-	check("busy DHCP port", code, out, "67")
+	t.Run("second instance on one state folder", func(t *testing.T) {
+		code, out := launch(t, "serve", r.appliance.Command(t, binary, "serve", "--config", r.cfg, "--tftp", "off", "--ftp", "off", "--http", "off")).exit()
+		if code == 0 || !strings.Contains(out, "another") {
+			t.Errorf("exit %d:\n%s", code, out)
+		}
+	})
 }
 
-// A second DHCP server: full mode finds the first and refuses.
+// A second DHCP server: full mode finds the first and refuses. It asks for some
+// seconds only, so a busy machine may miss the answer: one of several tries has
+// to find it.
 func TestOtherDHCPServer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -326,9 +336,20 @@ func TestOtherDHCPServer(t *testing.T) {
 	if out, err := ip.CombinedOutput(); err != nil {
 		t.Fatalf("ip: %v: %s", err, out)
 	}
-	cmd := r.far.Command(t, binary, "serve", "--root", r.root, "--state", r.state+"2", "--dhcp", "full", "--pool", "10.9.0.120-10.9.0.130")
-	out, _ := cmd.CombinedOutput()
-	if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(string(out), "10.9.0.1") || !strings.Contains(string(out), "--force") {
-		t.Errorf("exit %d:\n%s", code, out)
+	for range 5 {
+		second := launch(t, "second", r.far.Command(t, binary, "serve", "--root", r.root, "--state", r.state+"2", "--dhcp", "full", "--pool", "10.9.0.120-10.9.0.130"))
+		eventually(t, "the second server refuses or serves", func() bool {
+			return second.ended() || strings.Contains(second.text(), "msg=serving")
+		})
+		if !second.ended() {
+			second.kill()
+			continue
+		}
+		code, out := second.exit()
+		if code != 2 || !strings.Contains(out, "10.9.0.1") || !strings.Contains(out, "--force") {
+			t.Errorf("exit %d:\n%s", code, out)
+		}
+		return
 	}
+	t.Error("the second server serves beside the first")
 }

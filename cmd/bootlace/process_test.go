@@ -108,6 +108,13 @@ func (p *process) ended() bool {
 	}
 }
 
+// exit waits for the end of the process, and returns its status and output.
+func (p *process) exit() (code int, out string) {
+	p.t.Helper()
+	eventually(p.t, p.name+" ends by itself", p.ended)
+	return p.cmd.ProcessState.ExitCode(), p.text()
+}
+
 // kill ends the process at once, as a power cut does.
 func (p *process) kill() {
 	p.cmd.Process.Kill()

@@ -1,8 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +17,64 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/bootlace/bootlace/images"
 )
+
+// payload is n bytes that look random and are always the same.
+func payload(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{1}).Read(b)
+	return b
+}
+
+func write(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// manifest writes the manifest of content beside name.
+func manifest(t *testing.T, dir, name string, content []byte) {
+	t.Helper()
+	m, err := images.Make(t.Context(), bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, name+images.ManifestSuffix), m.Encode())
+}
+
+// web serves by HTTP until the test ends.
+func web(t *testing.T, h http.Handler) string {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL + "/"
+}
+
+// tftpd serves dir, and takes what is new. It gives up after four timeouts: a
+// client on a busy machine may be late.
+func tftpd(t *testing.T, dir string) string {
+	return "tftp://" + nettest.TFTP(t, dir, 10*time.Second) + "/"
+}
+
+// equal checks what a file holds.
+func equal(t *testing.T, path string, want []byte) {
+	t.Helper()
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+	} else if !bytes.Equal(got, want) {
+		t.Errorf("%s: %d bytes, others than the %d that were served", path, len(got), len(want))
+	}
+}
+
+// absent checks that there is no such file.
+func absent(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v, want it not to be there", path, err)
+	}
+}
 
 // vsftpd serves files to anonymous until the test ends.
 func vsftpd(t *testing.T, files map[string][]byte, upload bool) string {
@@ -65,13 +128,12 @@ func startVsftpd(t *testing.T, files map[string][]byte, upload bool) (url, dir s
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	for range 100 {
-		if c, err := net.Dial("tcp", addr); err == nil {
+	eventually(t, "vsftpd answers", func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
 			c.Close()
-			return "ftp://" + addr + "/", dir
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatal("vsftpd does not answer")
-	return "", ""
+		return err == nil
+	})
+	return "ftp://" + addr + "/", dir
 }
