@@ -36,7 +36,8 @@ type Appliance struct {
 	tree     *files.Tree
 	catalog  *catalog.Catalog
 	machines *machines
-	leases   *lease.Leases // nil but in full mode
+	leases   *lease.Leases  // nil but in full mode
+	leases6  *lease.Leases6 // the same of IPv6
 	access   *access.Rules
 	uploads  *files.Uploads // nil where none are taken
 	web      *web.Server
@@ -106,6 +107,9 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 	}
 	if a.cfg.DHCP.Mode == config.Full {
 		if a.leases, err = lease.New(ctx, a.state.store, a.cfg.DHCP.Subnets, a.cfg.DHCP.Hosts, a.log); err != nil {
+			return Mistake{fmt.Errorf("dhcp: %w", err)}
+		}
+		if a.leases6, err = lease.New6(ctx, a.state.store, a.cfg.DHCP.Six, a.log); err != nil {
 			return Mistake{fmt.Errorf("dhcp: %w", err)}
 		}
 	}

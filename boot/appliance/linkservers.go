@@ -67,7 +67,7 @@ func (a *Appliance) serversOf(l link) []linkServer {
 		subnet := a.cfg.DHCP.Six[i]
 		router.Managed = subnet.Prefix
 		list = append(list, &dhcp6.Server{
-			Interface: l.name, Addr: p.Addr(), Subnet: subnet,
+			Interface: l.name, Addr: p.Addr(), Subnet: subnet, Leases: a.leases6,
 			Decide: infos.decide, Note: note, Seen: a.machines.saw, Log: a.log,
 		})
 		break
