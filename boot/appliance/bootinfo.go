@@ -6,7 +6,6 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/policy"
-	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
 // bootInfos answers for DHCP: who is this, and what may it boot? It reads no
@@ -19,11 +18,11 @@ type bootInfos struct {
 
 // decide is Decide of the servers of DHCP.
 func (bi *bootInfos) decide(ctx context.Context, r boot.Request) (boot.BootInfo, error) {
-	traits := registry.Traits{MAC: r.MAC, UUID: r.UUID, Board: r.Board}
-	if b, ok := board.ByName(r.Board); ok && !r.FromAgent() { // the agent names the board it was made for
-		traits.Board = policy.FirmwareFor(bi.catalog, b).Name
+	heard := r.Facts
+	if b, ok := board.ByName(r.Board); ok && !r.FromAgent() { // which runs on the board that it says
+		heard.Board = policy.FirmwareFor(bi.catalog, b).Name
 	}
-	m, err := bi.registry.Identify(ctx, traits)
+	m, err := bi.registry.Identify(ctx, heard)
 	if err != nil {
 		return boot.BootInfo{}, err
 	}
