@@ -15,6 +15,7 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
 	"github.com/bootlace/bootlace/boot/appliance/web"
 	"github.com/bootlace/bootlace/boot/tftp"
+	tftpupload "github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // A server runs until its context ends, and returns nil then.
@@ -147,7 +148,7 @@ func (a *Appliance) tftpServer() *tftp.Server {
 		},
 	}
 	if a.uploads != nil {
-		s.Create = func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) { return a.uploads.create(r.Name) }
+		s.Uploads = &tftpupload.Receiver{Create: func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) { return a.uploads.create(r.Name) }}
 	}
 	return s
 }

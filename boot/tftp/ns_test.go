@@ -106,7 +106,7 @@ func TestAddresses(t *testing.T) {
 				continue
 			}
 			var got bytes.Buffer
-			var tr Transfer
+			var tr Stats
 			var err error
 			b.Do(t, func() {
 				c := &Client{Blksize: 65464, Timing: Timing{Initial: 300 * time.Millisecond}}

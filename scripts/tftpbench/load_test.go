@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 func content(n int) []byte {
@@ -30,7 +30,7 @@ func served(t *testing.T, file []byte) *options {
 	if err := os.WriteFile(filepath.Join(dir, "file"), file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	at := netip.MustParseAddrPort(nettest.TFTP(t, dir, 50*time.Millisecond))
+	at := netip.MustParseAddrPort(upload.ServeFolder(t, dir, 50*time.Millisecond))
 	return &options{server: at, name: "file", want: file, clients: 1, threads: 1, blksize: 1428, windowsize: 1,
 		timeout: 300 * time.Millisecond, tries: 10, patience: 10 * time.Second, seed: 1, over: 100 * time.Millisecond}
 }

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // A putter sends size bytes of r to where u says and returns nil once the
@@ -91,7 +93,7 @@ func putTFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64
 	if err != nil {
 		return err
 	}
-	_, err = p.TFTP.Put(ctx, server, tftpName(u), r, size)
+	_, err = upload.Put(ctx, &p.TFTP, server, tftpName(u), r, size)
 	return err
 }
 
