@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/tftp"
-	"github.com/bootlace/bootlace/boot/tftp/upload"
+	tftpupload "github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // A tftpServer serves one file, "img", and takes what it is sent.
@@ -48,7 +48,7 @@ func serveTFTP(t *testing.T, img io.ReaderAt, size int64) *tftpServer {
 			}
 			return &tftp.Source{ReaderAt: img, Size: size}, nil
 		},
-		Uploads: &upload.Receiver{Create: func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) {
+		Uploads: &tftpupload.Receiver{Create: func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) {
 			note(r)
 			return discard{}, nil
 		}},

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/agent/pull"
-	"github.com/bootlace/bootlace/boot/tftp/upload"
+	tftpupload "github.com/bootlace/bootlace/boot/tftp/upload"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -54,7 +54,7 @@ func web(t *testing.T, h http.Handler) string {
 
 // tftpd serves dir, and takes what is new.
 func tftpd(t *testing.T, dir string) string {
-	return "tftp://" + upload.ServeFolder(t, dir, 200*time.Millisecond) + "/"
+	return "tftp://" + tftpupload.ServeFolder(t, dir, 200*time.Millisecond) + "/"
 }
 
 func equal(t *testing.T, path string, want []byte) {
