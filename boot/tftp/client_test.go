@@ -436,7 +436,7 @@ func TestGetFamilies(t *testing.T) {
 		for _, host := range []string{"127.0.0.1", "::1", "127.0.0.2", "::ffff:127.0.0.1"} {
 			var got bytes.Buffer
 			at := netip.AddrPortFrom(netip.MustParseAddr(host), b.addr.Port())
-			if _, err := (&Client{Timing: fastTiming}).Get(t.Context(), at, "f", &got); err != nil || !bytes.Equal(got.Bytes(), file) {
+			if _, err := new(Client).Get(t.Context(), at, "f", &got); err != nil || !bytes.Equal(got.Bytes(), file) {
 				t.Errorf("%s: %v", host, err)
 			}
 		}

@@ -109,3 +109,29 @@ func TestHeavyLoss(t *testing.T) {
 		})
 	}
 }
+
+// A link that is down for a second costs little more than that second, in
+// lockstep and in windows.
+func TestLinkDown(t *testing.T) {
+	file := pattern(2_000_000)
+	for _, window := range []int{1, 64} {
+		inBubble(t, fmt.Sprint(window), func(t *testing.T) {
+			start := time.Now()
+			n := &udp.Network{Path: func(_, _ netip.AddrPort, _ []byte) []time.Duration {
+				if up := time.Since(start); up > 2*time.Millisecond && up < time.Second {
+					return nil
+				}
+				return []time.Duration{50 * time.Microsecond}
+			}}
+			b := serveNetwork(t, n, map[string][]byte{"f": file}, nil)
+			var got bytes.Buffer
+			stats, err := b.client(Client{Windowsize: window}).Get(t.Context(), b.addr, "f", &got)
+			if err != nil || !bytes.Equal(got.Bytes(), file) {
+				t.Fatalf("%+v, %v", stats, err)
+			}
+			if stats.Took < time.Second || stats.Took > 2*time.Second {
+				t.Errorf("took %v", stats.Took)
+			}
+		})
+	}
+}

@@ -287,6 +287,7 @@ func TestDiskHangs(t *testing.T) {
 		fine := &disk{data: pattern(500_000)}
 		b := serve(t, nil, func(s *Server) {
 			change(s)
+			s.Timing = Timing{}
 			opens(func(r *Request) (*Source, error) {
 				if r.Name == "hung" {
 					return hung.source("hung"), nil

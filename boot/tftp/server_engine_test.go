@@ -38,13 +38,12 @@ func (b *testServer) idle(t testing.TB) {
 // A client that gives up is heard, whatever is going on, and nothing more goes
 // to it.
 func TestClientGivesUp(t *testing.T) {
-	t.Parallel()
-	both(t, func(t *testing.T, change func(*Server)) {
+	bothInBubble(t, func(t *testing.T, change func(*Server)) {
 		release := make(chan struct{})
 		file := &disk{data: pattern(300_000)}
 		slow := &disk{data: pattern(300_000), fault: func(int64) error { <-release; return nil }}
 		drop := &drop{}
-		b := serveEngine(t, nil, func(s *Server) {
+		b := serveMemory(t, nil, func(s *Server) {
 			change(s)
 			s.Limits.Cache = 2 * chunkSize
 			s.Timing = Timing{Initial: 200 * time.Millisecond, Min: 200 * time.Millisecond, Dally: time.Millisecond}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+	"testing/synctest"
 )
 
 // netasciiOf is a text as RFC 764 has it on the wire.
@@ -21,14 +21,14 @@ func fetchText(t testing.TB, b *testServer, window int, lose float64) string {
 	w := b.newPeer(t)
 	size := []byte{byte('0' + window/10), byte('0' + window%10)}
 	w.send(request(opRRQ, "f", "netascii", "windowsize", string(size), "blksize", "1000"))
-	if p := w.recv(2 * time.Second); opcode(p) != opOACK {
+	if p := w.recv(hangGuard); opcode(p) != opOACK {
 		t.Fatalf("got %s, want an OACK", short(p))
 	}
 	w.send(ack(0))
 	var got strings.Builder
 	r := rand.New(rand.NewPCG(5, 6))
 	for last, count := 0, 0; ; {
-		p := w.recv(5 * time.Second)
+		p := w.recv(hangGuard)
 		block, data, ok := parseBlock(p)
 		if opcode(p) == opOACK {
 			continue // once more
@@ -89,7 +89,10 @@ func TestNetasciiReadsAnew(t *testing.T) {
 // A text larger than a chunk, in lockstep and windows, and with packets that
 // are lost; ends of lines lie on the edges of blocks and chunks.
 func TestNetasciiWindows(t *testing.T) {
-	t.Parallel()
+	synctest.Test(t, testNetasciiWindows)
+}
+
+func testNetasciiWindows(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	text := make([]byte, 3*chunkSize)
 	for i := range text {
@@ -101,7 +104,7 @@ func TestNetasciiWindows(t *testing.T) {
 	}
 	files := &disk{data: text}
 	for _, cache := range []int{16 << 20, 2 * chunkSize} {
-		b := serveEngine(t, nil, func(s *Server) {
+		b := serveMemory(t, nil, func(s *Server) {
 			s.Timing = fastTiming
 			s.Timing.Retries = 20
 			opens(func(*Request) (*Source, error) { return files.source("f"), nil })(s)
@@ -123,7 +126,7 @@ func TestNetasciiWindows(t *testing.T) {
 	for _, n := range []int{0, 1000, chunkSize} {
 		text := strings.Repeat("x", n)
 		d := &disk{data: []byte(text)}
-		b := serve(t, nil, opens(func(*Request) (*Source, error) { return d.source("f"), nil }))
+		b := serveMemory(t, nil, opens(func(*Request) (*Source, error) { return d.source("f"), nil }))
 		if got := fetchText(t, b, 8, 0); got != text {
 			t.Errorf("%d bytes of %d", len(got), n)
 		}

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // A file that cannot be read to its end is an error, at both ends, and is read
@@ -59,7 +58,7 @@ func TestReadFails(t *testing.T) {
 				last := uint16(0)
 				var said *Error
 				for said == nil {
-					p := w.recv(2 * time.Second)
+					p := w.recv(hangGuard)
 					switch block, _, _ := parseBlock(p); {
 					case opcode(p) == opERROR:
 						said = parseError(p)

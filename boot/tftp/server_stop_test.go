@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // A server that stops ends whatever is under way and tells the clients. It
@@ -27,8 +26,8 @@ func TestStopInMidst(t *testing.T) {
 	}
 	for _, single := range []bool{false, true} {
 		before := descriptors(t)
-		file := &disk{data: pattern(300_000)}
-		slow := &disk{data: file.data, fault: func(int64) error { time.Sleep(300 * time.Millisecond); return nil }}
+		file, release := &disk{data: pattern(300_000)}, make(chan struct{})
+		slow := &disk{data: file.data, fault: func(int64) error { <-release; return nil }}
 		b := serve(t, nil, func(s *Server) {
 			s.SinglePort = single
 			s.Timing = noTimeouts
@@ -69,16 +68,17 @@ func TestStopInMidst(t *testing.T) {
 			told = append(told, w)
 		}
 		b.stop()
-		if err := <-b.stopped; err != nil {
-			t.Error(err)
-		}
-		b.stopped <- nil
 		for i, w := range told {
 			if p := w.recv(hangGuard); opcode(p) != opERROR || *parseError(p) != *errStopping {
 				t.Errorf("client %d of kind %d was told %s", i, i%5, short(p))
 			}
 			w.conn.Close()
 		}
+		close(release)
+		if err := <-b.stopped; err != nil {
+			t.Error(err)
+		}
+		b.stopped <- nil
 		if n := file.open.Load() + slow.open.Load(); n != 0 {
 			t.Errorf("%d sources are still open", n)
 		}
