@@ -10,11 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-)
 
-// StoreLabel names the file system in which an appliance that booted as
-// firmware finds its files.
-const StoreLabel = "BOOTLACE"
+	"github.com/bootlace/bootlace/board"
+)
 
 // A Volume is the file system on the disk of an appliance that is firmware.
 type Volume struct {
@@ -46,7 +44,7 @@ func (v Volume) write(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "bootlace.yaml"), []byte(v.Config), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, board.VolumeConfig), []byte(v.Config), 0o644); err != nil {
 		return err
 	}
 	var size int64
@@ -87,7 +85,7 @@ func (v Volume) format(ctx context.Context, path, dir string, size int64) error 
 	if err := BlankDisk(path, size); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, mke2fs, "-q", "-F", "-t", "ext4", "-m", "0", "-L", StoreLabel,
+	cmd := exec.CommandContext(ctx, mke2fs, "-q", "-F", "-t", "ext4", "-m", "0", "-L", board.VolumeLabel,
 		"-E", "root_owner=0:0", "-d", dir, path)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("mke2fs: %w: %s", err, strings.TrimSpace(string(out)))

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/link"
 )
@@ -35,7 +36,7 @@ func (s *Session) power() link.Options {
 	// random bytes. It does so only while somebody waits for them.
 	seeded := make(chan error, 1)
 	go func() { seeded <- link.Seed() }()
-	link.LoadModules(s.Log, link.ModulesFile)
+	link.LoadModules(s.Log, board.ModulesFile)
 	if err := link.MountEFIVars(); err != nil {
 		s.Log.Warn("start", "err", err)
 	}
@@ -60,8 +61,8 @@ func (s *Session) power() link.Options {
 // appliance serves where the command line or the machine's own volume asks for
 // it. It reports whether either does.
 func (s *Session) appliance(ctx context.Context, opt link.Options) (bool, error) {
-	asked := opt.Action == boot.ActionServe || opt.Store != ""
-	dir, err := s.volumes.mount(ctx, opt.Store)
+	asked := opt.Action == boot.ActionServe || opt.Volume != ""
+	dir, err := s.volumes.mount(ctx, opt.Volume)
 	if err != nil || dir == "" && !asked {
 		return false, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 )
 
@@ -28,7 +29,7 @@ func becomeAppliance(ctx context.Context, s *Session, _ *boot.Plan) error {
 		return err
 	}
 	if dir == "" {
-		return errors.New("serve: there is no disk labelled " + volumeLabel + " with " + volumeFile + ", root/ and state/")
+		return errors.New("serve: there is no disk labelled " + board.VolumeLabel + " with " + board.VolumeConfig + ", root/ and state/")
 	}
 	s.Volume = dir
 	s.Reporter.deliverOrWarn(ctx, boot.Event{Kind: boot.KindHandover, Text: "serves as an appliance"})

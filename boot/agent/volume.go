@@ -10,14 +10,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot/link"
 )
 
-const (
-	volumeLabel = "BOOTLACE"
-	volumeDir   = "/run/bootlace/store"
-	volumeFile  = "bootlace.yaml"
-)
+// volumeDir is where the volume is mounted.
+const volumeDir = "/run/bootlace/store"
 
 // volumes finds the file system that holds an appliance's files.
 type volumes struct {
@@ -38,7 +36,7 @@ func (v *volumes) mount(ctx context.Context, label string) (dir string, err erro
 	if named {
 		settle = v.timing.Say
 	} else {
-		label = volumeLabel
+		label = board.VolumeLabel
 	}
 	for {
 		found, err := link.FindVolume(ctx, label, settle)
@@ -60,7 +58,7 @@ func (v *volumes) use(found link.Volume, named bool) (dir string, err error) {
 	if err := found.Mount(volumeDir); err != nil {
 		return "", err
 	}
-	_, err = os.Stat(filepath.Join(volumeDir, volumeFile))
+	_, err = os.Stat(filepath.Join(volumeDir, board.VolumeConfig))
 	if err == nil {
 		v.dir = volumeDir
 		return v.dir, nil
@@ -69,15 +67,15 @@ func (v *volumes) use(found link.Volume, named bool) (dir string, err error) {
 	if named {
 		return "", fmt.Errorf("store %s on %s: %w", found.Label, found.Path, err)
 	}
-	v.console.say("%s is labelled %s, but holds no %s", found.Path, found.Label, volumeFile)
+	v.console.say("%s is labelled %s, but holds no %s", found.Path, found.Label, board.VolumeConfig)
 	return "", nil
 }
 
 // appears returns once a disk is labelled so.
 func (v *volumes) appears(ctx context.Context) error {
-	found, err := link.FindVolume(ctx, volumeLabel, 0)
+	found, err := link.FindVolume(ctx, board.VolumeLabel, 0)
 	if err == nil {
-		v.console.say("%s is labelled %s", found.Path, volumeLabel)
+		v.console.say("%s is labelled %s", found.Path, board.VolumeLabel)
 	}
 	return err
 }

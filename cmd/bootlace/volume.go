@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent"
 	"github.com/bootlace/bootlace/boot/appliance/config"
@@ -19,9 +20,9 @@ import (
 // of the volume labelled BOOTLACE.
 func serveVolume(ctx context.Context, s *agent.Session) error {
 	if s.Volume == "" {
-		return errors.New("serve: no disk labelled BOOTLACE with bootlace.yaml, root/ and state/ is there")
+		return errors.New("serve: no disk labelled " + board.VolumeLabel + " with " + board.VolumeConfig + ", root/ and state/ is there")
 	}
-	file := filepath.Join(s.Volume, "bootlace.yaml")
+	file := filepath.Join(s.Volume, board.VolumeConfig)
 	root, state := filepath.Join(s.Volume, "root"), filepath.Join(s.Volume, "state")
 	load := func() (*config.Config, error) {
 		var flags config.Flags

@@ -51,7 +51,9 @@ func (s *Server) explain(q *request, err error) string {
 	if errors.Is(err, lease.ErrNoSubnet) || errors.Is(err, lease.ErrExhausted) {
 		return err.Error()
 	}
-	s.Log.Error("dhcp: lease", "mac", q.MAC, "interface", s.Interface, "err", err)
+	if !errors.Is(err, lease.ErrLate) { // of a late store the log is told once, not for each packet
+		s.Log.Error("dhcp: lease", "mac", q.MAC, "interface", s.Interface, "err", err)
+	}
 	return "the appliance could not store it; its log says why"
 }
 

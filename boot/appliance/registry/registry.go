@@ -19,10 +19,10 @@ import (
 
 // What the registry holds at most. A machine is some 500 bytes.
 const (
-	maxHeard  = 1024 // machines in memory only; the one not heard for longest goes
-	maxStored = 4096 // machines that something hangs on
-	maxMACs   = 16   // of one machine: more mean that its UUID or serial is not its own
-	maxShared = 1024 // UUIDs and serials known to be of several machines
+	maxStrangers = 1024 // machines in memory only; the one not heard for longest goes
+	maxStored    = 4096 // machines that something hangs on
+	maxMACs      = 16   // of one machine: more mean that its UUID or serial is not its own
+	maxShared    = 1024 // UUIDs and serials known to be of several machines
 )
 
 // Prefixes of keys in the store. Under prefix lies the JSON of a boot.Machine,
@@ -51,13 +51,13 @@ type Registry struct {
 	damaged  []string                // IDs of machines that could not be read at start
 
 	// mu guards what follows. The Mirrors are locked before it, never after.
-	mu     sync.Mutex
-	known  map[string]*known // by ID
-	heard  *list.List        // of *known that are not stored, the latest heard last
-	stored int               // of the known ones
-	index  index
-	shared map[string]bool    // aliases that several machines have, see uuidKey and serialKey
-	marked map[boot.UUID]bool // of them, UUIDs that are in the store
+	mu        sync.Mutex
+	known     map[string]*known // by ID
+	strangers *list.List        // of *known that are not stored, the latest heard last
+	stored    int               // of the known ones
+	index     index
+	shared    map[string]bool    // aliases that several machines have, see uuidKey and serialKey
+	marked    map[boot.UUID]bool // of them, UUIDs that are in the store
 }
 
 // A known is one machine as it is seen now: what the store has of it, and what
@@ -65,18 +65,18 @@ type Registry struct {
 type known struct {
 	boot.Machine
 	stored bool
-	elem   *list.Element // in heard, nil once it is stored
+	elem   *list.Element // in strangers, nil once it is stored
 	dirty  bool          // learned an alias that the store has not yet
 }
 
 // New reads what the store holds. It then follows the store until ctx ends.
 func New(ctx context.Context, s store.Store, log *slog.Logger) (*Registry, error) {
 	r := &Registry{
-		known:  map[string]*known{},
-		heard:  list.New(),
-		index:  newIndex(),
-		shared: map[string]bool{},
-		marked: map[boot.UUID]bool{},
+		known:     map[string]*known{},
+		strangers: list.New(),
+		index:     newIndex(),
+		shared:    map[string]bool{},
+		marked:    map[boot.UUID]bool{},
 	}
 	var err error
 	r.uuids, err = store.NewMirror(ctx, s, store.Kind[struct{}]{
@@ -158,37 +158,37 @@ func (r *Registry) identify(t Traits) (boot.Machine, todo) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var do todo
-	k := r.whose(&t, &do)
+	k := r.match(&t, &do)
 	if k == nil {
-		k = r.meet()
+		k = r.addStranger()
 	}
 	if r.index.learn(k, t) {
 		k.dirty = true
 	}
 	k.Seen = time.Now().Round(0)
 	if k.elem != nil {
-		r.heard.MoveToBack(k.elem)
+		r.strangers.MoveToBack(k.elem)
 	}
 	do.machine = k.stored && k.dirty
 	return clone(k.Machine), do
 }
 
-// meet makes a machine of which nothing is known yet.
-func (r *Registry) meet() *known {
+// addStranger makes a machine of which nothing is known yet.
+func (r *Registry) addStranger() *known {
 	var id [8]byte
 	rand.Read(id[:])
 	k := &known{Machine: boot.Machine{ID: hex.EncodeToString(id[:])}}
 	r.known[k.ID] = k
-	k.elem = r.heard.PushBack(k)
-	if r.heard.Len() > maxHeard {
-		r.drop(r.heard.Front().Value.(*known))
+	k.elem = r.strangers.PushBack(k)
+	if r.strangers.Len() > maxStrangers {
+		r.drop(r.strangers.Front().Value.(*known))
 	}
 	return k
 }
 
 // drop forgets a machine that is only in memory.
 func (r *Registry) drop(k *known) {
-	r.heard.Remove(k.elem)
+	r.strangers.Remove(k.elem)
 	r.index.remove(k)
 	delete(r.known, k.ID)
 }

@@ -68,10 +68,10 @@ func (x index) learn(k *known, t Traits) (changed bool) {
 	return changed
 }
 
-// whose returns the machine that has the traits, or nil. What a machine is
+// match returns the machine that has the traits, or nil. What a machine is
 // heard with counts in this order: UUID, serial, MAC. Traits that turn out not
 // to be one machine's own are taken out of t.
-func (r *Registry) whose(t *Traits, do *todo) *known {
+func (r *Registry) match(t *Traits, do *todo) *known {
 	if t.UUID != nil && (!t.UUID.Known() || r.shared[uuidKey(*t.UUID)]) {
 		t.UUID = nil
 	}
@@ -89,10 +89,10 @@ func (r *Registry) whose(t *Traits, do *todo) *known {
 	case byUUID != nil && (otherSerial(byUUID, t.Serial) || tooMany(byUUID, t.MAC)):
 		// Some vendors ship one UUID on every board.
 		do.uuids = r.shareUUID(byUUID, do.uuids)
-		return r.whose(t, do)
+		return r.match(t, do)
 	case bySerial != nil && bySerial != byUUID && (otherUUID(bySerial, t.UUID) || tooMany(bySerial, t.MAC)):
 		r.shareSerial(bySerial)
-		return r.whose(t, do)
+		return r.match(t, do)
 	}
 	k := byUUID
 	if k == nil {
