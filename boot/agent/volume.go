@@ -14,7 +14,7 @@ import (
 	"github.com/bootlace/bootlace/boot/link"
 )
 
-// volumeDir is where the volume is mounted.
+// volumeDir is where the appliance's file system is mounted.
 const volumeDir = "/run/bootlace/store"
 
 // volumes finds the file system that holds an appliance's files.

@@ -6,7 +6,6 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/policy"
-	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
 // bootInfos tells the DHCP servers what a machine boots. It reads no disk.
@@ -18,11 +17,11 @@ type bootInfos struct {
 
 // decide is the Decide function of the DHCP servers.
 func (bi *bootInfos) decide(ctx context.Context, r boot.Request) (boot.BootInfo, error) {
-	traits := registry.Traits{MAC: r.MAC, UUID: r.UUID, Board: r.Board}
+	known := r.Facts
 	if b, ok := board.ByName(r.Board); ok && !r.FromAgent() { // the agent names the board that it was made for
-		traits.Board = policy.FirmwareFor(bi.catalog, b).Name
+		known.Board = policy.FirmwareFor(bi.catalog, b).Name
 	}
-	m, err := bi.registry.Identify(ctx, traits)
+	m, err := bi.registry.Identify(ctx, known)
 	if err != nil {
 		return boot.BootInfo{}, err
 	}

@@ -68,7 +68,7 @@ func (ms *machines) decide(ctx context.Context, mac boot.MAC) (policy.Decision, 
 	if !mac.Station() {
 		return policy.Decision{}, fs.ErrNotExist
 	}
-	m, err := ms.registry.Identify(ctx, registry.Traits{MAC: mac})
+	m, err := ms.registry.Identify(ctx, boot.Facts{MAC: mac})
 	if err != nil {
 		return policy.Decision{}, err
 	}

@@ -18,7 +18,6 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/catalog"
 	"github.com/bootlace/bootlace/boot/appliance/config"
 	"github.com/bootlace/bootlace/boot/appliance/files"
-	"github.com/bootlace/bootlace/boot/appliance/registry"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -212,7 +211,7 @@ func TestOverwriteIsForTheMACOfNow(t *testing.T) {
 	a.cfg.Profiles[0].Disk.Overwrite = true
 	uuid := boot.UUID{1}
 	for _, mac := range []boot.MAC{otherMAC, benchMAC} { // at home, and at the dock
-		if _, err := a.machines.registry.Identify(t.Context(), registry.Traits{MAC: mac, UUID: &uuid}); err != nil {
+		if _, err := a.machines.registry.Identify(t.Context(), boot.Facts{MAC: mac, UUID: &uuid}); err != nil {
 			t.Fatal(err)
 		}
 	}

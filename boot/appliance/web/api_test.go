@@ -16,7 +16,6 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/access"
-	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
 var mac = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
@@ -191,7 +190,7 @@ func TestControl(t *testing.T) {
 			return fail
 		}
 	})
-	m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: mac})
+	m, err := f.Registry.Identify(t.Context(), boot.Facts{MAC: mac})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +254,7 @@ func TestLongAnswers(t *testing.T) {
 	const machines = 300
 	f := start(t, nil)
 	for i := range machines {
-		m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: boot.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}})
+		m, err := f.Registry.Identify(t.Context(), boot.Facts{MAC: boot.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}})
 		if err != nil {
 			t.Fatal(err)
 		}

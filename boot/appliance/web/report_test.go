@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
 // post sends a report as a device does, and returns the status.
@@ -127,7 +126,7 @@ func TestReportedErrorMakesTheDeviceSendAgain(t *testing.T) {
 func TestReportRefused(t *testing.T) {
 	f := start(t, nil)
 	good := boot.Report{Boot: "b", Job: "j", Events: events(1, 1, boot.KindDone)}
-	m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: mac})
+	m, err := f.Registry.Identify(t.Context(), boot.Facts{MAC: mac})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func start(t *testing.T, change func(*Server)) *fixture {
 			if token != "token of "+bootID+job {
 				return "", errors.New("wrong")
 			}
-			m, err := f.Registry.Identify(context.Background(), registry.Traits{MAC: mac})
+			m, err := f.Registry.Identify(context.Background(), boot.Facts{MAC: mac})
 			return m.ID, err
 		},
 	}
