@@ -63,7 +63,11 @@ func (vm *VM) start(ctx context.Context, m Machine) error {
 	if err != nil {
 		return err
 	}
-	path, err := lookPath(m.Board.QEMU.Command)
+	program, err := emulator(m.Board)
+	if err != nil {
+		return err
+	}
+	path, err := lookPath(program)
 	if err != nil {
 		return err
 	}
@@ -146,6 +150,9 @@ func (vm *VM) Kill() {
 	vm.cmd.Process.Kill()
 	<-vm.ended
 }
+
+// Started is when the machine was turned on. Times of its lines count from there.
+func (vm *VM) Started() time.Time { return vm.serial.start }
 
 // PID is QEMU's process.
 func (vm *VM) PID() int { return vm.cmd.Process.Pid }

@@ -31,7 +31,7 @@ type sink struct {
 func newSink(t *testing.T) *sink {
 	s := &sink{status: http.StatusNoContent}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var rep report
+		var rep boot.Report
 		if err := json.NewDecoder(r.Body).Decode(&rep); err != nil {
 			t.Error(err)
 		}

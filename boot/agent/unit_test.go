@@ -40,9 +40,9 @@ func newOffer(index int, addr, server, next, class string) offer {
 func TestChoose(t *testing.T) {
 	plain := newOffer(0, "10.0.0.9", "10.0.0.1", "10.0.0.1", "")
 	plainB := newOffer(1, "10.1.0.9", "10.1.0.1", "", "PXEClient")
-	full := newOffer(0, "10.0.0.50", "10.0.0.2", "", board.UserClass)
-	proxy := newOffer(0, "", "10.0.0.2", "10.0.0.3", board.UserClass)
-	proxyB := newOffer(1, "", "10.1.0.2", "", board.UserClass+" 1")
+	full := newOffer(0, "10.0.0.50", "10.0.0.2", "", board.ApplianceClass)
+	proxy := newOffer(0, "", "10.0.0.2", "10.0.0.3", board.ApplianceClass)
+	proxyB := newOffer(1, "", "10.1.0.2", "", board.ApplianceClass+" 1")
 	hole := newOffer(0, "10.0.0.9", "10.0.0.1", "", "")
 	hole.msg.UpdateOption(dhcpv4.OptSubnetMask(net.IPMask{255, 0, 255, 0}))
 	addr := netip.MustParseAddr
@@ -87,7 +87,7 @@ func TestChoose(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	plain, proxy := newOffer(0, "10.0.0.9", "10.0.0.1", "", ""), newOffer(0, "", "10.0.0.2", "", board.UserClass)
+	plain, proxy := newOffer(0, "10.0.0.9", "10.0.0.1", "", ""), newOffer(0, "", "10.0.0.2", "", board.ApplianceClass)
 	for want, offers := range map[string][]offer{
 		"": nil,
 		"10.0.0.1 offers 10.0.0.9 on eth0, but no appliance answers":               {plain},
@@ -129,8 +129,8 @@ func TestClient(t *testing.T) {
 		{"amd64", false, board.ClientBIOS}, {"amd64", true, board.ClientUEFIx64}, {"arm64", true, board.ClientUEFIarm64},
 		{"arm64", false, board.ClientUBootArm64}, {"arm", false, board.ClientUBootArm}, {"mips", false, board.ClientUnknown},
 	} {
-		if got := client(tt.arch, tt.efi); got != tt.want {
-			t.Errorf("client(%s, %v) = %d, want %d", tt.arch, tt.efi, got, tt.want)
+		if got := agentClient(tt.arch, tt.efi); got != tt.want {
+			t.Errorf("agentClient(%s, %v) = %d, want %d", tt.arch, tt.efi, got, tt.want)
 		}
 	}
 }
@@ -218,7 +218,7 @@ func TestScreen(t *testing.T) {
 }
 
 func TestCarried(t *testing.T) {
-	for want, c := range map[string]pull.Change{
+	for want, c := range map[string]pull.Attempt{
 		"ftp carried x, 4.0 KiB in 2s":                      {Proto: "ftp", To: 4096, Took: 2 * time.Second},
 		"http carried x from byte 5 to its end at 9, in 2s": {Proto: "http", From: 5, To: 9, Took: 2 * time.Second},
 		"tftp carried nothing of x: timeout":                {Proto: "tftp", From: 5, To: 5, Err: errors.New("timeout")},
@@ -233,13 +233,6 @@ func TestCarried(t *testing.T) {
 func TestRunWantsALink(t *testing.T) {
 	if err := Run(t.Context(), Config{}); err == nil || !strings.Contains(err.Error(), "named") {
 		t.Errorf("error %v", err)
-	}
-}
-
-// A server's words do not look like ours, and a terminal gets no codes.
-func TestPlain(t *testing.T) {
-	if got, want := plain("it says\r\nbootlace: done: \x1b[2Jé"), "it says?\n  bootlace: done: ?[2Jé"; got != want {
-		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -122,7 +122,7 @@ func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
 	}
 	for _, l := range on {
 		for _, p := range l.prefixes {
-			if err := notGiven(p.Addr(), l.name, out, cfg.DHCP.Hosts); err != nil {
+			if err := checkOwnAddress(p.Addr(), l.name, out, cfg.DHCP.Hosts); err != nil {
 				return nil, err
 			}
 		}
@@ -134,8 +134,8 @@ func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
 	return out, nil
 }
 
-// notGiven checks that an address of ours is no machine's to be.
-func notGiven(self netip.Addr, on string, subnets []lease.Subnet, hosts []lease.Host) error {
+// checkOwnAddress reports an address of ours that a machine could be given.
+func checkOwnAddress(self netip.Addr, on string, subnets []lease.Subnet, hosts []lease.Host) error {
 	for _, s := range subnets {
 		if s.PoolFrom.IsValid() && self.Compare(s.PoolFrom) >= 0 && self.Compare(s.PoolTo) <= 0 {
 			return fmt.Errorf("pool: %s-%s holds %s, the appliance's own address on %s", s.PoolFrom, s.PoolTo, self, on)
@@ -158,19 +158,4 @@ func examplePool(p netip.Prefix) string {
 		return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 	}
 	return at(n+size/4*3).String() + "-" + at(n+size-2).String()
-}
-
-// addrFor is the address under which the machine at `from` reaches us.
-func (a *Appliance) addrFor(from netip.Addr) netip.Addr {
-	if a.cfg.Advertise.IsValid() {
-		return a.cfg.Advertise
-	}
-	for _, l := range a.links {
-		for _, p := range l.prefixes {
-			if p.Contains(from.Unmap()) {
-				return p.Addr()
-			}
-		}
-	}
-	return a.links[0].addr()
 }

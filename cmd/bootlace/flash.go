@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/agent/flash"
-	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/agent/source"
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -42,18 +43,19 @@ func runFlash(ctx context.Context, args []string) error {
 	defer dev.Close()
 	show := newProgress(os.Stderr)
 	stage := ""
-	res, err := flash.Write(ctx, dev, m, func(ctx context.Context, w io.Writer) error {
+	fetch := func(_ context.Context, w io.Writer) error {
 		f, err := os.Open(image)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		_, err = io.Copy(w, f)
+		_, err = io.Copy(w, images.Verifying(f, m.Stored))
 		return err
-	}, flash.Options{Overwrite: *overwrite, Progress: func(at string, done, total int64) {
+	}
+	res, err := flash.Write(ctx, dev, m, source.Stream(fetch, 0), flash.Options{Overwrite: *overwrite, Progress: func(at string, done, total int64) {
 		if at != stage {
 			show.clear()
-			stage, show.meter = at, pull.Meter{}
+			stage, show.meter = at, human.Meter{}
 		}
 		show.moved(at, done, total)
 	}})
@@ -65,11 +67,11 @@ func runFlash(ctx context.Context, args []string) error {
 		return err
 	}
 	if res.Written == 0 {
-		fmt.Printf("%s holds %s already: %s read and verified, nothing written\n", disk, image, pull.Bytes(m.Raw.Size))
+		fmt.Printf("%s holds %s already: %s read and verified, nothing written\n", disk, image, human.Bytes(m.Raw.Size))
 		return nil
 	}
-	fmt.Printf("%s: %s written in %v, %s read back and verified in %v\n", disk, pull.Bytes(res.Written), res.WriteTook.Round(time.Millisecond),
-		pull.Bytes(res.Verified), res.VerifyTook.Round(time.Millisecond))
+	fmt.Printf("%s: %s written in %v, %s read back and verified in %v\n", disk, human.Bytes(res.Written), res.WriteTook.Round(time.Millisecond),
+		human.Bytes(res.Verified), res.VerifyTook.Round(time.Millisecond))
 	if res.Note != "" {
 		fmt.Println(res.Note)
 	}

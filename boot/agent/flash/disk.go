@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/human"
 )
 
 // A Disk is a whole disk of this machine.
@@ -26,11 +27,10 @@ type Disk struct {
 	Model     string
 	Size      int64 // bytes
 	Removable bool  // a card reader or anything on USB: written to only when named
-	Parts     []string
 }
 
 func (d Disk) String() string {
-	s := fmt.Sprintf("%s (%s", d.Name, size(d.Size))
+	s := fmt.Sprintf("%s (%s", d.Name, human.Size(d.Size))
 	if d.Model != "" {
 		s += ", " + d.Model
 	}
@@ -94,10 +94,6 @@ func readDisk(sys, dev, name string) (Disk, bool) {
 		WWN:       cmp.Or(attr(dir, "wwid"), attr(dir, "device/wwid")),
 		Removable: attr(dir, "removable") == "1" || onUSB(dir),
 	}
-	parts, _ := filepath.Glob(filepath.Join(dir, "*", "partition"))
-	for _, p := range parts {
-		d.Parts = append(d.Parts, filepath.Join(dev, filepath.Base(filepath.Dir(p))))
-	}
 	return d, true
 }
 
@@ -107,17 +103,7 @@ func attr(dir, name string) string {
 	if err != nil {
 		return ""
 	}
-	return printable(b)
-}
-
-// printable drops padding and what no label should hold.
-func printable(b []byte) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return -1
-		}
-		return r
-	}, string(b)))
+	return human.Label(b)
 }
 
 // vpdSerial reads the unit serial number page (SPC-4 section 7.8.17): four
@@ -128,7 +114,7 @@ func vpdSerial(dir string) string {
 		return ""
 	}
 	n := int(b[2])<<8 | int(b[3])
-	return printable(b[4:min(4+n, len(b))])
+	return human.Label(b[4:min(4+n, len(b))])
 }
 
 // onUSB reports whether the path to the device leads over USB: a stick or an
@@ -138,30 +124,15 @@ func onUSB(dir string) bool {
 	return err == nil && strings.Contains(p, "/usb")
 }
 
-// Choose returns the first disk that a rule allows and that holds need bytes.
-// Each skip says why a disk is left out, or "". The error names every disk
-// and why it was not taken.
-func Choose(disks []Disk, rule boot.Disk, need int64, skip ...func(Disk) string) (Disk, error) {
-	fit, err := fitting(disks, rule, need, skip...)
-	if err != nil {
-		return Disk{}, err
-	}
-	return fit[0], nil
-}
-
-// fitting returns at least one disk or an error.
-func fitting(disks []Disk, rule boot.Disk, need int64, skip ...func(Disk) string) (fit []Disk, err error) {
+// fitting returns the disks that a rule allows and that hold need bytes. There
+// is at least one, or an error that names every disk and why it was not taken.
+func fitting(disks []Disk, rule boot.Disk, need int64) (fit []Disk, err error) {
 	if _, err := path.Match(rule.Model, ""); err != nil {
 		return nil, fmt.Errorf("choose disk: model %q: %w", rule.Model, err)
 	}
 	var why []string
 	for _, d := range disks {
 		reason := refusal(d, rule, need)
-		for _, s := range skip {
-			if reason == "" {
-				reason = s(d)
-			}
-		}
 		if reason == "" {
 			fit = append(fit, d)
 		} else {
@@ -191,11 +162,11 @@ func refusal(d Disk, rule boot.Disk, need int64) string {
 	case d.Removable && !named:
 		return "removable or on USB, and not named by serial, wwn or model"
 	case rule.Min > 0 && d.Size < rule.Min:
-		return fmt.Sprintf("%s is smaller than the %s asked for", size(d.Size), size(rule.Min))
+		return fmt.Sprintf("%s is smaller than the %s asked for", human.Size(d.Size), human.Size(rule.Min))
 	case rule.Max > 0 && d.Size > rule.Max:
-		return fmt.Sprintf("%s is larger than the %s asked for", size(d.Size), size(rule.Max))
+		return fmt.Sprintf("%s is larger than the %s asked for", human.Size(d.Size), human.Size(rule.Max))
 	case d.Size < need:
-		return fmt.Sprintf("%s is smaller than the image's %s", size(d.Size), size(need))
+		return fmt.Sprintf("%s is smaller than the image's %s", human.Size(d.Size), human.Size(need))
 	}
 	return ""
 }
@@ -207,33 +178,4 @@ func wwn(s string) string {
 		s = strings.TrimPrefix(s, p)
 	}
 	return s
-}
-
-// Except leaves out the disks that hold one of these device nodes, as a whole
-// or as a partition: the disk one serves from, say.
-func Except(paths ...string) func(Disk) string {
-	return func(d Disk) string {
-		for _, p := range paths {
-			if p == d.Path || slices.Contains(d.Parts, p) {
-				return "in use as " + p
-			}
-		}
-		return ""
-	}
-}
-
-// size writes bytes for a person: 256 MiB, 1025 MiB, 232.9 GiB (250059350016 bytes).
-func size(n int64) string {
-	units := []string{"KiB", "MiB", "GiB", "TiB"}
-	for i := len(units) - 1; i >= 0; i-- {
-		if unit := int64(1) << (10 * (i + 1)); n >= unit && n%unit == 0 && n/unit < 10_000 {
-			return fmt.Sprintf("%d %s", n/unit, units[i])
-		}
-	}
-	for i := len(units) - 1; i >= 0; i-- {
-		if unit := int64(1) << (10 * (i + 1)); n >= unit {
-			return fmt.Sprintf("%.1f %s (%d bytes)", float64(n)/float64(unit), units[i], n)
-		}
-	}
-	return fmt.Sprintf("%d bytes", n)
 }

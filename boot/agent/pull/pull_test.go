@@ -38,7 +38,7 @@ func TestOrder(t *testing.T) {
 		{-1, given},
 		{17, []string{"http://a/", "ftp://a/", "TFTP://a/", "tftp://b/"}},
 	} {
-		if got := Order(given, tt.size, 16); !slices.Equal(got, tt.want) {
+		if got := order(given, tt.size, 16); !slices.Equal(got, tt.want) {
 			t.Errorf("Order of %d bytes: %q, want %q", tt.size, got, tt.want)
 		}
 	}
@@ -246,7 +246,7 @@ func TestChanged(t *testing.T) {
 			peer := peers[scheme](t, dir)
 			peer.link.spoil(cut, 100_000, 1)
 			p, _ := puller(t, peer.url)
-			p.Notify = func(Change) { put(t, dir, "image", after) }
+			p.Notify = func(Attempt) { put(t, dir, "image", after) }
 			var got bytes.Buffer
 			err := p.Fetch(within(t, 10*time.Second), File{Name: "image", Size: -1}, &got)
 			if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "image") {

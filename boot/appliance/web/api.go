@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,21 +12,12 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/journal"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
-// A Row is what the API says of one machine.
-type Row struct {
-	boot.Machine
-	Status string       `json:"status"`           // see journal.Status
-	Last   *boot.Event  `json:"last,omitempty"`   // the latest event
-	Events []boot.Event `json:"events,omitempty"` // only of /api/machines/<id>
-}
-
-func (s *Server) row(m boot.Machine) Row {
-	row := Row{Machine: m, Events: s.Journal.Machine(m.ID)}
-	row.Status = journal.Status(row.Events)
+func (s *Server) row(m boot.Machine) boot.Row {
+	row := boot.Row{Machine: m, Events: s.Journal.Machine(m.ID)}
+	row.Status = s.Status(row.Events)
 	if n := len(row.Events); n > 0 {
 		last := row.Events[n-1] // a copy, that does not hold on to all of them
 		row.Last = &last
@@ -195,7 +185,7 @@ func send(w io.Writer, ev boot.Event) error {
 // browser can ask in that person's name.
 func (s *Server) control(trusted bool, action boot.Action) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !trusted && !s.authorized(r) {
+		if !trusted && !s.MayOrder(bearer(r)) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			text(w, http.StatusUnauthorized, "needs the token that the appliance keeps in its state folder")
 			return
@@ -213,7 +203,7 @@ func (s *Server) control(trusted bool, action boot.Action) http.HandlerFunc {
 		if !ok {
 			return
 		}
-		if err := s.Control(r.Context(), m.ID, action, ask.Overwrite); err != nil {
+		if err := s.Control(r.Context(), m.ID, boot.Order{Action: action, Overwrite: ask.Overwrite}); err != nil {
 			s.broken(w, r, err)
 			return
 		}
@@ -221,13 +211,12 @@ func (s *Server) control(trusted bool, action boot.Action) http.HandlerFunc {
 	}
 }
 
-func (s *Server) authorized(r *http.Request) bool {
-	token, ok := bearer(r)
-	return ok && s.Token != "" && subtle.ConstantTimeCompare([]byte(token), []byte(s.Token)) == 1
-}
-
-// bearer returns the token of a request (RFC 6750 section 2.1).
-func bearer(r *http.Request) (string, bool) {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	return token, ok && strings.EqualFold(scheme, "Bearer")
+// bearer returns the token of a request (RFC 6750 section 2.1), "" where it
+// has none.
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
 }
