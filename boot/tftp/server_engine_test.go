@@ -168,8 +168,8 @@ func loopbackLocal() (udp.Local, bool) {
 }
 
 // Requests in the name of others cost no more than the half-open transfers that
-// are allowed: with files that open at once, that take long to open and that
-// take long to read, and with uploads.
+// are allowed. Files may open at once, or take long to open or to read. Uploads
+// are bounded as well.
 func TestFlood(t *testing.T) {
 	const requests, limit = 20_000, 1000
 	for _, tt := range []struct {
