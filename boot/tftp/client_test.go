@@ -326,9 +326,11 @@ func TestGetArguments(t *testing.T) {
 		{Client{Blksize: 7}, at, "f", "out of range"},
 		{Client{Blksize: 65465}, at, "f", "out of range"},
 	} {
-		if _, err := tt.c.Get(t.Context(), tt.server, tt.name, io.Discard); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("get: %v, want %q", err, tt.want)
-		}
+		t.Run(tt.want, func(t *testing.T) {
+			if _, err := tt.c.Get(t.Context(), tt.server, tt.name, io.Discard); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
 	}
 }
 
