@@ -33,7 +33,7 @@ type Server struct {
 	Note func(boot.Event)
 	// Seen, where set, is told which address a machine has now.
 	Seen func(boot.MAC, netip.Addr)
-	Log  *slog.Logger
+	Log  *slog.Logger // nil discards
 
 	duid  dhcpv6.DUID // our identifier
 	conn  *net.UDPConn
@@ -48,6 +48,9 @@ var allServers = netip.MustParseAddr("ff02::1:2")
 // Listen opens port 547. The error of a busy port names it and says what to do.
 func (s *Server) Listen() error {
 	s.Timing = s.Timing.OrDefault()
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
 	if err := s.open(); err != nil {
 		s.close()
 		return fmt.Errorf("dhcp6: %w", err)

@@ -35,15 +35,6 @@ const (
 // ErrNotFound is wrapped where no machine has the ID or MAC.
 var ErrNotFound = store.ErrNotFound
 
-// Traits are what is heard of a machine at one time. The zero value of each
-// says nothing.
-type Traits struct {
-	MAC    boot.MAC // of the link it is heard on
-	UUID   *boot.UUID
-	Serial string
-	Board  string
-}
-
 // A Registry is safe for use by several goroutines.
 type Registry struct {
 	machines *store.Mirror[boot.Machine]
@@ -117,15 +108,16 @@ func (r *Registry) whole() error {
 	return nil
 }
 
-// Identify says which machine has these traits, and remembers them. A machine
-// that nobody heard before gets an ID. It stays in memory until Update.
-func (r *Registry) Identify(ctx context.Context, t Traits) (boot.Machine, error) {
+// Identify says which machine has these facts, and remembers them. Of the facts
+// MAC, UUID, serial and board count. A machine that nobody heard before gets an
+// ID. It stays in memory until Update.
+func (r *Registry) Identify(ctx context.Context, f boot.Facts) (boot.Machine, error) {
 	if err := r.whole(); err != nil {
-		return boot.Machine{}, fmt.Errorf("identify %s: %w", t.MAC, err)
+		return boot.Machine{}, fmt.Errorf("identify %s: %w", f.MAC, err)
 	}
 	ctx, cancel := store.PacketContext(ctx)
 	defer cancel()
-	m, do := r.identify(t)
+	m, do := r.identify(f)
 	for _, u := range do.uuids {
 		// Losing this to a full disk costs no more than finding it out again.
 		_, _ = r.uuids.Update(ctx, u.String(), mark)
@@ -154,15 +146,15 @@ type todo struct {
 	uuids   []boot.UUID // found to be shared
 }
 
-func (r *Registry) identify(t Traits) (boot.Machine, todo) {
+func (r *Registry) identify(f boot.Facts) (boot.Machine, todo) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var do todo
-	k := r.match(&t, &do)
+	k := r.match(&f, &do)
 	if k == nil {
 		k = r.addStranger()
 	}
-	if r.index.learn(k, t) {
+	if r.index.learn(k, f) {
 		k.dirty = true
 	}
 	k.Seen = time.Now().Round(0)

@@ -55,9 +55,9 @@ func other(t *testing.T, s store.Store) *Registry {
 	return r
 }
 
-func (f *fixture) id(tr Traits) string {
+func (f *fixture) id(facts boot.Facts) string {
 	f.t.Helper()
-	m, err := f.Identify(f.t.Context(), tr)
+	m, err := f.Identify(f.t.Context(), facts)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -87,11 +87,11 @@ func (f *fixture) keep(id string) {
 // Each case tells what is heard, in order, and of which machine it is.
 func TestIdentify(t *testing.T) {
 	type heard struct {
-		Traits
+		boot.Facts
 		machine string
 	}
 	hear := func(mac boot.MAC, uuid *boot.UUID, serial, machine string) heard {
-		return heard{Traits{MAC: mac, UUID: uuid, Serial: serial}, machine}
+		return heard{boot.Facts{MAC: mac, UUID: uuid, Serial: serial}, machine}
 	}
 	ones := &boot.UUID{}
 	for i := range ones {
@@ -151,7 +151,7 @@ func TestIdentify(t *testing.T) {
 				f := open(t)
 				ids := map[string]string{}
 				for i, h := range seq {
-					id := f.id(h.Traits)
+					id := f.id(h.Facts)
 					want, ok := ids[h.machine]
 					if !ok && !slices.ContainsFunc(seq[:i], func(o heard) bool { return ids[o.machine] == id }) {
 						ids[h.machine], want = id, id
@@ -176,19 +176,19 @@ func TestIdentify(t *testing.T) {
 
 func TestUUIDOfTooManyMACsIsShared(t *testing.T) {
 	f := open(t)
-	first := f.id(Traits{MAC: boot.MAC{5: 1}, UUID: uuid1})
+	first := f.id(boot.Facts{MAC: boot.MAC{5: 1}, UUID: uuid1})
 	for i := range maxMACs - 1 {
-		if id := f.id(Traits{MAC: boot.MAC{5: byte(i + 2)}, UUID: uuid1}); id != first {
+		if id := f.id(boot.Facts{MAC: boot.MAC{5: byte(i + 2)}, UUID: uuid1}); id != first {
 			t.Fatalf("NIC %d is another machine", i+2)
 		}
 	}
 	f.keep(first)
-	x := f.id(Traits{MAC: nicA, UUID: uuid1})
+	x := f.id(boot.Facts{MAC: nicA, UUID: uuid1})
 	if x == first {
 		t.Error("more NICs than a machine has are still one machine")
 	}
 	f.reopen()
-	if y := f.id(Traits{MAC: nicB, UUID: uuid1}); y == first {
+	if y := f.id(boot.Facts{MAC: nicB, UUID: uuid1}); y == first {
 		t.Error("after a restart the UUID is one machine's again")
 	}
 	if m, _ := f.Find(t.Context(), first); m.UUID != nil {
@@ -199,8 +199,8 @@ func TestUUIDOfTooManyMACsIsShared(t *testing.T) {
 func TestUpdateIsRemembered(t *testing.T) {
 	f := open(t)
 	ctx := t.Context()
-	heard := f.id(Traits{MAC: nicA})
-	want, err := f.Identify(ctx, Traits{MAC: nicB, UUID: uuid1, Serial: "s", Board: "qemu-x86_64"})
+	heard := f.id(boot.Facts{MAC: nicA})
+	want, err := f.Identify(ctx, boot.Facts{MAC: nicB, UUID: uuid1, Serial: "s", Board: "qemu-x86_64"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestUpdateIsRemembered(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("Update = %+v, %v, want %+v", got, err, want)
 	}
-	f.id(Traits{MAC: dock, UUID: uuid1}) // learned after Update, stored as well
+	f.id(boot.Facts{MAC: dock, UUID: uuid1}) // learned after Update, stored as well
 	want.MACs = append(want.MACs, dock)
 
 	f.reopen()
@@ -237,7 +237,7 @@ func TestUpdateErrors(t *testing.T) {
 	if _, err := f.Update(t.Context(), "0123456789abcdef", nothing); !errors.Is(err, ErrNotFound) {
 		t.Errorf("machine that nobody heard: %v", err)
 	}
-	id := f.id(Traits{MAC: nicA})
+	id := f.id(boot.Facts{MAC: nicA})
 	own := errors.New("own")
 	if _, err := f.Update(t.Context(), id, func(m *boot.Machine) error { m.Board = "x"; return own }); !errors.Is(err, own) {
 		t.Errorf("error of f: %v", err)
@@ -257,7 +257,7 @@ func TestUpdateErrors(t *testing.T) {
 
 func TestConcurrentUpdatesLoseNothing(t *testing.T) {
 	f := open(t)
-	id := f.id(Traits{MAC: nicA})
+	id := f.id(boot.Facts{MAC: nicA})
 	other := other(t, f.s)
 	f.keep(id)
 	var wg sync.WaitGroup
@@ -279,7 +279,7 @@ func TestConcurrentUpdatesLoseNothing(t *testing.T) {
 						return
 					}
 				}
-				r.Identify(t.Context(), Traits{MAC: nicB})
+				r.Identify(t.Context(), boot.Facts{MAC: nicB})
 				r.List(t.Context())
 			}
 		})
@@ -293,13 +293,13 @@ func TestConcurrentUpdatesLoseNothing(t *testing.T) {
 
 func TestStrangersStayInMemoryAndFew(t *testing.T) {
 	f := open(t)
-	kept := f.id(Traits{MAC: nicA, UUID: uuid1})
+	kept := f.id(boot.Facts{MAC: nicA, UUID: uuid1})
 	f.keep(kept)
 	for i := range 3 * maxStrangers {
-		var tr Traits
-		binary.BigEndian.PutUint32(tr.MAC[2:], uint32(i))
-		tr.MAC[0], tr.UUID, tr.Serial = 2, &boot.UUID{0: 9, 14: byte(i >> 8), 15: byte(i)}, fmt.Sprint(i)
-		f.id(tr)
+		var facts boot.Facts
+		binary.BigEndian.PutUint32(facts.MAC[2:], uint32(i))
+		facts.MAC[0], facts.UUID, facts.Serial = 2, &boot.UUID{0: 9, 14: byte(i >> 8), 15: byte(i)}, fmt.Sprint(i)
+		f.id(facts)
 	}
 	if n := len(f.known); n != maxStrangers+1 {
 		t.Errorf("%d machines in memory, want %d", n, maxStrangers+1)
@@ -310,7 +310,7 @@ func TestStrangersStayInMemoryAndFew(t *testing.T) {
 	if all := entries(t, f.s, ""); len(all) != 1 {
 		t.Errorf("store has %d entries, want 1", len(all))
 	}
-	if id := f.id(Traits{MAC: nicB, UUID: uuid1}); id != kept {
+	if id := f.id(boot.Facts{MAC: nicB, UUID: uuid1}); id != kept {
 		t.Error("strangers pushed out a machine that is remembered")
 	}
 	all, err := f.List(t.Context())
@@ -323,8 +323,8 @@ func TestSharedMarksAreBounded(t *testing.T) {
 	f := open(t)
 	for i := range 2 * maxShared {
 		u := &boot.UUID{0: 1, 14: byte(i >> 8), 15: byte(i)}
-		f.id(Traits{MAC: nicA, UUID: u, Serial: fmt.Sprint("a", i)})
-		f.id(Traits{MAC: nicB, UUID: u, Serial: fmt.Sprint("b", i)})
+		f.id(boot.Facts{MAC: nicA, UUID: u, Serial: fmt.Sprint("a", i)})
+		f.id(boot.Facts{MAC: nicB, UUID: u, Serial: fmt.Sprint("b", i)})
 	}
 	if n := len(f.shared); n != maxShared {
 		t.Errorf("%d marks, want %d", n, maxShared)
@@ -335,30 +335,30 @@ func TestSharedMarksAreBounded(t *testing.T) {
 // makes up, does not fill the disk.
 func TestStoredMarksAreBounded(t *testing.T) {
 	f := open(t)
-	victim := f.id(Traits{MAC: nicA, UUID: uuid1})
+	victim := f.id(boot.Facts{MAC: nicA, UUID: uuid1})
 	for i := range maxMACs - 1 {
-		f.id(Traits{MAC: boot.MAC{5: byte(i + 1)}, UUID: uuid1})
+		f.id(boot.Facts{MAC: boot.MAC{5: byte(i + 1)}, UUID: uuid1})
 	}
 	f.keep(victim)
-	f.id(Traits{MAC: nicB, UUID: uuid1}) // one too many: the UUID counts no more
+	f.id(boot.Facts{MAC: nicB, UUID: uuid1}) // one too many: the UUID counts no more
 	for i := range maxShared + 50 {
 		u := &boot.UUID{0: 1, 14: byte(i >> 8), 15: byte(i)}
-		f.id(Traits{MAC: nicA, UUID: u})
-		f.id(Traits{MAC: boot.MAC{2, 3, 4, 0, byte(i >> 8), byte(i)}, UUID: u})
+		f.id(boot.Facts{MAC: nicA, UUID: u})
+		f.id(boot.Facts{MAC: boot.MAC{2, 3, 4, 0, byte(i >> 8), byte(i)}, UUID: u})
 	}
 	marks := entries(t, f.s, sharedPrefix)
 	if len(marks) > maxShared || len(marks) < maxShared/2 {
 		t.Errorf("%d marks on disk, want at most %d", len(marks), maxShared)
 	}
 	f.reopen()
-	if got := f.id(Traits{MAC: nicA}); got != victim || len(f.shared) > maxShared {
+	if got := f.id(boot.Facts{MAC: nicA}); got != victim || len(f.shared) > maxShared {
 		t.Errorf("after a restart it is machine %s, was %s; %d marks", got, victim, len(f.shared))
 	}
 }
 
 func TestCallersCannotReachInside(t *testing.T) {
 	f := open(t)
-	m, err := f.Identify(t.Context(), Traits{MAC: nicA, UUID: uuid1})
+	m, err := f.Identify(t.Context(), boot.Facts{MAC: nicA, UUID: uuid1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func TestDamagedEntryIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := other(t, s)
-	if _, err := r.Identify(t.Context(), Traits{MAC: nicA}); err == nil || !strings.Contains(err.Error(), "machine/x is damaged") {
+	if _, err := r.Identify(t.Context(), boot.Facts{MAC: nicA}); err == nil || !strings.Contains(err.Error(), "machine/x is damaged") {
 		t.Errorf("Identify over a damaged store: %v", err)
 	}
 	if _, err := r.Update(t.Context(), "x", func(*boot.Machine) error { return nil }); err == nil {
@@ -36,7 +36,7 @@ func TestDamagedEntryIsAnError(t *testing.T) {
 func TestDamagedLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := open(t)
-		id := f.id(Traits{MAC: nicA})
+		id := f.id(boot.Facts{MAC: nicA})
 		f.keep(id)
 		e, err := f.s.Get(t.Context(), prefix+id)
 		if err == nil {
@@ -46,13 +46,13 @@ func TestDamagedLater(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if got := f.id(Traits{MAC: nicA}); got != id {
+		if got := f.id(boot.Facts{MAC: nicA}); got != id {
 			t.Errorf("it is machine %s, was %s", got, id)
 		}
 		if _, err := f.Update(t.Context(), id, func(*boot.Machine) error { return nil }); !errors.Is(err, store.ErrUnreadable) {
 			t.Errorf("Update: %v", err)
 		}
-		f.keep(f.id(Traits{MAC: nicB}))
+		f.keep(f.id(boot.Facts{MAC: nicB}))
 	})
 }
 
@@ -61,7 +61,7 @@ func TestTwoAppliances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := open(t)
 		b := other(t, f.s)
-		id := f.id(Traits{MAC: nicA, UUID: uuid1})
+		id := f.id(boot.Facts{MAC: nicA, UUID: uuid1})
 		f.keep(id)
 		synctest.Wait()
 		m, err := b.Find(t.Context(), nicA.String())
@@ -69,19 +69,19 @@ func TestTwoAppliances(t *testing.T) {
 			t.Fatalf("the other has %+v, %v", m, err)
 		}
 		// An alias that it learns comes back.
-		if m, err := b.Identify(t.Context(), Traits{MAC: nicB, UUID: uuid1}); err != nil || m.ID != id {
+		if m, err := b.Identify(t.Context(), boot.Facts{MAC: nicB, UUID: uuid1}); err != nil || m.ID != id {
 			t.Fatalf("the other identifies %s, %v; want %s", m.ID, err, id)
 		}
 		synctest.Wait()
-		if got := f.id(Traits{MAC: nicB}); got != id {
+		if got := f.id(boot.Facts{MAC: nicB}); got != id {
 			t.Errorf("the first takes its second NIC for machine %s", got)
 		}
 		// That a UUID is several machines' as well.
 		for i := range maxMACs {
-			b.Identify(t.Context(), Traits{MAC: boot.MAC{5: byte(i + 1)}, UUID: uuid1})
+			b.Identify(t.Context(), boot.Facts{MAC: boot.MAC{5: byte(i + 1)}, UUID: uuid1})
 		}
 		synctest.Wait()
-		if got := f.id(Traits{MAC: dock, UUID: uuid1}); got == id {
+		if got := f.id(boot.Facts{MAC: dock, UUID: uuid1}); got == id {
 			t.Error("the first takes a shared UUID for one machine's")
 		}
 		if m, _ := f.Find(t.Context(), id); m.UUID != nil {
@@ -94,7 +94,7 @@ func TestTwoAppliances(t *testing.T) {
 func TestDeletedElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := open(t)
-		id := f.id(Traits{MAC: nicA})
+		id := f.id(boot.Facts{MAC: nicA})
 		f.keep(id)
 		e, err := f.s.Get(t.Context(), prefix+id)
 		if err == nil {
@@ -107,6 +107,6 @@ func TestDeletedElsewhere(t *testing.T) {
 		if _, err := f.Find(t.Context(), id); !errors.Is(err, ErrNotFound) || f.stored != 0 {
 			t.Errorf("find: %v; %d are stored", err, f.stored)
 		}
-		f.keep(f.id(Traits{MAC: nicA}))
+		f.keep(f.id(boot.Facts{MAC: nicA}))
 	})
 }
