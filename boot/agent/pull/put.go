@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	tftpupload "github.com/bootlace/bootlace/boot/tftp/upload"
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // Put sends the size bytes of r to a URL. It tries once: what a server makes
@@ -80,7 +80,7 @@ func putTFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64
 	if err != nil {
 		return err
 	}
-	_, err = tftpupload.Put(ctx, &p.TFTP, server, tftpName(u), r, size)
+	_, err = upload.Put(ctx, &p.TFTP, server, tftpName(u), r, size)
 	return err
 }
 
