@@ -12,11 +12,11 @@ import (
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 
-// liveARM64 is the live system of an arm64 machine, in the root.
+// liveARM64 is the live system for arm64, in the root.
 const liveARM64 = "live/arm64.cpio"
 
-// An arm64 machine is handed a kernel by one that has no kexec_file_load(2):
-// Debian's, which is also what it is handed.
+// An arm64 machine boots a kernel by kexec from one without kexec_file_load(2).
+// Both are Debian's kernel.
 func TestQEMUBootArm64(t *testing.T) {
 	b, _ := board.ByName("qemu-arm64")
 	if err := lab.Missing(b, ""); err != nil {

@@ -22,10 +22,9 @@ import (
 
 var recordSix = flag.Bool("record", false, "boot all ways of IPv6, and write what UEFI sends by DHCPv6 to boot/appliance/dhcp6/testdata")
 
-// UEFI machines boot by PXE over IPv6: where our own DHCPv6 answers, and where
-// another's names the file that we serve. The agent then finds us by IPv4. What
-// differs little from the first is booted with -record alone, for it takes half
-// a minute each.
+// UEFI machines boot by PXE over IPv6. Either our own DHCPv6 answers, or another
+// server names the file that we serve. The agent then finds us by IPv4. Each
+// takes half a minute, so only the first runs without -record.
 func TestQEMUIPv6(t *testing.T) {
 	const own = `, {net: "fd00:77::/64", pool: "fd00:77::100-fd00:77::1ff"}`
 	for _, tt := range []struct{ name, board, six, file string }{
@@ -41,7 +40,8 @@ func TestQEMUIPv6(t *testing.T) {
 			if err := lab.Missing(b, lab.UEFI); err != nil {
 				nettest.Skip(t, err.Error())
 			}
-			l := newCable(t)
+			prepare(t)
+			l := newCable(t, made.root)
 			add := exec.Command(nettest.Need(t, "ip"), "-n", l.ns.Name, "addr", "add", "fd00:77::1/64", "dev", "tap0", "nodad")
 			if err := output(add); err != nil {
 				t.Fatal(err)
@@ -60,7 +60,7 @@ func TestQEMUIPv6(t *testing.T) {
 			}
 			l.start(t, "log: json\ndhcp:\n  mode: full\n  subnets: [{net: 10.77.0.0/24, pool: "+machinePool+"}"+tt.six+"]\n")
 			l.serving(t)
-			time.Sleep(4 * time.Second) // until it has listened for other routers: this is not its first second
+			time.Sleep(4 * time.Second) // so that it has listened for other routers
 
 			var said sixSaid
 			see := said.see
@@ -105,7 +105,7 @@ func TestQEMUIPv6(t *testing.T) {
 	}
 }
 
-// sixSaid collects the DHCPv6 messages that a machine sends.
+// sixSaid keeps the DHCPv6 messages that a machine sends.
 type sixSaid struct {
 	mu       sync.Mutex
 	messages [][]byte
@@ -122,7 +122,7 @@ func (s *sixSaid) see(f []byte) {
 	s.messages = append(s.messages, append([]byte(nil), f[udpAt+8:end]...))
 }
 
-// all says of each its type and the codes of its options.
+// all returns the type of each message and the codes of its options.
 func (s *sixSaid) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,8 +138,8 @@ func (s *sixSaid) all() []string {
 	return all
 }
 
-// keep writes one file a kind: a message is of the firmware's IPv6 stack
-// itself, or of PXE, which says its architecture (option 61).
+// keep writes one file for each kind of message. A message is PXE's if it has an
+// architecture (option 61), otherwise that of the firmware's IPv6 stack.
 func (s *sixSaid) keep(t *testing.T, name string) {
 	t.Helper()
 	kinds := map[byte]string{1: "solicit", 3: "request", 8: "release"}

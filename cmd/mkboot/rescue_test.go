@@ -15,8 +15,8 @@ import (
 	"github.com/bootlace/bootlace/images/firmware"
 )
 
-// A rescue image gives a shell on the console that runs u-root's tools, with
-// the board's modules loaded, and the machine restarts when it ends.
+// A rescue image gives a shell on the console that runs u-root's tools. The
+// board's modules are loaded. The machine restarts when the shell ends.
 func TestQEMURescue(t *testing.T) {
 	b := board.Boards[0]
 	if err := lab.Missing(b, ""); err != nil {
@@ -52,8 +52,8 @@ func TestQEMURescue(t *testing.T) {
 	}
 }
 
-// asks types a line until it is answered: a shell that has just begun to edit
-// drops what was typed before.
+// asks types a line until it is answered, because a shell that is just starting
+// drops what was typed.
 func asks(t *testing.T, vm *lab.VM, typed, answer string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -22,7 +22,7 @@ import (
 	"github.com/u-root/mkuimage/cpio"
 )
 
-// testAgent stands in for the agent: it tells what it found, and ends.
+// testAgent stands in for the agent.
 const testAgent = "./images/firmware/testdata/init"
 
 // testPackages uses the cache that mkboot uses, and fills it.
@@ -117,9 +117,8 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-// The archive is read back as the kernel would: modules are there in an order
-// that loads, names and modes are right, and nothing tells where or when it
-// was made.
+// The archive is read back as the kernel would. Modules are in an order that
+// loads. Names and modes are right. Nothing tells where or when it was made.
 func TestArchive(t *testing.T) {
 	modules := []module{{Name: "b.ko", Data: []byte("B")}, {Name: "a.ko", Data: []byte("A")}}
 	raw, err := archive([]byte("agent"), "some-board", modules, addition{})
