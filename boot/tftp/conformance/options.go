@@ -90,7 +90,7 @@ func clamped(near, far netip.Addr, most int) func(*probe) {
 	return func(p *probe) {
 		c := p.openBetween(near, far, "")
 		c.whole("middle", "blksize", "65464")
-		if n := c.granted("blksize", 512); n > most {
+		if n := c.number("blksize", 512); n > most {
 			p.failf("granted is %d, %d fit", n, most)
 		} else {
 			p.note("%d", n)
