@@ -175,15 +175,17 @@ func TestArchive(t *testing.T) {
 		"tmp":                       {cpio.S_IFDIR | 0o1777, ""},
 		"proc":                      {cpio.S_IFDIR | 0o755, ""},
 	} {
-		r, ok := got.Get(name)
-		if !ok {
-			t.Errorf("no %s", name)
-			continue
-		}
-		content, err := io.ReadAll(io.NewSectionReader(r, 0, int64(r.FileSize)))
-		if r.Mode != want.mode || string(content) != want.content || err != nil {
-			t.Errorf("%s: mode %o %q (%v), want %o %q", name, r.Mode, content, err, want.mode, want.content)
-		}
+		t.Run(name, func(t *testing.T) {
+			r, ok := got.Get(name)
+			if !ok {
+				t.Errorf("no %s", name)
+				return
+			}
+			content, err := io.ReadAll(io.NewSectionReader(r, 0, int64(r.FileSize)))
+			if r.Mode != want.mode || string(content) != want.content || err != nil {
+				t.Errorf("%s: mode %o %q (%v), want %o %q", name, r.Mode, content, err, want.mode, want.content)
+			}
+		})
 	}
 	for name, minor := range map[string]uint64{"dev/console": 1, "dev/null": 3, "dev/kmsg": 11} {
 		if r, ok := got.Get(name); !ok || r.Mode&cpio.S_IFMT != cpio.S_IFCHR || r.Rminor != minor {

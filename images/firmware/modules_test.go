@@ -226,19 +226,21 @@ func TestOpenKernel(t *testing.T) {
 		{"missing", "", "", 0, "read kernel"},
 		{"vmlinuz", "/missing", "", 0, "find modules"},
 	} {
-		modules := tt.modules
-		if modules != "" {
-			modules = dir + modules
-		}
-		k, err := openKernel(dir+"/"+tt.image, modules, []string{"a"})
-		if tt.err != "" {
-			if err == nil || !strings.Contains(err.Error(), tt.err) {
-				t.Errorf("%s with %s: error %v, want %q", tt.image, tt.modules, err, tt.err)
+		t.Run(tt.image+" with "+tt.modules, func(t *testing.T) {
+			modules := tt.modules
+			if modules != "" {
+				modules = dir + modules
 			}
-			continue
-		}
-		if err != nil || k.release != tt.release || len(k.modules) != tt.n {
-			t.Errorf("%s with %s: %v, release %s, %d modules", tt.image, tt.modules, err, k.release, len(k.modules))
-		}
+			k, err := openKernel(dir+"/"+tt.image, modules, []string{"a"})
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("%s with %s: error %v, want %q", tt.image, tt.modules, err, tt.err)
+				}
+				return
+			}
+			if err != nil || k.release != tt.release || len(k.modules) != tt.n {
+				t.Errorf("%s with %s: %v, release %s, %d modules", tt.image, tt.modules, err, k.release, len(k.modules))
+			}
+		})
 	}
 }
