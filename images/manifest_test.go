@@ -208,8 +208,23 @@ func TestAddVerify(t *testing.T) {
 		})
 	}
 
-	// What cannot be added leaves the manifest that was there.
-	write(stored[:len(stored)/2])
+}
+
+// An image that cannot be added leaves the manifest that was there.
+func TestAddFails(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	path := filepath.Join(dir, "lab.raw.zst")
+	stored := compressors["zstd"](t, image(1, 3*BlockSize+100))
+	if err := os.WriteFile(path, stored, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	name, _, err := Add(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, stored[:len(stored)/2], 0o644); err != nil {
+		t.Fatal(err)
+	}
 	before, _ := os.ReadFile(name)
 	if _, _, err := Add(ctx, path); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("add of a truncated image: %v", err)

@@ -76,32 +76,39 @@ func TestQEMUIPv6(t *testing.T) {
 			vm.Kill()
 			l.frame.Store(nil)
 
-			var texts []string
-			events, _ := l.since(0)
-			for _, ev := range events {
-				if !strings.HasPrefix(ev.File, "plan/") {
-					texts = append(texts, ev.Text)
-				}
-			}
-			journal, asked := strings.Join(texts, "\n"), strings.Join(said.all(), "\n")
-			t.Logf("by DHCPv6 the machine said:\n%s\nthe appliance's journal:\n%s", asked, journal)
-			for _, want := range []string{"tftp: sent firmware/" + tt.file, "REQUEST from bootlace"} {
-				if !strings.Contains(journal, want) {
-					t.Errorf("no %q", want)
-				}
-			}
-			if tt.six != "" && !strings.Contains(journal, "REQUEST from uefi-pxe") {
-				t.Error("it has its boot file from elsewhere")
-			}
-			for _, no := range []string{"DISCOVER from uefi", "DISCOVER from ipxe"} {
-				if strings.Contains(journal, no) {
-					t.Errorf("%s: it boots by IPv4", no)
-				}
-			}
+			l.checkSix(t, &said, tt.file, tt.six != "")
 			if *recordSix && tt.six != "" {
 				said.keep(t, map[string]string{"own": "ovmf", "own-arm64": "aavmf"}[tt.name])
 			}
 		})
+	}
+}
+
+// checkSix checks by the journal that a machine booted a file by IPv6. own means
+// that our own DHCPv6 named it.
+func (l *lan) checkSix(t *testing.T, said *sixSaid, file string, own bool) {
+	t.Helper()
+	var texts []string
+	events, _ := l.since(0)
+	for _, ev := range events {
+		if !strings.HasPrefix(ev.File, "plan/") {
+			texts = append(texts, ev.Text)
+		}
+	}
+	journal, asked := strings.Join(texts, "\n"), strings.Join(said.all(), "\n")
+	t.Logf("by DHCPv6 the machine said:\n%s\nthe appliance's journal:\n%s", asked, journal)
+	for _, want := range []string{"tftp: sent firmware/" + file, "REQUEST from bootlace"} {
+		if !strings.Contains(journal, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if own && !strings.Contains(journal, "REQUEST from uefi-pxe") {
+		t.Error("it has its boot file from elsewhere")
+	}
+	for _, no := range []string{"DISCOVER from uefi", "DISCOVER from ipxe"} {
+		if strings.Contains(journal, no) {
+			t.Errorf("%s: it boots by IPv4", no)
+		}
 	}
 }
 

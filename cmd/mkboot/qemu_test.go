@@ -112,7 +112,7 @@ func started(t *testing.T, vm *lab.VM, err error) {
 
 // patience is a hang guard for the next thing that a machine does. On an idle
 // host of two cores nothing takes half a minute.
-const patience = 10 * time.Minute
+const patience = 20 * time.Minute
 
 // wait waits for a line on the console, after the last one that was waited for.
 func wait(t *testing.T, vm *lab.VM, pattern string) lab.Line {
