@@ -10,26 +10,26 @@ import (
 
 const module = "github.com/bootlace/bootlace/"
 
-// The rules of the layout. Each looks at import paths alone, so that a new
-// package is held by where it lies.
+// The rules of the layout look at import paths alone. So they hold for a new
+// package without a change here.
 const (
-	maxImports = 5 // of our own packages, by one that only does its own job
-	maxDepth   = 6 // packages on a chain of imports below cmd
+	maxImports = 5 // imports of our own packages, except in wires
+	maxDepth   = 6 // packages in a chain of imports below cmd
 )
 
 // wires are the packages whose job is to put others together.
 var wires = []string{"boot/appliance", "boot/agent", "boot/appliance/config"}
 
-// pure packages decide and print. They import none that does I/O.
+// pure packages decide and print. They import no package that does I/O.
 var pure = []string{"boot/appliance/policy", "boot/appliance/loaders", "boot/appliance/verdict"}
 
-// alone are tools that anything may use, so they use nothing of ours.
+// alone are tools for every package. They import nothing of ours.
 var alone = []string{"boot/udp", "boot/wire", "boot/human", "boot/appliance/limit"}
 
-// protocols are servers of their own, which know nothing of each other.
+// protocols are the servers. They do not import each other.
 var protocols = []string{"dhcp", "dhcp6", "ra", "ftp", "sftp", "web", "metrics", "notify", "orders"}
 
-// TestLayout holds what may import what.
+// TestLayout checks every import against the rules.
 func TestLayout(t *testing.T) {
 	imports := ownImports(t)
 	for from, list := range imports {
@@ -47,7 +47,7 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// forbidden says why one package may not import another, "" where it may.
+// forbidden returns why one package may not import another, "" where it may.
 func forbidden(from, to string) string {
 	room, serving := strings.CutPrefix(to, "boot/appliance/")
 	switch {
@@ -75,7 +75,7 @@ func forbidden(from, to string) string {
 	return ""
 }
 
-// half names the half that a package belongs to, "" for what both share.
+// half names the half that a package is in, "" for both.
 func half(pkg string) string {
 	switch {
 	case in(pkg, "boot/appliance"):
@@ -86,12 +86,12 @@ func half(pkg string) string {
 	return ""
 }
 
-// in reports whether a package is the folder or lies below it.
+// in reports whether a package is the folder or below it.
 func in(pkg, folder string) bool {
 	return pkg == folder || strings.HasPrefix(pkg, folder+"/")
 }
 
-// deepest is the longest chain of imports that begins with a package.
+// deepest returns the longest chain of imports from a package.
 func deepest(imports map[string][]string, from string) []string {
 	var longest []string
 	for _, to := range imports[from] {
@@ -102,7 +102,7 @@ func deepest(imports map[string][]string, from string) []string {
 	return append([]string{from}, longest...)
 }
 
-// ownImports is what each package of ours imports of ours, without tests.
+// ownImports returns the imports between our packages, without tests.
 func ownImports(t *testing.T) map[string][]string {
 	imports := map[string][]string{}
 	for line := range strings.Lines(goList(t, `{{.ImportPath}} {{join .Imports " "}}`)) {

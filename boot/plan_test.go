@@ -2,11 +2,13 @@ package boot
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
 
-// A plan that leaves out, or lies about, what bounds the device's work is refused.
+// A plan must bound the device's work: sizes, digests and sources. One that
+// lacks or falsifies them is refused.
 func TestReadPlanRefuses(t *testing.T) {
 	mac := MAC{2, 0, 0, 0, 0, 1}
 	id := RandomHex(16)
@@ -27,19 +29,23 @@ func TestReadPlanRefuses(t *testing.T) {
 		"another machine's MAC": func(p *Plan) { p.MAC[5]++ },
 		"another boot":          func(p *Plan) { p.Boot = RandomHex(16) },
 	} {
-		p := good()
-		spoil(p)
-		raw, err := json.Marshal(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := ReadPlan(raw, mac, id); (err == nil) != (name == "") {
-			t.Errorf("%q: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			p := good()
+			spoil(p)
+			raw, err := json.Marshal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ReadPlan(raw, mac, id); (err == nil) != (name == "") {
+				t.Errorf("%q: %v", name, err)
+			}
+		})
 	}
 	for _, raw := range []string{"", "null", "[]", strings.Repeat("[", 1<<15), `{"v":1,"a":` + strings.Repeat("[", 1<<15), strings.Repeat(" ", MaxPlan+1)} {
-		if _, err := ReadPlan([]byte(raw), mac, id); err == nil {
-			t.Errorf("%.20q is a plan", raw)
-		}
+		t.Run(fmt.Sprintf("%.20q", raw), func(t *testing.T) {
+			if _, err := ReadPlan([]byte(raw), mac, id); err == nil {
+				t.Errorf("%.20q is a plan", raw)
+			}
+		})
 	}
 }

@@ -13,10 +13,11 @@ import (
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
-// tftpFiles is how many files TFTP transfers have open where there are enough.
+// tftpFiles is how many files TFTP transfers may have open.
 const tftpFiles = 2048
 
-// serveTFTP tells at its end of requests that were turned away.
+// serveTFTP makes the TFTP server. When it ends, it logs how many requests were
+// refused.
 func (a *Appliance) serveTFTP(conn *net.UDPConn) server {
 	s := a.tftpServer()
 	return func(ctx context.Context) error {
@@ -55,7 +56,8 @@ func (a *Appliance) tftpServer() *tftp.Server {
 	return s
 }
 
-// tftpOutcome says how a transfer ended, with the options that were granted.
+// tftpOutcome describes a finished transfer, with the options that were
+// granted.
 func tftpOutcome(r tftp.Result) files.Outcome {
 	if r.Err != nil && !r.Probe {
 		o := files.Refused(r.Name, fmt.Sprintf("%v, after %d bytes", r.Err, r.Bytes))

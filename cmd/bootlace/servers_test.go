@@ -51,10 +51,10 @@ func web(t *testing.T, h http.Handler) string {
 	return s.URL + "/"
 }
 
-// tftpd serves dir, and takes what is new. It gives up after four timeouts: a
+// tftpd serves dir, and takes what is new. It gives up after four timeouts. A
 // client on a busy machine may be late.
 func tftpd(t *testing.T, dir string) string {
-	return "tftp://" + nettest.TFTP(t, dir, 10*time.Second) + "/"
+	return "tftp://" + nettest.TFTP(t, dir, 2*time.Second) + "/"
 }
 
 // equal checks what a file holds.

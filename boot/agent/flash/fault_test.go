@@ -15,8 +15,8 @@ import (
 
 var errPower = errors.New("power is gone")
 
-// powered is a disk with a write cache that loses power after so many writes
-// and syncs: what was not synced is there by the sector, or not.
+// powered is a disk with a write cache that loses power after so many writes and
+// syncs. What was not synced is there by the sector, or not.
 type powered struct {
 	mu      sync.Mutex
 	left    int // operations until the power goes
@@ -80,9 +80,9 @@ func (p *powered) outage(rng *rand.Rand) []byte {
 	return p.medium
 }
 
-// The power goes at every write and sync of a job. The disk never boots
-// anything but what stood there whole or the image whole, and the same job
-// finishes afterwards without being told that it may overwrite.
+// The power goes at every write and sync of a job. The disk never boots anything
+// but what stood there whole, or the image whole. The same job finishes
+// afterwards, without being told that it may overwrite.
 func TestPowerCut(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -94,49 +94,51 @@ func TestPowerCut(t *testing.T) {
 		{"used", 2 * mib, 3*mib + 512, true},
 		{"used, image fills it", 3 * mib, 3 * mib, true},
 	} {
-		raw := rawImage(1, tt.image)
-		stored, m := store(t, "", raw)
-		before := make([]byte, tt.disk)
-		if tt.used {
-			before = rawImage(9, tt.disk)
-		}
-		finished := false
-		for cut := 0; !finished; cut++ {
-			if cut > 100 {
-				t.Fatalf("%s: no end after %d operations", tt.name, cut)
+		t.Run(tt.name, func(t *testing.T) {
+			raw := rawImage(1, tt.image)
+			stored, m := store(t, "", raw)
+			before := make([]byte, tt.disk)
+			if tt.used {
+				before = rawImage(9, tt.disk)
 			}
-			seeds := uint64(1)
-			if tt.image == tt.disk {
-				seeds = 2 // more can be torn
-			}
-			for seed := range seeds {
-				what := fmt.Sprintf("%s, cut %d, seed %d", tt.name, cut, seed)
-				dev := newPowered(before, cut)
-				_, err := Write(t.Context(), dev, m, from(stored), Options{Overwrite: tt.used})
-				if finished = err == nil; !finished && !errors.Is(err, errPower) {
-					t.Fatalf("%s: %v", what, err)
+			finished := false
+			for cut := 0; !finished; cut++ {
+				if cut > 100 {
+					t.Fatalf("no end after %d operations", cut)
 				}
-				left := dev.outage(rand.New(rand.NewPCG(seed, uint64(cut))))
-				switch boots, whole := !images.IsZero(left[:sector]), bytes.Equal(left[:tt.image], raw); {
-				case finished && !whole:
-					t.Errorf("%s: done was said of a disk that is not whole", what)
-				case boots && !whole && !bytes.Equal(left[mib:tt.disk-mib], before[mib:tt.disk-mib]):
-					t.Errorf("%s: a half-written disk boots", what)
+				seeds := uint64(1)
+				if tt.image == tt.disk {
+					seeds = 2 // more can be torn
 				}
-				// Until its edges are cleared a used disk needs the word again.
-				again := newPowered(left, 1000)
-				_, err = Write(t.Context(), again, m, from(stored), Options{})
-				if tt.used && errors.Is(err, ErrDiskInUse) {
-					if cut > 4 { // two writes and a sync clear it
-						t.Errorf("%s: %v", what, err)
+				for seed := range seeds {
+					what := fmt.Sprintf("cut %d, seed %d", cut, seed)
+					dev := newPowered(before, cut)
+					_, err := Write(t.Context(), dev, m, from(stored), Options{Overwrite: tt.used})
+					if finished = err == nil; !finished && !errors.Is(err, errPower) {
+						t.Fatalf("%s: %v", what, err)
 					}
-					_, err = Write(t.Context(), again, m, from(stored), Options{Overwrite: true})
-				}
-				if err != nil || !bytes.Equal(again.medium[:tt.image], raw) {
-					t.Errorf("%s: again: %v", what, err)
+					left := dev.outage(rand.New(rand.NewPCG(seed, uint64(cut))))
+					switch boots, whole := !images.IsZero(left[:sector]), bytes.Equal(left[:tt.image], raw); {
+					case finished && !whole:
+						t.Errorf("%s: done was said of a disk that is not whole", what)
+					case boots && !whole && !bytes.Equal(left[mib:tt.disk-mib], before[mib:tt.disk-mib]):
+						t.Errorf("%s: a half-written disk boots", what)
+					}
+					// Until its edges are cleared a used disk needs the word again.
+					again := newPowered(left, 1000)
+					_, err = Write(t.Context(), again, m, from(stored), Options{})
+					if tt.used && errors.Is(err, ErrDiskInUse) {
+						if cut > 4 { // two writes and a sync clear it
+							t.Errorf("%s: %v", what, err)
+						}
+						_, err = Write(t.Context(), again, m, from(stored), Options{Overwrite: true})
+					}
+					if err != nil || !bytes.Equal(again.medium[:tt.image], raw) {
+						t.Errorf("%s: again: %v", what, err)
+					}
 				}
 			}
-		}
+		})
 	}
 }
 
@@ -189,14 +191,16 @@ func TestFaultyDisk(t *testing.T) {
 				if i == 2 && disk == 6*mib {
 					continue
 				}
-				dev, _ := blank(t, disk)
-				_, err := Write(t.Context(), &faulty{dev, at, kind}, m, from(stored), Options{})
-				if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("block %d at offset", i)) && kind != "cannot read" {
-					t.Errorf("%s at %d: %v", kind, at, err)
-				}
-				if got := contentsOf(t, dev); !images.IsZero(got[:sector]) {
-					t.Errorf("%s at %d of %d: the disk boots", kind, at, disk)
-				}
+				t.Run(fmt.Sprintf("%s at %d of %d", kind, at, disk), func(t *testing.T) {
+					dev, _ := blank(t, disk)
+					_, err := Write(t.Context(), &faulty{dev, at, kind}, m, from(stored), Options{})
+					if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("block %d at offset", i)) && kind != "cannot read" {
+						t.Error(err)
+					}
+					if got := contentsOf(t, dev); !images.IsZero(got[:sector]) {
+						t.Error("the disk boots")
+					}
+				})
 			}
 		}
 	}

@@ -45,7 +45,7 @@ func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64
 }
 
 // An upload counts what is read from it. net/http may go on reading a body after
-// the answer has come, so it ends reads before Put returns.
+// the answer has come. So end stops all reads before Put returns.
 type upload struct {
 	mu    sync.Mutex
 	r     io.Reader
@@ -82,7 +82,7 @@ func putTFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64
 	return err
 }
 
-// putFTP stores the file and asks for its size afterwards: a server with a full
+// putFTP stores the file and asks for its size afterwards. A server with a full
 // disk has been seen to answer 226.
 func putFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error {
 	c, err := p.dialFTP(ctx, u, 0)

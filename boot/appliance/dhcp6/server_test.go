@@ -2,7 +2,6 @@ package dhcp6
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -31,20 +30,17 @@ func serve(t *testing.T, ns *nettest.NS) *running {
 	subnet := lab
 	subnet.Lease = 10 * time.Second // T1 after 5
 	r := &running{seen: map[boot.MAC]netip.Addr{}}
-	r.Server = &Server{
-		Interface: "eth0", Addr: netip.MustParseAddr("fd00:77::1"), Subnet: subnet,
-		Log:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Decide: func(_ context.Context, q boot.Request) (boot.BootInfo, error) { return firstFile(q), nil },
-		Note: func(ev boot.Event) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.notes = append(r.notes, ev.Text)
-		},
-		Seen: func(m boot.MAC, a netip.Addr) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.seen[m] = a
-		},
+	r.Server = serverOn(t, memory(t), subnet)
+	r.Decide = func(_ context.Context, q boot.Request) (boot.BootInfo, error) { return firstFile(q), nil }
+	r.Note = func(ev boot.Event) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.notes = append(r.notes, ev.Text)
+	}
+	r.Seen = func(m boot.MAC, a netip.Addr) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.seen[m] = a
 	}
 	var err error
 	ns.Do(t, func() { err = r.Listen() })

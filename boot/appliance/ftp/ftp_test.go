@@ -34,22 +34,23 @@ func pattern(n int) []byte {
 	return b
 }
 
-// A fixture is a server on loopback over a tree of its own.
+// A fixture is a server on loopback, with a tree of its own.
 type fixture struct {
 	t    *testing.T
 	addr string
 	root string
-	stop func() // and wait; measures
+	stop func() // ends the server, waits, and checks how long that took
 
 	mu    sync.Mutex
 	notes []boot.Event
 	froms []netip.Addr
 }
 
-func start(t *testing.T, listen string, change func(*Server)) *fixture {
+// writeTree makes a folder to serve, and a secret beside it.
+func writeTree(t *testing.T) (root string) {
 	t.Helper()
 	dir := t.TempDir()
-	f := &fixture{t: t, root: filepath.Join(dir, "root")}
+	root = filepath.Join(dir, "root")
 	for name, data := range map[string][]byte{
 		"root/small":        []byte("hello\nworld\r\n"),
 		"root/big":          pattern(bigSize),
@@ -68,10 +69,16 @@ func start(t *testing.T, listen string, change func(*Server)) *fixture {
 		}
 	}
 	for link, to := range map[string]string{"escape": "../secret", "inside": "small", "up": ".."} {
-		if err := os.Symlink(to, filepath.Join(f.root, link)); err != nil {
+		if err := os.Symlink(to, filepath.Join(root, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return root
+}
+
+func start(t *testing.T, listen string, change func(*Server)) *fixture {
+	t.Helper()
+	f := &fixture{t: t, root: writeTree(t)}
 	made := func(_ context.Context, c files.Client, name string) ([]byte, error) {
 		switch name {
 		case "plan/made":
@@ -110,7 +117,7 @@ func start(t *testing.T, listen string, change func(*Server)) *fixture {
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("Serve took %v to end", took)
 		}
 	})
@@ -126,7 +133,7 @@ const loopback = "127.0.0.1:0"
 // noted waits until n transfers were noted, and returns the last.
 func (f *fixture) noted(n int) boot.Event {
 	f.t.Helper()
-	for range 500 {
+	for range 3000 {
 		f.mu.Lock()
 		if len(f.notes) >= n {
 			defer f.mu.Unlock()
@@ -139,17 +146,17 @@ func (f *fixture) noted(n int) boot.Event {
 	return boot.Event{}
 }
 
-// A client speaks the protocol by hand.
+// A client speaks FTP by hand.
 type client struct {
 	net.Conn
 	t  *testing.T
 	in *bufio.Reader
 }
 
-// dial connects, from a host of its own where from is not "".
+// dial connects. The client's address is from, where that is not "".
 func (f *fixture) dial(from string) *client {
 	f.t.Helper()
-	d := net.Dialer{Timeout: 5 * time.Second}
+	d := net.Dialer{Timeout: 30 * time.Second}
 	if from != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
@@ -158,7 +165,7 @@ func (f *fixture) dial(from string) *client {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { c.Close() })
-	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.SetReadDeadline(time.Now().Add(60 * time.Second))
 	return &client{c, f.t, bufio.NewReader(c)}
 }
 
@@ -198,7 +205,25 @@ func (c *client) cmd(code, format string, args ...any) string {
 
 var epsvReply = regexp.MustCompile(`\(\|\|\|(\d+)\|\)`)
 
-// port asks for a data port.
+// run runs a subtest, in which f and c fail the subtest. c may be nil.
+func (f *fixture) run(name string, c *client, do func(*testing.T)) {
+	parent := f.t
+	defer func() {
+		f.t = parent
+		if c != nil {
+			c.t = parent
+		}
+	}()
+	parent.Run(name, func(t *testing.T) {
+		f.t = t
+		if c != nil {
+			c.t = t
+		}
+		do(t)
+	})
+}
+
+// port requests a data port by EPSV.
 func (c *client) port() int {
 	c.t.Helper()
 	m := epsvReply.FindStringSubmatch(c.cmd("229", "EPSV"))
@@ -213,13 +238,13 @@ func (c *client) port() int {
 func (c *client) connect(port int) net.Conn {
 	c.t.Helper()
 	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: c.LocalAddr().(*net.TCPAddr).IP}, Timeout: 5 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: c.LocalAddr().(*net.TCPAddr).IP}, Timeout: 30 * time.Second}
 	dc, err := d.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { dc.Close() })
-	dc.SetDeadline(time.Now().Add(20 * time.Second))
+	dc.SetDeadline(time.Now().Add(60 * time.Second))
 	return dc
 }
 
@@ -239,7 +264,7 @@ func (c *client) retr(name string, offset int) []byte {
 	return raw
 }
 
-// leaks checks that goroutines and file descriptors are as many as before f.
+// leaks checks that f leaves no goroutine and no file descriptor open.
 func leaks(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	count := func() (int, int) {
@@ -251,9 +276,9 @@ func leaks(t *testing.T, f func(*testing.T)) {
 		return runtime.NumGoroutine(), len(fds)
 	}
 	g, fd := count()
-	t.Run("run", f) // ends with what f left to Cleanup
+	t.Run("run", f) // f's cleanups have run when it returns
 	var g2, fd2 int
-	for range 200 {
+	for range 1500 {
 		if g2, fd2 = count(); g2 <= g && fd2 <= fd {
 			return
 		}

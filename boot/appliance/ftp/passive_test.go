@@ -7,14 +7,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// A foreign host that reaches the data port first gets nothing, neither of
-// this transfer nor of the next, and the client gets its file.
+// A foreign host that reaches the data port first gets nothing, neither now nor
+// in the next transfer. The client gets its file.
 func TestForeignHostGetsNoData(t *testing.T) {
 	f := start(t, loopback, nil)
 	c := f.login("127.0.0.1")
@@ -32,7 +33,7 @@ func TestForeignHostGetsNoData(t *testing.T) {
 			stolen = append(stolen, dc)
 		}
 		fmt.Fprint(c, "RETR small\r\n")
-		time.Sleep(50 * time.Millisecond) // the server waits, with only thieves there
+		time.Sleep(50 * time.Millisecond) // only foreign hosts are connected
 		dc := thief.connect(port)
 		c.want("150")
 		got, err := io.ReadAll(dc)
@@ -51,7 +52,6 @@ func TestForeignHostGetsNoData(t *testing.T) {
 
 func TestForeignHostAloneEndsTheWait(t *testing.T) {
 	f := start(t, loopback, func(s *Server) {
-		s.Timing = DefaultTiming
 		s.Timing.Data = 300 * time.Millisecond
 	})
 	c := f.login("127.0.0.1")
@@ -75,10 +75,10 @@ func TestPassivePorts(t *testing.T) {
 	leaks(t, func(t *testing.T) {
 		f := start(t, loopback, func(s *Server) {
 			s.PassiveFrom, s.PassiveTo = from, to
-			s.Timing = DefaultTiming
-			s.Timing.Port = 15 * time.Second // on a busy machine, with the race detector
+			s.Timing.Port = 15 * time.Second // enough for a busy machine with the race detector
 		})
-		// Many more clients than ports: each is in use only until its client connected.
+		// There are many more clients than ports. A port is in use only until
+		// its client has connected.
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() {
@@ -111,7 +111,6 @@ func TestAllPassivePortsInUse(t *testing.T) {
 	port := uint16(l.Addr().(*net.TCPAddr).Port)
 	f := start(t, loopback, func(s *Server) {
 		s.PassiveFrom, s.PassiveTo = port, port
-		s.Timing = DefaultTiming
 		s.Timing.Port = 100 * time.Millisecond
 	})
 	c := f.login("")
@@ -124,23 +123,25 @@ func TestAllPassivePortsInUse(t *testing.T) {
 	}
 }
 
-// The library leaves a listener behind for each PASV that it cannot answer.
+// The library leaves a listener open for each PASV that it cannot answer.
 func TestPassiveListenersDoNotPileUp(t *testing.T) {
 	for _, listen := range []string{loopback, "[::1]:0"} {
-		f := start(t, listen, nil)
-		c := f.login("")
-		count := func() int {
-			fds, _ := os.ReadDir("/proc/self/fd")
-			return len(fds)
-		}
-		before := count()
-		for i := range 50 {
-			fmt.Fprint(c, []string{"PASV\r\n", "EPSV\r\n"}[i%2])
-			c.want("")
-		}
-		if n := count(); n > before+4 {
-			t.Errorf("%s: %d descriptors after 50 PASV, %d before", listen, n, before)
-		}
+		t.Run(listen, func(t *testing.T) {
+			f := start(t, listen, nil)
+			c := f.login("")
+			count := func() int {
+				fds, _ := os.ReadDir("/proc/self/fd")
+				return len(fds)
+			}
+			before := count()
+			for i := range 50 {
+				fmt.Fprint(c, []string{"PASV\r\n", "EPSV\r\n"}[i%2])
+				c.want("")
+			}
+			if n := count(); n > before+4 {
+				t.Errorf("%s: %d descriptors after 50 PASV, %d before", listen, n, before)
+			}
+		})
 	}
 }
 
@@ -151,7 +152,7 @@ func TestIPv6(t *testing.T) {
 	if got := c.retr("big", 7); !bytes.Equal(got, pattern(bigSize)[7:]) {
 		t.Errorf("%d bytes", len(got))
 	}
-	// A listener for both families sees IPv4 clients under mapped addresses.
+	// A listener for both families sees IPv4 clients at mapped addresses.
 	f = start(t, ":0", nil)
 	_, port, _ := net.SplitHostPort(f.addr)
 	f.addr = "127.0.0.1:" + port
@@ -164,8 +165,7 @@ func TestIPv6(t *testing.T) {
 	}
 }
 
-// Commands that come before the last one was answered: replies stay whole and
-// in order, whatever is aborted.
+// Replies to pipelined commands are whole and in order, whatever is aborted.
 func TestPipelinedCommands(t *testing.T) {
 	f := start(t, loopback, nil)
 	if err := os.Truncate(filepath.Join(f.root, "big"), 64<<20); err != nil {
@@ -181,7 +181,7 @@ func TestPipelinedCommands(t *testing.T) {
 	for range 5 {
 		dc := c.connect(c.port())
 		c.cmd("150", "RETR big")
-		fmt.Fprint(c, "\xff\xf4\xff\xf2ABOR\r\nNOOP\r\n") // as Telnet has it: IP, DM
+		fmt.Fprint(c, "\xff\xf4\xff\xf2ABOR\r\nNOOP\r\n") // Telnet's IP and DM
 		c.want("426")
 		c.want("226")
 		c.want("200")
@@ -191,6 +191,25 @@ func TestPipelinedCommands(t *testing.T) {
 		t.Errorf("noted %+v", ev)
 	}
 	c.cmd("500", "RETR %s", strings.Repeat("x", 3*maxLine))
+}
+
+// Each field that is zero gets its default, whatever the others are.
+func TestTimingDefaults(t *testing.T) {
+	fields := reflect.TypeFor[Timing]()
+	for i := range fields.NumField() {
+		t.Run(fields.Field(i).Name, func(t *testing.T) {
+			var set Timing
+			reflect.ValueOf(&set).Elem().Field(i).SetInt(1)
+			want := DefaultTiming
+			reflect.ValueOf(&want).Elem().Field(i).SetInt(1)
+			if got := set.withDefaults(); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+	}
+	if got := (Timing{}).withDefaults(); got != DefaultTiming {
+		t.Errorf("the zero Timing: %+v", got)
+	}
 }
 
 func TestTiming(t *testing.T) {
@@ -224,10 +243,10 @@ func FuzzFilter(f *testing.F) {
 			t.Fatalf("filter(%q) = %q: not one line", line, got)
 		}
 		verb, arg, _ := strings.Cut(cmd, " ")
-		if got != refused && !commands[verb] || verb == "STAT" && arg == "" || verb == "PASV" && ip6 || verb == "ABOR" && !sending {
+		if got != refusedCommand && !allowedCommands[verb] || verb == "STAT" && arg == "" || verb == "PASV" && ip6 || verb == "ABOR" && !sending {
 			t.Errorf("filter(%q) = %q", line, got)
 		}
-		if len(got) > len(line)+3+len(refused) {
+		if len(got) > len(line)+3+len(refusedCommand) {
 			t.Errorf("filter(%q) = %q: longer", line, got)
 		}
 	})

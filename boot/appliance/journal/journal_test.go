@@ -71,8 +71,8 @@ func TestStrangersCannotPushOutAStory(t *testing.T) {
 	if n := len(j.Machine("chatty")); n != maxStory/2 {
 		t.Errorf("chatty has %d events, want %d", n, maxStory/2)
 	}
-	if len(j.stories) != maxStories || j.heard.Len()+j.told.Len() != maxStories {
-		t.Errorf("%d stories, %d + %d listed, want %d", len(j.stories), j.heard.Len(), j.told.Len(), maxStories)
+	if len(j.stories) != maxStories || j.unreported.Len()+j.reported.Len() != maxStories {
+		t.Errorf("%d stories, %d + %d listed, want %d", len(j.stories), j.unreported.Len(), j.reported.Len(), maxStories)
 	}
 }
 
@@ -112,18 +112,18 @@ func TestSubscribe(t *testing.T) {
 	j := New(quiet(), 10)
 	ctx, cancel := context.WithCancel(t.Context())
 	fast, slow := j.Subscribe(ctx), j.Subscribe(ctx)
-	const n = 3 * maxBehind
+	const n = 3 * maxLag
 	for i := range n {
 		j.Add(boot.Event{Kind: boot.KindDHCP})
 		if ev := <-fast; ev.Seq != uint64(i+1) {
 			t.Fatalf("fast reader got %d, want %d", ev.Seq, i+1)
 		}
 	}
-	if ev := <-slow; ev.Seq != n-maxBehind+1 {
-		t.Errorf("slow reader's first is %d, want the oldest of the last %d", ev.Seq, maxBehind)
+	if ev := <-slow; ev.Seq != n-maxLag+1 {
+		t.Errorf("slow reader's first is %d, want the oldest of the last %d", ev.Seq, maxLag)
 	}
 	cancel()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(30 * time.Second)
 	for {
 		select {
 		case _, ok := <-fast:
@@ -135,7 +135,7 @@ func TestSubscribe(t *testing.T) {
 		}
 		break
 	}
-	j.Add(boot.Event{}) // after a channel was closed
+	j.Add(boot.Event{}) // a closed channel is no subscriber
 }
 
 func TestConcurrentAdd(t *testing.T) {
@@ -164,8 +164,7 @@ func TestConcurrentAdd(t *testing.T) {
 	}
 }
 
-// What anyone can make happen in a machine's name does not push out what it
-// said itself.
+// Events that anybody can cause do not push out a machine's reports.
 func TestKnockingKeepsTheStory(t *testing.T) {
 	j := New(quiet(), 3)
 	j.Add(boot.Event{Machine: "m", Kind: boot.KindPlan, Text: "told"})

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"reflect"
 	"strings"
@@ -12,8 +13,8 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// TestParseLineReadsBackEveryField fills each field of an Event, whichever
-// there are, so that one that is added later cannot be forgotten in the log.
+// TestParseLineReadsBackEveryField fills each field of an Event by reflection.
+// So a new field cannot be forgotten in the log.
 func TestParseLineReadsBackEveryField(t *testing.T) {
 	var ev boot.Event
 	v := reflect.ValueOf(&ev).Elem()
@@ -38,12 +39,12 @@ func TestParseLineReadsBackEveryField(t *testing.T) {
 	if !ok || !got.Time.Equal(want.Time) {
 		t.Fatalf("ParseLine(%s) = %+v, %v", &log, got, ok)
 	}
-	got.Time = want.Time // another Location
+	got.Time = want.Time // times differ in Location
 	if got != want {
 		t.Errorf("ParseLine(%s) =\n%+v, want\n%+v", &log, got, want)
 	}
 
-	// Apart from the text, the line is an Event as it is.
+	// Except for the text, the line is an Event in JSON.
 	var plain boot.Event
 	if err := json.Unmarshal(log.Bytes(), &plain); err != nil {
 		t.Fatal(err)
@@ -72,11 +73,13 @@ func TestLevels(t *testing.T) {
 	for kind, want := range map[boot.Kind]string{
 		boot.KindFailed: "ERROR", boot.KindRetry: "WARN", boot.KindRefused: "WARN", boot.KindWrite: "DEBUG+3", boot.KindDone: "INFO",
 	} {
-		var log bytes.Buffer
-		New(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), 1).Add(boot.Event{Kind: kind})
-		if !strings.Contains(log.String(), "level="+want) {
-			t.Errorf("%s is logged as %s", kind, &log)
-		}
+		t.Run(string(kind), func(t *testing.T) {
+			var log bytes.Buffer
+			New(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), 1).Add(boot.Event{Kind: kind})
+			if !strings.Contains(log.String(), "level="+want) {
+				t.Errorf("%s is logged as %s", kind, &log)
+			}
+		})
 	}
 	var log bytes.Buffer
 	New(slog.New(slog.NewTextHandler(&log, nil)), 1).Add(boot.Event{Kind: boot.KindWrite})
@@ -90,9 +93,11 @@ func TestParseLineRefusesOtherLines(t *testing.T) {
 		``, `{}`, `null`, `[]`, `event`, `{"msg":"listening","addr":":80"}`, `{"event":false,"seq":1}`,
 		`{"event":true,"seq":-1}`, `{"event":true,"mac":"x"}`,
 	} {
-		if ev, ok := ParseLine([]byte(line)); ok {
-			t.Errorf("ParseLine(%s) = %+v", line, ev)
-		}
+		t.Run(line, func(t *testing.T) {
+			if ev, ok := ParseLine([]byte(line)); ok {
+				t.Errorf("ParseLine(%s) = %+v", line, ev)
+			}
+		})
 	}
 }
 
@@ -120,9 +125,11 @@ func TestTextIsFitForALog(t *testing.T) {
 		strings.Repeat("a", 511) + "ö":     strings.Repeat("a", 511),
 		strings.Repeat("\xff", maxText+10): strings.Repeat("?", maxText),
 	} {
-		if got := New(quiet(), 1).Add(boot.Event{Text: in}).Text; got != want {
-			t.Errorf("text %q became %q, want %q", in, got, want)
-		}
+		t.Run(fmt.Sprintf("%.20q, %d bytes", in, len(in)), func(t *testing.T) {
+			if got := New(quiet(), 1).Add(boot.Event{Text: in}).Text; got != want {
+				t.Errorf("text %q became %q, want %q", in, got, want)
+			}
+		})
 	}
 	ev := New(quiet(), 1).Add(boot.Event{Disk: "QM\n1", Session: strings.Repeat("s", 1000), File: "a\x00b"})
 	if ev.Disk != "QM?1" || len(ev.Session) != maxWord || ev.File != "a?b" {
@@ -135,7 +142,7 @@ func FuzzPrintable(f *testing.F) {
 	f.Add("\xff\xc3", 1)
 	f.Fuzz(func(t *testing.T, s string, n int) {
 		n = max(0, min(n, 1000))
-		got := fit(s, n)
+		got := printable(s, n)
 		if len(got) > n || strings.ContainsAny(got, "\n\r\x1b\x00") {
 			t.Errorf("fit(%q, %d) = %q", s, n, got)
 		}

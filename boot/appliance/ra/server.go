@@ -19,7 +19,7 @@ type Server struct {
 	Interface string
 	Managed   netip.Prefix // network whose addresses are given by DHCPv6; the zero Prefix: none
 	Timing    Timing       // zero fields: DefaultTiming's
-	Log       *slog.Logger
+	Log       *slog.Logger // nil discards
 
 	conn  *wire.Conn // nil before Listen
 	addr  netip.Addr // ours, link-local
@@ -29,6 +29,9 @@ type Server struct {
 // Listen opens the packet socket.
 func (s *Server) Listen() error {
 	s.Timing = s.Timing.OrDefault()
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
 	if err := s.open(); err != nil {
 		s.close()
 		return fmt.Errorf("ra: hear routers on %s: %w", s.Interface, err)

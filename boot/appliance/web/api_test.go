@@ -16,7 +16,6 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/access"
-	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
 var mac = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
@@ -38,15 +37,19 @@ func TestMachines(t *testing.T) {
 		t.Errorf("rows are %s", body)
 	}
 	for _, name := range []string{rows[0].ID, mac.String(), mac.Hyphens()} {
-		var row boot.Row
-		if _, body := f.do("GET", "/api/machines/"+name); json.Unmarshal([]byte(body), &row) != nil || row.ID != rows[0].ID || len(row.Events) != 2 {
-			t.Errorf("%s is %s", name, body)
-		}
+		f.run(name, func(t *testing.T) {
+			var row boot.Row
+			if _, body := f.do("GET", "/api/machines/"+name); json.Unmarshal([]byte(body), &row) != nil || row.ID != rows[0].ID || len(row.Events) != 2 {
+				t.Errorf("%s is %s", name, body)
+			}
+		})
 	}
 	for _, path := range []string{"/api/machines/none", "/api/machines/00:00:00:00:00:00", "/api/", "/api/machines/x/y"} {
-		if res, _ := f.do("GET", path); res.StatusCode != 404 {
-			t.Errorf("%s: %s", path, res.Status)
-		}
+		f.run(path, func(t *testing.T) {
+			if res, _ := f.do("GET", path); res.StatusCode != 404 {
+				t.Errorf("%s: %s", path, res.Status)
+			}
+		})
 	}
 	if res, body := f.do("GET", "/healthz"); res.StatusCode != 200 || body != "ok\n" {
 		t.Errorf("healthz: %s %q", res.Status, body)
@@ -108,11 +111,13 @@ func TestEvents(t *testing.T) {
 		"after Last-Event-ID":      {some, []string{"3", "4"}},
 		"counted before a restart": {restarted, []string{"1", "2", "3", "4"}},
 	} {
-		for _, want := range tt.want {
-			if ev := tt.s.next(t); ev.Text != want || fmt.Sprint(ev.Seq) != want {
-				t.Errorf("%s: got %q (seq %d), want %q", name, ev.Text, ev.Seq, want)
+		f.run(name, func(t *testing.T) {
+			for _, want := range tt.want {
+				if ev := tt.s.next(t); ev.Text != want || fmt.Sprint(ev.Seq) != want {
+					t.Errorf("%s: got %q (seq %d), want %q", name, ev.Text, ev.Seq, want)
+				}
 			}
-		}
+		})
 	}
 	if res, _ := f.do("GET", "/api/events?since=x"); res.StatusCode != 400 {
 		t.Errorf("since=x: %s", res.Status)
@@ -125,7 +130,6 @@ func TestEvents(t *testing.T) {
 
 func TestEventStreamLivesAndIsBounded(t *testing.T) {
 	f := start(t, func(s *Server) {
-		s.Timing = DefaultTiming
 		s.Timing.Beat, s.Timing.Stall = 200*time.Millisecond, 3*time.Second
 	})
 	s := f.follow("", "")
@@ -153,6 +157,25 @@ func TestEventStreamLivesAndIsBounded(t *testing.T) {
 	t.Error("a stream that was closed still counts")
 }
 
+// order posts an order, and returns status and body.
+func (f *fixture) order(t *testing.T, c *http.Client, path, auth, cookie, body string) (int, string) {
+	t.Helper()
+	req, _ := http.NewRequest("POST", f.url+"/api/machines/"+path, strings.NewReader(body))
+	if auth != "" {
+		req.Header.Set("Authorization", auth)
+	}
+	if cookie != "" {
+		req.Header.Set("Cookie", "token="+cookie)
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	raw, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(raw)
+}
+
 func TestControl(t *testing.T) {
 	type asked struct {
 		id        string
@@ -167,30 +190,13 @@ func TestControl(t *testing.T) {
 			return fail
 		}
 	})
-	m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: mac})
+	m, err := f.Registry.Identify(t.Context(), boot.Facts{MAC: mac})
 	if err != nil {
 		t.Fatal(err)
 	}
 	unix := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", f.sock)
 	}}}
-	ask := func(c *http.Client, path, auth, cookie, body string) (int, string) {
-		t.Helper()
-		req, _ := http.NewRequest("POST", f.url+"/api/machines/"+path, strings.NewReader(body))
-		if auth != "" {
-			req.Header.Set("Authorization", auth)
-		}
-		if cookie != "" {
-			req.Header.Set("Cookie", "token="+cookie)
-		}
-		res, err := c.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		raw, _ := io.ReadAll(res.Body)
-		return res.StatusCode, string(raw)
-	}
 	for i, tt := range []struct {
 		c                  *http.Client
 		path, auth, cookie string
@@ -213,14 +219,16 @@ func TestControl(t *testing.T) {
 		{unix, m.ID + "/flash", "", "", `{"overwrite":"yes"}`, 400, nil},
 		{unix, m.ID + "/boil", "", "", `{}`, 405, nil},
 	} {
-		got = nil
-		status, body := ask(tt.c, tt.path, tt.auth, tt.cookie, tt.body)
-		if status != tt.status || (tt.want == nil) != (len(got) == 0) || tt.want != nil && got[0] != *tt.want {
-			t.Errorf("case %d: %d %q, asked %v; want %d %v", i, status, body, got, tt.status, tt.want)
-		}
+		t.Run(fmt.Sprintf("case %d, %s", i, tt.path), func(t *testing.T) {
+			got = nil
+			status, body := f.order(t, tt.c, tt.path, tt.auth, tt.cookie, tt.body)
+			if status != tt.status || (tt.want == nil) != (len(got) == 0) || tt.want != nil && got[0] != *tt.want {
+				t.Errorf("case %d: %d %q, asked %v; want %d %v", i, status, body, got, tt.status, tt.want)
+			}
+		})
 	}
 	fail = errors.New("open /var/lib/x: broken")
-	if status, body := ask(unix, m.ID+"/flash", "", "", `{}`); status != 500 || strings.Contains(body, "/var") {
+	if status, body := f.order(t, unix, m.ID+"/flash", "", "", `{}`); status != 500 || strings.Contains(body, "/var") {
 		t.Errorf("error of Control: %d %q", status, body)
 	}
 	f.stop()
@@ -232,19 +240,21 @@ func TestControl(t *testing.T) {
 func TestNoTokenMeansNoControlOverTCP(t *testing.T) {
 	f := start(t, func(s *Server) { s.MayOrder = new(access.Rules).MayOrder })
 	for _, auth := range []string{"Bearer ", "Bearer", "Bearer x"} {
-		if res, _ := f.do("POST", "/api/machines/x/flash", "Authorization", auth); res.StatusCode != 401 {
-			t.Errorf("%q: %s", auth, res.Status)
-		}
+		f.run(auth, func(t *testing.T) {
+			if res, _ := f.do("POST", "/api/machines/x/flash", "Authorization", auth); res.StatusCode != 401 {
+				t.Errorf("%q: %s", auth, res.Status)
+			}
+		})
 	}
 }
 
-// The past of a long journal and the list of many machines go out whole, though
-// neither is held whole.
+// A long journal and a list of many machines are sent whole, though neither is
+// in memory whole.
 func TestLongAnswers(t *testing.T) {
 	const machines = 300
 	f := start(t, nil)
 	for i := range machines {
-		m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: boot.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}})
+		m, err := f.Registry.Identify(t.Context(), boot.Facts{MAC: boot.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}})
 		if err != nil {
 			t.Fatal(err)
 		}

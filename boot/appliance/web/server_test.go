@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -27,12 +28,12 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/verdict"
 )
 
-// A fixture is a server on loopback and on a unix socket, over a tree, a store
-// and a journal of its own.
+// A fixture is a server on loopback and on a unix socket. It has a tree, a
+// store and a journal of its own.
 type fixture struct {
 	*Server
 	t       *testing.T
-	url     string // without a slash at its end
+	url     string // without a trailing slash
 	addr    string
 	sock    string
 	log     *lockedBuffer
@@ -65,10 +66,11 @@ func pattern(n int) []byte {
 	return b
 }
 
-func start(t *testing.T, change func(*Server)) *fixture {
+// writeTree makes a folder to serve, and a secret beside it.
+func writeTree(t *testing.T) (dir, root string) {
 	t.Helper()
-	dir := t.TempDir()
-	root := filepath.Join(dir, "root")
+	dir = t.TempDir()
+	root = filepath.Join(dir, "root")
 	for name, data := range map[string][]byte{
 		"root/small":        []byte("hello"),
 		"root/big":          pattern(big),
@@ -91,6 +93,12 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	if err := os.Symlink("../secret", filepath.Join(root, "escape")); err != nil {
 		t.Fatal(err)
 	}
+	return dir, root
+}
+
+func start(t *testing.T, change func(*Server)) *fixture {
+	t.Helper()
+	dir, root := writeTree(t)
 	f := &fixture{t: t, log: &lockedBuffer{}, stopped: make(chan struct{})}
 	made := func(_ context.Context, c files.Client, name string) ([]byte, error) {
 		if name == "plan/made" {
@@ -122,7 +130,7 @@ func start(t *testing.T, change func(*Server)) *fixture {
 			if token != "token of "+bootID+job {
 				return "", errors.New("wrong")
 			}
-			m, err := f.Registry.Identify(context.Background(), registry.Traits{MAC: mac})
+			m, err := f.Registry.Identify(context.Background(), boot.Facts{MAC: mac})
 			return m.ID, err
 		},
 	}
@@ -139,27 +147,7 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := f.Serve(ctx, l); err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	wg.Go(func() {
-		if err := f.ServeControl(ctx, ul); err != nil {
-			t.Errorf("ServeControl: %v", err)
-		}
-	})
-	go func() { wg.Wait(); close(f.stopped) }()
-	f.stop = sync.OnceFunc(func() {
-		began := time.Now()
-		cancel()
-		<-f.stopped
-		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("servers took %v to end", took)
-		}
-	})
+	f.serveUntilStop(l, ul)
 	t.Cleanup(func() {
 		f.stop()
 		tree.Close()
@@ -168,10 +156,45 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	return f
 }
 
-// noted waits for n notes and returns the last.
+// serveUntilStop serves on both listeners, and sets f.stop.
+func (f *fixture) serveUntilStop(tcp, unix net.Listener) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := f.Serve(ctx, tcp); err != nil {
+			f.t.Errorf("Serve: %v", err)
+		}
+	})
+	wg.Go(func() {
+		if err := f.ServeControl(ctx, unix); err != nil {
+			f.t.Errorf("ServeControl: %v", err)
+		}
+	})
+	go func() { wg.Wait(); close(f.stopped) }()
+	f.stop = sync.OnceFunc(func() {
+		began := time.Now()
+		cancel()
+		<-f.stopped
+		if took := time.Since(began); took > 30*time.Second {
+			f.t.Errorf("servers took %v to end", took)
+		}
+	})
+}
+
+// run runs a subtest, in which f fails the subtest.
+func (f *fixture) run(name string, do func(*testing.T)) {
+	parent := f.t
+	defer func() { f.t = parent }()
+	parent.Run(name, func(t *testing.T) {
+		f.t = t
+		do(t)
+	})
+}
+
+// noted waits until n requests were noted, and returns the last.
 func (f *fixture) noted(n int) boot.Event {
 	f.t.Helper()
-	for range 500 {
+	for range 3000 {
 		f.mu.Lock()
 		if len(f.notes) >= n {
 			defer f.mu.Unlock()
@@ -234,7 +257,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(30 * time.Second))
 	if n, err := c.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("third connection: %d, %v, want it closed", n, err)
 	}
@@ -251,24 +274,44 @@ func TestConnectionsAreBounded(t *testing.T) {
 
 func TestSlowAndLargeHeaders(t *testing.T) {
 	f := start(t, func(s *Server) {
-		s.Timing = DefaultTiming
 		s.Timing.Header = 200 * time.Millisecond
 	})
 	for name, head := range map[string]string{
 		"slow":  "GET / HTTP/1.1\r\nHost",
 		"large": "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 4*maxHeader) + "\r\n\r\n",
 	} {
-		c, err := net.Dial("tcp", f.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		io.WriteString(c, head)
-		c.SetDeadline(time.Now().Add(5 * time.Second))
-		answer, err := io.ReadAll(c)
-		if errors.Is(err, os.ErrDeadlineExceeded) || strings.HasPrefix(string(answer), "HTTP/1.1 200") {
-			t.Errorf("%s header: %q, %v", name, answer, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			c, err := net.Dial("tcp", f.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			io.WriteString(c, head)
+			c.SetDeadline(time.Now().Add(30 * time.Second))
+			answer, err := io.ReadAll(c)
+			if errors.Is(err, os.ErrDeadlineExceeded) || strings.HasPrefix(string(answer), "HTTP/1.1 200") {
+				t.Errorf("%s header: %q, %v", name, answer, err)
+			}
+		})
+	}
+}
+
+// Each field that is zero gets its default, whatever the others are.
+func TestTimingDefaults(t *testing.T) {
+	fields := reflect.TypeFor[Timing]()
+	for i := range fields.NumField() {
+		t.Run(fields.Field(i).Name, func(t *testing.T) {
+			var set Timing
+			reflect.ValueOf(&set).Elem().Field(i).SetInt(1)
+			want := DefaultTiming
+			reflect.ValueOf(&want).Elem().Field(i).SetInt(1)
+			if got := set.withDefaults(); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+	}
+	if got := (Timing{}).withDefaults(); got != DefaultTiming {
+		t.Errorf("the zero Timing: %+v", got)
 	}
 }
 

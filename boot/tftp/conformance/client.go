@@ -44,7 +44,8 @@ type received struct {
 }
 
 // A client is one UDP port that speaks TFTP, packet by packet. What it does
-// not expect ends the check of the probe that it belongs to.
+// not expect ends the check of the probe that it belongs to. It has a method for
+// each thing that checks say often, so that a check reads as an exchange.
 type client struct {
 	*probe
 	conn   *net.UDPConn
@@ -192,9 +193,9 @@ func arrival(oob []byte) time.Time {
 	return time.Unix(int64(binary.NativeEndian.Uint64(t)), int64(binary.NativeEndian.Uint64(t[8:])))
 }
 
-// maybe returns the next packet, if one comes before the guard. Meanwhile the
+// await returns the next packet, if one comes before the guard. Meanwhile the
 // client asks again, unless it is to be silent.
-func (c *client) maybe() (received, bool) {
+func (c *client) await() (received, bool) {
 	for end := time.Now().Add(c.guards().packet); ; {
 		until := time.Now().Add(askAgain)
 		if until.After(end) {
@@ -218,24 +219,24 @@ func (c *client) maybe() (received, bool) {
 
 // next returns the next packet, which must come.
 func (c *client) next(what string) received {
-	k, ok := c.maybe()
+	k, ok := c.await()
 	if !ok {
 		c.failf("no answer in %v; %s was due", c.guards().packet, what)
 	}
 	return k
 }
 
-// nothing fails if anything comes for so long.
-func (c *client) nothing(d time.Duration, after string) {
+// expectNothing fails if anything comes for so long.
+func (c *client) expectNothing(d time.Duration, after string) {
 	if k, ok := c.recv(time.Now().Add(d)); ok {
 		c.failf("%v comes after %s", k, after)
 	}
 }
 
-// over fails if anything comes for so long after what ended the transfers at
+// expectOver fails if anything comes for so long after what ended the transfers at
 // these ends of the server. What it sent before it had read of the end does
 // not count.
-func (c *client) over(d time.Duration, after string, ends ...netip.AddrPort) {
+func (c *client) expectOver(d time.Duration, after string, ends ...netip.AddrPort) {
 	for _, end := range ends {
 		read := c.readAt(end)
 		for until := read.Add(d); ; {

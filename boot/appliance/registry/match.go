@@ -47,20 +47,20 @@ func (x index) remove(k *known) {
 	}
 }
 
-// learn adds traits to a machine and reports whether one was new. A machine
+// learn adds facts to a machine and reports whether one was new. A machine
 // keeps the UUID and serial that it has.
-func (x index) learn(k *known, t Traits) (changed bool) {
-	if t.MAC != (boot.MAC{}) && !slices.Contains(k.MACs, t.MAC) && len(k.MACs) < maxMACs {
-		k.MACs, changed = append(k.MACs, t.MAC), true
+func (x index) learn(k *known, f boot.Facts) (changed bool) {
+	if f.MAC != (boot.MAC{}) && !slices.Contains(k.MACs, f.MAC) && len(k.MACs) < maxMACs {
+		k.MACs, changed = append(k.MACs, f.MAC), true
 	}
-	if k.UUID == nil && t.UUID != nil {
-		k.UUID, changed = ptr(t.UUID), true
+	if k.UUID == nil && f.UUID != nil {
+		k.UUID, changed = ptr(f.UUID), true
 	}
-	if k.Serial == "" && t.Serial != "" {
-		k.Serial, changed = t.Serial, true
+	if k.Serial == "" && f.Serial != "" {
+		k.Serial, changed = f.Serial, true
 	}
-	if t.Board != "" && k.Board != t.Board {
-		k.Board, changed = t.Board, true
+	if f.Board != "" && k.Board != f.Board {
+		k.Board, changed = f.Board, true
 	}
 	if changed {
 		x.add(k)
@@ -68,31 +68,31 @@ func (x index) learn(k *known, t Traits) (changed bool) {
 	return changed
 }
 
-// whose returns the machine that has the traits, or nil. What a machine is
-// heard with counts in this order: UUID, serial, MAC. Traits that turn out not
-// to be one machine's own are taken out of t.
-func (r *Registry) whose(t *Traits, do *todo) *known {
-	if t.UUID != nil && (!t.UUID.Known() || r.shared[uuidKey(*t.UUID)]) {
-		t.UUID = nil
+// match returns the machine that has the facts, or nil. What a machine is
+// heard with counts in this order: UUID, serial, MAC. Facts that turn out not
+// to be one machine's own are taken out of f.
+func (r *Registry) match(f *boot.Facts, do *todo) *known {
+	if f.UUID != nil && (!f.UUID.Known() || r.shared[uuidKey(*f.UUID)]) {
+		f.UUID = nil
 	}
-	if r.shared[serialKey(t.Serial)] {
-		t.Serial = ""
+	if r.shared[serialKey(f.Serial)] {
+		f.Serial = ""
 	}
 	var byUUID, bySerial *known
-	if t.UUID != nil {
-		byUUID = r.index.uuids[*t.UUID]
+	if f.UUID != nil {
+		byUUID = r.index.uuids[*f.UUID]
 	}
-	if t.Serial != "" {
-		bySerial = r.index.serials[t.Serial]
+	if f.Serial != "" {
+		bySerial = r.index.serials[f.Serial]
 	}
 	switch {
-	case byUUID != nil && (otherSerial(byUUID, t.Serial) || tooMany(byUUID, t.MAC)):
+	case byUUID != nil && (otherSerial(byUUID, f.Serial) || tooMany(byUUID, f.MAC)):
 		// Some vendors ship one UUID on every board.
 		do.uuids = r.shareUUID(byUUID, do.uuids)
-		return r.whose(t, do)
-	case bySerial != nil && bySerial != byUUID && (otherUUID(bySerial, t.UUID) || tooMany(bySerial, t.MAC)):
+		return r.match(f, do)
+	case bySerial != nil && bySerial != byUUID && (otherUUID(bySerial, f.UUID) || tooMany(bySerial, f.MAC)):
 		r.shareSerial(bySerial)
-		return r.whose(t, do)
+		return r.match(f, do)
 	}
 	k := byUUID
 	if k == nil {
@@ -102,15 +102,15 @@ func (r *Registry) whose(t *Traits, do *todo) *known {
 	}
 	if k != nil {
 		// The same link may have been heard before, by a loader that sends no UUID.
-		for _, m := range slices.Clone(r.index.macs[t.MAC]) {
+		for _, m := range slices.Clone(r.index.macs[f.MAC]) {
 			if m.UUID == nil && m.Serial == "" {
 				k = r.fold(k, m)
 			}
 		}
 		return k
 	}
-	return latest(slices.DeleteFunc(slices.Clone(r.index.macs[t.MAC]), func(m *known) bool {
-		return otherUUID(m, t.UUID) || otherSerial(m, t.Serial)
+	return latest(slices.DeleteFunc(slices.Clone(r.index.macs[f.MAC]), func(m *known) bool {
+		return otherUUID(m, f.UUID) || otherSerial(m, f.Serial)
 	}))
 }
 
@@ -137,9 +137,9 @@ func (r *Registry) fold(a, b *known) *known {
 	}
 	r.drop(b)
 	for _, mac := range b.MACs {
-		r.index.learn(a, Traits{MAC: mac})
+		r.index.learn(a, boot.Facts{MAC: mac})
 	}
-	also := Traits{UUID: b.UUID, Serial: b.Serial}
+	also := boot.Facts{UUID: b.UUID, Serial: b.Serial}
 	if a.Board == "" {
 		also.Board = b.Board
 	}

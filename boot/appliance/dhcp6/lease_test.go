@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/appliance/lease"
+	"github.com/bootlace/bootlace/boot/appliance/store"
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
 )
@@ -15,7 +16,7 @@ import (
 // lasts, and after a release to the next.
 func TestPool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newServer()
+		s := newServer(t)
 		ask := func(m machine, kind dhcpv6.MessageType, addrs ...netip.Addr) (netip.Addr, time.Duration, iana.StatusCode) {
 			t.Helper()
 			p, _ := s.answers(t, m.says(kind, addrs...))
@@ -31,7 +32,7 @@ func TestPool(t *testing.T) {
 		owner, addrOf := map[netip.Addr]machine{}, map[machine]netip.Addr{}
 		for m := range machine(4) {
 			offered, _, _ := ask(m, dhcpv6.MessageTypeSolicit)
-			if len(s.leases.held) != int(m) {
+			if len(s.Leases.List()) != int(m) {
 				t.Fatal("an offer is remembered")
 			}
 			addr, valid, _ := ask(m, dhcpv6.MessageTypeRequest, offered)
@@ -56,7 +57,7 @@ func TestPool(t *testing.T) {
 			if got, valid, _ := ask(9, dhcpv6.MessageTypeRebind, addr); got != addr || valid != 0 {
 				t.Errorf("another's %s is rebound as %s for %v", addr, got, valid)
 			}
-			if _, _, status := ask(9, dhcpv6.MessageTypeRelease, addr); status != iana.StatusNoBinding || s.leases.held[addr].client == "" {
+			if _, _, status := ask(9, dhcpv6.MessageTypeRelease, addr); status != iana.StatusNoBinding || len(s.Leases.List()) != 4 {
 				t.Errorf("another's release: %s", status)
 			}
 		}
@@ -74,20 +75,50 @@ func TestPool(t *testing.T) {
 		if addr, _, _ := ask(1, dhcpv6.MessageTypeRequest); addr != addrOf[1] {
 			t.Errorf("got %s after the quarantine", addr)
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour + time.Hour/8) // a lease is kept for longer than is told
 		if addr, _, status := ask(8, dhcpv6.MessageTypeRequest); !addr.IsValid() {
 			t.Errorf("no lease has ended: %s", status)
 		}
-		if len(s.leases.held) > 4 {
-			t.Errorf("%d are remembered", len(s.leases.held))
+		if n := len(s.Leases.List()); n > 4 {
+			t.Errorf("%d are remembered", n)
 		}
 	})
 }
 
-// After a restart nothing is known. Who renews keeps what he has, if it can be
-// his.
-func TestRenewalAfterRestart(t *testing.T) {
-	s := newServer()
+// A lease survives a restart. Nobody else is given the address, and its client
+// renews it.
+func TestRestart(t *testing.T) {
+	st := memory(t)
+	addr, _, _ := given(t, first(serverOn(t, st, lab).answers(t, machine(1).says(dhcpv6.MessageTypeRequest))))
+	s := serverOn(t, st, lab)
+	for m := range machine(3) {
+		got, valid, _ := given(t, first(s.answers(t, machine(10+m).says(dhcpv6.MessageTypeRequest, addr))))
+		if got == addr || valid != time.Hour {
+			t.Errorf("another is given %s for %v", got, valid)
+		}
+	}
+	if got, valid, _ := given(t, first(s.answers(t, machine(1).says(dhcpv6.MessageTypeRenew, addr)))); got != addr || valid != time.Hour {
+		t.Errorf("renewed %s for %v, it had %s", got, valid, addr)
+	}
+}
+
+func first(p *dhcpv6.Message, _ answer) *dhcpv6.Message { return p }
+
+// A store that fails has nobody told that there is no address.
+func TestStoreFails(t *testing.T) {
+	st := store.NewMemory()
+	s := serverOn(t, st, lab)
+	st.Close()
+	p, a := s.answers(t, machine(1).says(dhcpv6.MessageTypeRequest))
+	if p != nil || a.text != "not answered: the appliance could not store it; its log says why" {
+		t.Errorf("answered %v, noted %q", p, a.text)
+	}
+}
+
+// Of an address that is in no book nothing is known. Who renews it keeps it, if
+// it can be his.
+func TestRenewalOfUnknown(t *testing.T) {
+	s := newServer(t)
 	for _, tt := range []struct {
 		name, addr string
 		want       time.Duration

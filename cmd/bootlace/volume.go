@@ -9,23 +9,21 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent"
 	"github.com/bootlace/bootlace/boot/appliance/config"
 	"github.com/bootlace/bootlace/boot/link"
 )
 
-// serveStore makes the device the appliance of its network, with the files of
-// its BOOTLACE store.
-func serveStore(ctx context.Context, s *agent.Session, p *boot.Plan) error {
-	if p != nil {
-		return s.Serve(ctx)
-	}
-	if s.Store == "" {
+// serveVolume makes the device the appliance of its network. It serves the files
+// of the volume labelled BOOTLACE.
+func serveVolume(ctx context.Context, s *agent.Session) error {
+	if s.Volume == "" {
 		return errors.New("serve: no disk labelled BOOTLACE with bootlace.yaml, root/ and state/ is there")
 	}
-	file := filepath.Join(s.Store, "bootlace.yaml")
-	root, state := filepath.Join(s.Store, "root"), filepath.Join(s.Store, "state")
+	file := filepath.Join(s.Volume, board.VolumeConfig)
+	root, state := filepath.Join(s.Volume, "root"), filepath.Join(s.Volume, "state")
 	load := func() (*config.Config, error) {
 		var flags config.Flags
 		flags.SetDefaults(file, root, state, "json")
@@ -42,8 +40,8 @@ func serveStore(ctx context.Context, s *agent.Session, p *boot.Plan) error {
 	return serve(ctx, cfg, log, false)
 }
 
-// address gives the appliance its address: that of the command line or the
-// config on the link that is served, or a lease of the network's own server.
+// address gives the appliance its address. Command line or config say which, on
+// the link that is served. Otherwise it is a lease of the network's own server.
 func address(ctx context.Context, s *agent.Session, cfg *config.Config) error {
 	addr := s.Addr()
 	if !addr.IsValid() {
