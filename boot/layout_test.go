@@ -10,26 +10,26 @@ import (
 
 const module = "github.com/bootlace/bootlace/"
 
-// The rules of the layout look at import paths alone. So they hold for a new
-// package without a change here.
+// The rules of the layout. Each looks at import paths alone, so that a new
+// package is held by where it lies.
 const (
-	maxImports = 5 // imports of our own packages, except in wires
-	maxDepth   = 6 // packages in a chain of imports below cmd
+	maxImports = 5 // of our own packages, by one that only does its own job
+	maxDepth   = 6 // packages on a chain of imports below cmd
 )
 
 // wires are the packages whose job is to put others together.
 var wires = []string{"boot/appliance", "boot/agent", "boot/appliance/config"}
 
-// pure packages decide and print. They import no package that does I/O.
+// pure packages decide and print. They import none that does I/O.
 var pure = []string{"boot/appliance/policy", "boot/appliance/loaders", "boot/appliance/verdict"}
 
-// alone are tools for every package. They import nothing of ours.
+// alone are tools that anything may use, so they use nothing of ours.
 var alone = []string{"boot/udp", "boot/wire", "boot/human", "boot/appliance/limit"}
 
-// protocols are the servers. They do not import each other.
+// protocols are servers of their own, which know nothing of each other.
 var protocols = []string{"dhcp", "dhcp6", "ra", "ftp", "sftp", "web", "metrics", "notify", "orders"}
 
-// TestLayout checks every import against the rules.
+// TestLayout holds what may import what.
 func TestLayout(t *testing.T) {
 	imports := ownImports(t)
 	for from, list := range imports {
@@ -45,9 +45,14 @@ func TestLayout(t *testing.T) {
 			t.Errorf("%s is %d packages deep, more than %d: %v", from, len(chain), maxDepth, chain)
 		}
 	}
+	for _, name := range slices.Concat(wires, pure, alone) {
+		if _, ok := imports[name]; !ok {
+			t.Errorf("a rule names %s, which is not there", name)
+		}
+	}
 }
 
-// forbidden returns why one package may not import another, "" where it may.
+// forbidden says why one package may not import another, "" where it may.
 func forbidden(from, to string) string {
 	room, serving := strings.CutPrefix(to, "boot/appliance/")
 	switch {
@@ -75,7 +80,7 @@ func forbidden(from, to string) string {
 	return ""
 }
 
-// half names the half that a package is in, "" for both.
+// half names the half that a package belongs to, "" for what both share.
 func half(pkg string) string {
 	switch {
 	case in(pkg, "boot/appliance"):
@@ -86,12 +91,12 @@ func half(pkg string) string {
 	return ""
 }
 
-// in reports whether a package is the folder or below it.
+// in reports whether a package is the folder or lies below it.
 func in(pkg, folder string) bool {
 	return pkg == folder || strings.HasPrefix(pkg, folder+"/")
 }
 
-// deepest returns the longest chain of imports from a package.
+// deepest is the longest chain of imports that begins with a package.
 func deepest(imports map[string][]string, from string) []string {
 	var longest []string
 	for _, to := range imports[from] {
@@ -102,7 +107,7 @@ func deepest(imports map[string][]string, from string) []string {
 	return append([]string{from}, longest...)
 }
 
-// ownImports returns the imports between our packages, without tests.
+// ownImports is what each package of ours imports of ours, without tests.
 func ownImports(t *testing.T) map[string][]string {
 	imports := map[string][]string{}
 	for line := range strings.Lines(goList(t, `{{.ImportPath}} {{join .Imports " "}}`)) {
@@ -119,6 +124,18 @@ func ownImports(t *testing.T) map[string][]string {
 		}
 	}
 	return imports
+}
+
+// TestUploadLibrary holds that one folder knows the library of uploads.
+func TestUploadLibrary(t *testing.T) {
+	const library, folder = "github.com/pin/tftp/v3", "boot/tftp/upload"
+	for line := range strings.Lines(goList(t, `{{.ImportPath}} {{join .Imports " "}}`)) {
+		words := strings.Fields(line)
+		from := strings.TrimPrefix(words[0], module)
+		if from != folder && slices.ContainsFunc(words[1:], func(p string) bool { return in(p, library) }) {
+			t.Errorf("%s imports %s, which %s alone may", from, library, folder)
+		}
+	}
 }
 
 func goList(t *testing.T, format string) string {

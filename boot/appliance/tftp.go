@@ -11,6 +11,7 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/access"
 	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/tftp"
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // tftpFiles is how many files TFTP transfers may have open.
@@ -51,7 +52,9 @@ func (a *Appliance) tftpServer() *tftp.Server {
 		Done: func(r tftp.Result) { a.tree.Done(client(r.Remote.Addr()), tftpOutcome(r)) },
 	}
 	if a.access.Anonymous().Can(access.Upload) {
-		s.Create = func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) { return a.uploads.Create(r.Name) }
+		s.Uploads = &upload.Receiver{Create: func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) {
+			return a.uploads.Create(r.Name)
+		}}
 	}
 	return s
 }

@@ -8,11 +8,13 @@ import (
 	"net/netip"
 	"runtime"
 	"testing"
+
+	"github.com/bootlace/bootlace/boot/udp"
 )
 
-// A giver is a server of one file that allocates nothing for a block. It sends a
+// A blockSender is a server of one file that allocates nothing for a block. It sends a
 // window for each ACK, and nothing by time.
-type giver struct {
+type blockSender struct {
 	addr    netip.AddrPort
 	ended   chan struct{}
 	file    []byte // what block n holds begins at n × blksize, modulo its length
@@ -25,58 +27,58 @@ type giver struct {
 }
 
 // start answers the requests of one client after the other. It ends with the test.
-func (g *giver) start(t testing.TB) {
+func (g *blockSender) start(t testing.TB) {
 	t.Helper()
 	conn := listen(t, "127.0.0.1:0")
 	g.addr = conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	s, err := newSocket(conn)
+	s, err := udp.NewSocket(conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.roomy(1 << 20)
+	s.SetBuffers(1 << 20)
 	g.ended = make(chan struct{})
 	go func() {
 		defer close(g.ended)
 		g.serve(s)
 	}()
 	t.Cleanup(func() {
-		s.wake()
+		s.Interrupt()
 		<-g.ended
-		s.close()
+		s.Close()
 	})
 }
 
 // number is that of the n-th block, from 1.
-func (g *giver) number(n int64) uint16 {
+func (g *blockSender) number(n int64) uint16 {
 	if n <= 65535 {
 		return uint16(n)
 	}
 	return uint16((n-65536)%(65536-int64(g.wrapTo))) + g.wrapTo
 }
 
-func (g *giver) serve(s *socket) {
-	in, out := newReader(s, 1, 1024), newWriter(s, func(*route) {})
-	var to route
+func (g *blockSender) serve(s *udp.Socket) {
+	in, out := udp.NewReader(s, 1, 1024), udp.NewWriter(s)
+	var to udp.Route
 	var acked, sent int64 // blocks
 	lose := g.lose
 	for {
-		n, err := in.read(0)
+		n, err := in.Read()
 		if n == 0 || err != nil {
 			return
 		}
-		switch p := in.datagram(0); opcode(p) {
+		switch p := in.Datagram(0); opcode(p) {
 		case opRRQ:
-			to = s.routeTo(in.from(0), local{addr: g.addr.Addr()})
+			to = s.RouteTo(in.From(0), udp.Local{Addr: g.addr.Addr()})
 			if g.merged {
-				to.segmented(headerLen + g.blksize)
+				to.Segment(headerLen + g.blksize)
 			}
 			acked, sent = 0, 0
 			o := Options{TSize: g.size > 0, Size: g.size, Blksize: g.blksize, Windowsize: g.window}
 			if g.window == 1 {
 				o.Windowsize = 0
 			}
-			out.packet(&to, appendOACK(nil, o))
-			out.flush()
+			out.Packet(&to, appendOACK(nil, o))
+			out.Flush()
 		case opACK:
 			block, _, _ := parseBlock(p)
 			for acked < sent && g.number(acked) != block {
@@ -93,9 +95,9 @@ func (g *giver) serve(s *socket) {
 				}
 				at := sent * int64(g.blksize)
 				data := g.file[at%int64(len(g.file)):]
-				out.block(&to, g.number(sent+1), data[:min(int64(g.blksize), g.size-at)], nil)
+				out.Block(&to, dataHeader(g.number(sent+1)), data[:min(int64(g.blksize), g.size-at)], nil)
 			}
-			out.flush()
+			out.Flush()
 		}
 	}
 }
@@ -106,7 +108,7 @@ func BenchmarkClientBlock(b *testing.B) {
 	for _, window := range []int{1, 64} {
 		b.Run(fmt.Sprintf("window=%d", window), func(b *testing.B) {
 			const blksize = 1428
-			g := &giver{file: pattern(1024 * blksize), blksize: blksize, window: window, merged: true}
+			g := &blockSender{file: pattern(1024 * blksize), blksize: blksize, window: window, merged: true}
 			g.size = int64(b.N)*blksize - 1
 			g.start(b)
 			b.SetBytes(blksize)
@@ -124,7 +126,7 @@ func BenchmarkClientBlock(b *testing.B) {
 func TestClientAllocatesNothing(t *testing.T) {
 	for _, window := range []int{1, 16, 64} {
 		const blksize, blocks = 1428, 8000
-		g := &giver{file: pattern(1024 * blksize), blksize: blksize, window: window, merged: true}
+		g := &blockSender{file: pattern(1024 * blksize), blksize: blksize, window: window, merged: true}
 		g.size = blocks * blksize
 		g.start(t)
 		var before, after runtime.MemStats
@@ -176,7 +178,7 @@ func TestGetRollover(t *testing.T) {
 			name := fmt.Sprintf("to %d/%+v", wrapTo, tt)
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				g := &giver{blksize: 8, window: tt.window, lose: int64(tt.lose), wrapTo: wrapTo, file: pattern(8 * 1021)}
+				g := &blockSender{blksize: 8, window: tt.window, lose: int64(tt.lose), wrapTo: wrapTo, file: pattern(8 * 1021)}
 				g.size = int64(tt.blocks)*8 - 3
 				g.start(t)
 				w := &repeats{file: g.file}
@@ -195,7 +197,7 @@ func TestGetMerged(t *testing.T) {
 	for _, blksize := range []int{8, 500, 1428, 9000, 32_000, 65_464} {
 		for _, window := range []int{2, 16, 64, 1000} {
 			t.Run(fmt.Sprintf("%d/%d", blksize, window), func(t *testing.T) {
-				g := &giver{blksize: blksize, window: window, lose: 45, merged: true, file: pattern(8 * blksize)}
+				g := &blockSender{blksize: blksize, window: window, lose: 45, merged: true, file: pattern(8 * blksize)}
 				g.size = int64(min(5000*blksize, 8<<20)) + 5
 				g.start(t)
 				w := &repeats{file: g.file}

@@ -98,7 +98,7 @@ func TestWireError(t *testing.T) {
 		{path(syscall.ENOSPC), CodeDiskFull},
 		{path(syscall.EIO), CodeUndefined},
 		{errors.New("/srv/secret"), CodeUndefined},
-		{fmt.Errorf("x /srv/secret: %w", &Error{CodeNoUser, "nobody"}), CodeNoUser},
+		{fmt.Errorf("x /srv/secret: %w", &Error{7, "nobody"}), 7},
 	} {
 		e := wireError(tt.err)
 		if e.Code != tt.code || strings.Contains(e.Text, "secret") || strings.Contains(e.Text, "no such") {

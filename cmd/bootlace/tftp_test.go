@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/tftp"
+	tftpupload "github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // A tftpServer serves one file, "img", and takes what it is sent.
@@ -47,10 +48,10 @@ func serveTFTP(t *testing.T, img io.ReaderAt, size int64) *tftpServer {
 			}
 			return &tftp.Source{ReaderAt: img, Size: size}, nil
 		},
-		Create: func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) {
+		Uploads: &tftpupload.Receiver{Create: func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) {
 			note(r)
 			return discard{}, nil
-		},
+		}},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

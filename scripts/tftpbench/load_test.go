@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bootlace/bootlace/boot/nettest"
 	"github.com/bootlace/bootlace/boot/tftp/conformance"
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 func content(n int) []byte {
@@ -41,7 +41,7 @@ func servedByPin(t *testing.T, file []byte) *options {
 		t.Fatal(err)
 	}
 	o := served(t, file)
-	o.server = netip.MustParseAddrPort(nettest.TFTP(t, dir, 2*time.Second))
+	o.server = netip.MustParseAddrPort(upload.ServeFolder(t, dir, 2*time.Second))
 	return o
 }
 

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // Put sends the size bytes of r to a URL. It tries once: what a server makes
@@ -25,7 +27,7 @@ func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64
 	ctx, stall := watch(ctx, p.timing().Stall)
 	defer stall.end()
 	start := time.Now()
-	body := &upload{r: r, moved: func(done int64) {
+	body := &countedBody{r: r, moved: func(done int64) {
 		stall.reset()
 		if p.Progress != nil {
 			p.Progress(u.Scheme, done, size)
@@ -44,16 +46,16 @@ func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64
 	return err
 }
 
-// An upload counts what is read from it. net/http may go on reading a body after
+// A countedBody counts what is read from it. net/http may go on reading a body after
 // the answer has come. So end stops all reads before Put returns.
-type upload struct {
+type countedBody struct {
 	mu    sync.Mutex
 	r     io.Reader
 	done  int64
 	moved func(done int64)
 }
 
-func (b *upload) Read(p []byte) (int, error) {
+func (b *countedBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.r == nil {
@@ -66,7 +68,7 @@ func (b *upload) Read(p []byte) (int, error) {
 }
 
 // end lets nobody read any more and returns how much was read.
-func (b *upload) end() int64 {
+func (b *countedBody) end() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.r = nil
@@ -78,7 +80,7 @@ func putTFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64
 	if err != nil {
 		return err
 	}
-	_, err = p.TFTP.Put(ctx, server, tftpName(u), r, size)
+	_, err = upload.Put(ctx, &p.TFTP, server, tftpName(u), r, size)
 	return err
 }
 
