@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -56,7 +57,7 @@ func Links(name string) ([]Link, error) {
 			Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0 && a.Flags&net.FlagUp != 0,
 		})
 	}
-	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })
+	sort.Slice(links, func(i, j int) bool { return links[i].Index < links[j].Index })
 	return links, nil
 }
 
