@@ -1,6 +1,6 @@
-// Package boot holds the nouns and contracts that both halves share: Machine,
-// Profile, Plan, Event, Report, Order, and the tables of protocols, actions
-// and kinds of events.
+// Package boot holds the nouns and contracts that both halves share. The nouns
+// are Machine, Profile, Plan, Event, Report and Order. There is a table of
+// protocols, one of actions and one of kinds of events.
 //
 // Every package of the two halves may import it. It owns the JSON forms that
 // appliance and device exchange. It does no I/O; the packages below it do.
@@ -13,10 +13,10 @@
 //
 // A machine is switched on, with the network first in its boot order.
 //
-// 1. Firmware asks for an address. It broadcasts a DHCPDISCOVER, which says
-// what it is: option 93 (architecture), 60 (PXEClient, HTTPClient, U-Boot), 77
-// (iPXE), 97 (UUID). Package dhcp parses it into a Request. board.Recognise
-// finds the board and the loader.
+// 1. Firmware asks for an address. It broadcasts a DHCPDISCOVER, whose options
+// say what it is. These are 93 (architecture), 60 (PXEClient, HTTPClient,
+// U-Boot), 77 (iPXE) and 97 (UUID). Package dhcp parses it into a Request.
+// board.Recognise finds the board and the loader.
 //
 // 2. The appliance decides. The root's machines ask registry who this is, and
 // policy what it gets. catalog says from memory which firmware there is. The
@@ -34,9 +34,9 @@
 // carrier. It asks for an address with user class "bootlace".
 //
 // 5. The agent fetches its plan by TFTP, as plan/MAC/BOOT. BOOT is 32 hex
-// digits that it drew, so that no two boots share a plan. A Plan is JSON: the
-// action, the image and its manifest's digest, the servers in order, and a
-// token. A plan for another machine or boot is refused.
+// digits that it drew, so that no two boots share a plan. A Plan is JSON.
+// It has the action, the image and its manifest's digest, the servers in order,
+// and a token. A plan for another machine or boot is refused.
 //
 // 6. The agent carries the plan out. For flash it chooses a disk. It pulls the
 // manifest by TFTP and the image by FTP, or as the profile says. Package flash

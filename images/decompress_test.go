@@ -207,10 +207,12 @@ func TestDecompressRefuses(t *testing.T) {
 		{"bzip2", "BZh91AY&SY", "compressed with bzip2"},
 		{"lz4", "\x04\x22\x4d\x18......", "compressed with lz4"},
 	} {
-		_, err := readAll(strings.NewReader(tt.stored))
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := readAll(strings.NewReader(tt.stored))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+			}
+		})
 	}
 }
 

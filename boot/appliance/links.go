@@ -20,8 +20,8 @@ type link struct {
 // addr is the link's first address.
 func (l link) addr() netip.Addr { return l.prefixes[0].Addr() }
 
-// findLinks finds the interfaces to serve on. They are those that the config names,
-// else the one that is up. The user can mend every error it returns.
+// findLinks finds the interfaces to serve on. They are those that the config
+// names, else the one that is up. The user can mend every error it returns.
 func findLinks(cfg *config.Config) ([]link, error) {
 	ifs, err := net.Interfaces()
 	if err != nil {

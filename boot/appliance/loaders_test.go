@@ -18,7 +18,8 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
 
-// newWithFiles makes an appliance without profiles, with these files in its root.
+// newWithFiles makes an appliance without profiles, with these files in its
+// root.
 func newWithFiles(t *testing.T, files ...string) *Appliance {
 	t.Helper()
 	cfg := &config.Config{

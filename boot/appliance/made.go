@@ -161,8 +161,9 @@ func (m *made) rpi(_ context.Context, c files.Client, name string) ([]byte, erro
 	return text, nil
 }
 
-// raspberryPisAt returns the boards that a Raspberry Pi at an address can be. A Pi 3 may
-// get its address from another DHCP server in an exchange we never see.
+// raspberryPisAt returns the boards that a Raspberry Pi at an address can be. A
+// Pi 3 may get its address from another DHCP server in an exchange we never
+// see.
 func (m *made) raspberryPisAt(from netip.Addr) []*board.Board {
 	if _, known := m.byAddr.Get(from); known {
 		if b := m.boardAt(from); b != nil && b.Pi != "" {

@@ -26,8 +26,8 @@ func (s socket) Close() error {
 	return s.streams.Close()
 }
 
-// listenAll opens the ports of all protocols that are on. This happens before the
-// state folder is opened. So the error of a second instance names the port.
+// listenAll opens the ports of all protocols that are on. This happens before
+// the state folder is opened. So the error of a second instance names the port.
 func listenAll(ctx context.Context, addrs map[string]string) (map[string]socket, error) {
 	sockets := map[string]socket{}
 	for _, p := range boot.Protocols {

@@ -218,19 +218,21 @@ func TestReadAtNow(t *testing.T) {
 		{"none", func(int64) bool { return false }, 0},
 		{"some", func(off int64) bool { return off/chunkSize%3 != 0 }, 6},
 	} {
-		file := &disk{data: pattern(9*chunkSize + 100)}
-		src := &nowDisk{disk: file, hit: tt.hit}
-		b := serve(t, nil, opens(func(*Request) (*Source, error) {
-			s := file.source("f")
-			s.ReaderAt = src
-			return s, nil
-		}))
-		for _, window := range []int{1, 16} {
-			fetch(t, b, &Client{Windowsize: window}, "f", file.data)
-		}
-		if asked, given, read := src.asked.Load(), src.given.Load(), file.reads.Load(); asked != 10 || given != tt.now || read != 10-tt.now {
-			t.Errorf("%s: %d chunks were asked for, %d at hand, %d read", tt.name, asked, given, read)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			file := &disk{data: pattern(9*chunkSize + 100)}
+			src := &nowDisk{disk: file, hit: tt.hit}
+			b := serve(t, nil, opens(func(*Request) (*Source, error) {
+				s := file.source("f")
+				s.ReaderAt = src
+				return s, nil
+			}))
+			for _, window := range []int{1, 16} {
+				fetch(t, b, &Client{Windowsize: window}, "f", file.data)
+			}
+			if asked, given, read := src.asked.Load(), src.given.Load(), file.reads.Load(); asked != 10 || given != tt.now || read != 10-tt.now {
+				t.Errorf("%d chunks were asked for, %d at hand, %d read", asked, given, read)
+			}
+		})
 	}
 }
 

@@ -32,7 +32,9 @@ const (
 // An engine is a running Server: a state machine under one lock. A packet, a
 // timer or a finished disk read takes the lock, advances the transfers it
 // concerns and queues datagrams. unlock sends them in one batch. Nothing blocks
-// under the lock except a full socket buffer.
+// under the lock except a full socket buffer. All that admits, ends and times
+// transfers needs the lock, so it is the engine's, in this file and in
+// server_admit.go.
 type engine struct {
 	*Server
 	log    *slog.Logger

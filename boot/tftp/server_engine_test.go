@@ -9,9 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bootlace/bootlace/boot/udp"
@@ -35,115 +35,103 @@ func (b *testServer) idle(t testing.TB) {
 	})
 }
 
-// A client that gives up is heard, whatever is going on, and nothing more goes
-// to it.
+// A client that gives up is heard, whatever is going on. Nothing more goes to
+// it, and nothing is left of the transfer.
 func TestClientGivesUp(t *testing.T) {
-	bothInBubble(t, func(t *testing.T, change func(*Server)) {
-		release := make(chan struct{})
-		file := &disk{data: pattern(300_000)}
-		slow := &disk{data: pattern(300_000), fault: func(int64) error { <-release; return nil }}
-		drop := &drop{}
-		b := serveMemory(t, nil, func(s *Server) {
-			change(s)
-			s.Limits.Cache = 2 * chunkSize
-			s.Timing = Timing{Initial: 200 * time.Millisecond, Min: 200 * time.Millisecond, Dally: time.Millisecond}
-			s.Uploads = storeUploads(drop.create)
-			opens(func(r *Request) (*Source, error) {
-				if r.Name == "slow" {
-					return slow.source(nil), nil
-				}
-				return file.source("f"), nil
-			})(s)
+	oack := func(w *rawPeer, want string) { w.want(append([]byte{0, 6}, want...)) }
+	file := pattern(300_000)
+	for _, tt := range []struct {
+		state string
+		probe bool
+		begin func(b *testServer, w *rawPeer)
+	}{
+		{"options offered", false, func(_ *testServer, w *rawPeer) {
+			w.send(rrq("f", "blksize", "1000"))
+			oack(w, "blksize\x001000\x00")
+		}},
+		{"size told", true, func(_ *testServer, w *rawPeer) {
+			w.send(rrq("f", "tsize", "0"))
+			oack(w, "tsize\x00300000\x00")
+		}},
+		{"first block", false, func(_ *testServer, w *rawPeer) {
+			w.send(rrq("f"))
+			w.want(data(1, file[:512]))
+		}},
+		{"lockstep", false, func(_ *testServer, w *rawPeer) {
+			w.send(rrq("f"))
+			w.want(data(1, file[:512]))
+			w.send(ack(1))
+			w.want(data(2, file[512:1024]))
+		}},
+		{"a window", false, func(_ *testServer, w *rawPeer) {
+			w.send(rrq("f", "windowsize", "64"))
+			oack(w, "windowsize\x0064\x00")
+			w.send(ack(0))
+			for n := range 64 {
+				w.want(data(n+1, file[n*512:][:512]))
+			}
+		}},
+		{"a read, half-open", false, func(b *testServer, w *rawPeer) {
+			w.send(rrq("slow"))
+			synctest.Wait()
+			b.locked(func(e *engine) { w.peer = e.transfers.LocalAddr() })
+		}},
+		{"a read, established", false, func(_ *testServer, w *rawPeer) {
+			w.send(rrq("slow", "blksize", "1000"))
+			oack(w, "blksize\x001000\x00")
+			w.send(ack(0))
+			synctest.Wait()
+		}},
+		{"an upload, no block yet", false, func(_ *testServer, w *rawPeer) {
+			w.send(request(opWRQ, "a", "octet"))
+			w.want(ack(0))
+		}},
+		{"an upload", false, func(_ *testServer, w *rawPeer) {
+			w.send(request(opWRQ, "b", "octet"))
+			w.want(ack(0))
+			w.send(data(1, file[:512]))
+			w.want(ack(1))
+		}},
+	} {
+		t.Run(tt.state, func(t *testing.T) {
+			bothInBubble(t, func(t *testing.T, change func(*Server)) { clientGivesUp(t, change, file, tt.probe, tt.begin) })
 		})
-		oack := func(w *rawPeer, want string) {
-			w.want(append([]byte{0, 6}, want...))
-		}
-		giveUp := &Error{CodeUndefined, "gave up"}
-		for i, tt := range []struct {
-			state string
-			probe bool
-			begin func(w *rawPeer)
-		}{
-			{"options offered", false, func(w *rawPeer) {
-				w.send(rrq("f", "blksize", "1000"))
-				oack(w, "blksize\x001000\x00")
-			}},
-			{"size told", true, func(w *rawPeer) {
-				w.send(rrq("f", "tsize", "0"))
-				oack(w, "tsize\x00300000\x00")
-			}},
-			{"first block", false, func(w *rawPeer) {
-				w.send(rrq("f"))
-				w.want(data(1, file.data[:512]))
-			}},
-			{"lockstep", false, func(w *rawPeer) {
-				w.send(rrq("f"))
-				w.want(data(1, file.data[:512]))
-				w.send(ack(1))
-				w.want(data(2, file.data[512:1024]))
-			}},
-			{"a window", false, func(w *rawPeer) {
-				w.send(rrq("f", "windowsize", "64"))
-				oack(w, "windowsize\x0064\x00")
-				w.send(ack(0))
-				for n := range 64 {
-					w.want(data(n+1, file.data[n*512:][:512]))
-				}
-			}},
-			{"a read, half-open", false, func(w *rawPeer) {
-				w.send(rrq("slow"))
-				eventually(t, "a read", func() bool { return readsUnderWay(b) > 0 })
-				b.locked(func(e *engine) { w.peer = netip.AddrPortFrom(w.peer.Addr(), e.transfers.LocalAddr().Port()) })
-			}},
-			{"a read, established", false, func(w *rawPeer) {
-				w.send(rrq("slow", "blksize", "1000"))
-				oack(w, "blksize\x001000\x00")
-				w.send(ack(0))
-				eventually(t, "a read", func() bool { return readsUnderWay(b) > 0 })
-			}},
-			{"an upload, no block yet", false, func(w *rawPeer) {
-				w.send(request(opWRQ, "a", "octet"))
-				w.want(ack(0))
-			}},
-			{"an upload", false, func(w *rawPeer) {
-				w.send(request(opWRQ, "b", "octet"))
-				w.want(ack(0))
-				w.send(data(1, file.data[:512]))
-				w.want(ack(1))
-			}},
-		} {
-			w := b.newPeer(t)
-			tt.begin(w)
-			w.send(errp(giveUp))
-			r := b.result(t, i)
-			var told *Error
-			if tt.probe && (!r.Probe || r.Err != nil) || !tt.probe && (!errors.As(r.Err, &told) || *told != *giveUp) {
-				t.Errorf("%s: result %+v", tt.state, r)
-			}
-			if strings.HasPrefix(tt.state, "a read") {
-				for done := false; !done; { // what it waited for comes after all
-					select {
-					case release <- struct{}{}:
-					case <-time.After(time.Millisecond):
-						done = readsUnderWay(b) == 0
-					}
-				}
-			}
-			for w.recv(20*time.Millisecond) != nil { // what was on its way
-			}
-			w.silent(250 * time.Millisecond)
-		}
-		b.idle(t)
-		if file.open.Load() != 0 || slow.open.Load() != 0 {
-			t.Error("sources are still open")
-		}
-	})
+	}
 }
 
-// reading is how many chunks are being read.
-func readsUnderWay(b *testServer) (n int) {
-	b.locked(func(e *engine) { n = e.cache.reading })
-	return n
+func clientGivesUp(t *testing.T, change func(*Server), data []byte, probe bool, begin func(*testServer, *rawPeer)) {
+	release := make(chan struct{})
+	file := &disk{data: data}
+	slow := &disk{data: data, fault: func(int64) error { <-release; return nil }}
+	b := serveMemory(t, nil, func(s *Server) {
+		change(s)
+		s.Limits.Cache = 2 * chunkSize
+		s.Timing = Timing{Initial: 200 * time.Millisecond, Min: 200 * time.Millisecond, Dally: time.Millisecond}
+		s.Uploads = storeUploads((&drop{}).create)
+		opens(func(r *Request) (*Source, error) {
+			if r.Name == "slow" {
+				return slow.source(nil), nil
+			}
+			return file.source("f"), nil
+		})(s)
+	})
+	w := b.newPeer(t)
+	begin(b, w)
+	giveUp := &Error{CodeUndefined, "gave up"}
+	w.send(errp(giveUp))
+	r := b.result(t, 0)
+	var told *Error
+	if probe && (!r.Probe || r.Err != nil) || !probe && (!errors.As(r.Err, &told) || *told != *giveUp) {
+		t.Errorf("result %+v", r)
+	}
+	close(release)                        // what it waited for comes after all
+	for w.recv(time.Millisecond) != nil { // what was on its way
+	}
+	w.silent(time.Minute)
+	b.idle(t)
+	if file.open.Load() != 0 || slow.open.Load() != 0 {
+		t.Error("sources are still open")
+	}
 }
 
 // flood has an engine handle requests that come from nowhere, each from another
@@ -168,8 +156,8 @@ func loopbackLocal() (udp.Local, bool) {
 }
 
 // Requests in the name of others cost no more than the half-open transfers that
-// are allowed: with files that open at once, that take long to open and that
-// take long to read, and with uploads.
+// are allowed. Files may open at once, or take long to open or to read. Uploads
+// are bounded as well.
 func TestFlood(t *testing.T) {
 	const requests, limit = 20_000, 1000
 	for _, tt := range []struct {

@@ -63,11 +63,6 @@ func TestLockstep(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	synctest.Test(t, testOptions)
-}
-
-func testOptions(t *testing.T) {
-	b := serveMemory(t, map[string][]byte{"f": pattern(5000)}, func(s *Server) { s.Limits.Windowsize = 32; s.Limits.Blksize = 9000 })
 	for _, tt := range []struct{ ask, want []string }{
 		{[]string{"BlkSize", "1468"}, []string{"blksize", "1468"}},
 		{[]string{"blksize", "65464"}, []string{"blksize", "9000"}},
@@ -78,22 +73,29 @@ func testOptions(t *testing.T) {
 		{[]string{"windowsize", "64"}, []string{"windowsize", "32"}},
 		{[]string{"multicast", "", "tsize", "0", "rollover", "0"}, []string{"tsize", "5000"}},
 		{[]string{"windowsize", "4", "timeout", "0", "blksize", "1000", "tsize", "0"}, []string{"tsize", "5000", "blksize", "1000", "windowsize", "4"}},
+		// Nothing to grant: no OACK.
+		{[]string{"blksize", "7"}, nil},
+		{[]string{"timeout", "256"}, nil},
+		{[]string{"windowsize", "0"}, nil},
+		{[]string{"utimeout", "1"}, nil},
+		{[]string{"blksize"}, nil},
 	} {
-		w := b.newPeer(t)
-		w.send(rrq("f", tt.ask...))
-		want := []byte{0, 6}
-		for _, o := range tt.want {
-			want = append(append(want, o...), 0)
-		}
-		w.want(want)
-		w.send(errp(&Error{CodeOptions, "enough"}))
-	}
-	// Nothing to grant: no OACK.
-	for _, ask := range [][]string{{"blksize", "7"}, {"timeout", "256"}, {"windowsize", "0"}, {"utimeout", "1"}, {"blksize"}} {
-		w := b.newPeer(t)
-		w.send(rrq("f", ask...))
-		w.want(data(1, b.files["f"][:512]))
-		w.send(errp(errCancelled))
+		inBubble(t, strings.Join(tt.ask, " "), func(t *testing.T) {
+			b := serveMemory(t, map[string][]byte{"f": pattern(5000)}, func(s *Server) {
+				s.Limits.Windowsize, s.Limits.Blksize = 32, 9000
+			})
+			w := b.newPeer(t)
+			w.send(rrq("f", tt.ask...))
+			want := []byte{0, 6}
+			for _, o := range tt.want {
+				want = append(append(want, o...), 0)
+			}
+			if tt.want == nil {
+				want = data(1, b.files["f"][:512])
+			}
+			w.want(want)
+			w.send(errp(&Error{CodeOptions, "enough"}))
+		})
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 // newTimer is a transfer that is in no heap.
 func newTimer() *transfer { return &transfer{timer: timer{slot: -1}} }
 
-// Whatever is set, put off, brought forward and unset, each transfer is due
-// once, at its time, and not before.
+// Deadlines are set, moved and stopped at random. Each transfer is due once, at
+// its time, and not before.
 func TestTimers(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	var c timers
@@ -67,9 +67,8 @@ func TestTimers(t *testing.T) {
 	}
 }
 
-// The timers wake in time for what is far off, for what is too near for the
-// poller, for what is due by the time that it was looked at, and for what is
-// brought forward while they wait.
+// The timers wake in time. A deadline may be far off, too near for the poller,
+// past by the time that it is looked at, or moved forward during the wait.
 func TestTimersWake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c timers

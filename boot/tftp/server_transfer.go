@@ -11,8 +11,9 @@ import (
 	"github.com/bootlace/bootlace/boot/udp"
 )
 
-// A transfer is one request being served. The engine's lock guards it. What
-// its methods do to a download is drawn in the package's doc.
+// A transfer is one request being served. The engine's lock guards it. It is the
+// protocol's state machine, drawn in the package's doc, so it has a method for
+// each event and each step.
 type transfer struct {
 	e        *engine
 	req      Request

@@ -171,53 +171,51 @@ func TestBlockNumbers(t *testing.T) {
 		{true, 131070, 131075, 1, 1},
 		{true, 131070, 131075, 65535, 0},
 	} {
-		tr := &transfer{e: &engine{Server: &Server{RollToOne: tt.one}}, win: window{acked: tt.base, high: tt.high}}
-		if got := tr.ahead(tt.block); got != tt.ahead {
-			t.Errorf("to one %v, %d to %d: block %d is %d ahead, want %d", tt.one, tt.base, tt.high, tt.block, got, tt.ahead)
-		}
-		if n := tr.win.acked + tt.ahead; n <= tr.win.high && n > 0 && tr.blockNumber(n) != tt.block {
-			t.Errorf("to one %v: block %d is number %d, want %d", tt.one, n, tr.blockNumber(n), tt.block)
-		}
+		t.Run(fmt.Sprintf("one=%v/%d-%d/%d", tt.one, tt.base, tt.high, tt.block), func(t *testing.T) {
+			tr := &transfer{e: &engine{Server: &Server{RollToOne: tt.one}}, win: window{acked: tt.base, high: tt.high}}
+			if got := tr.ahead(tt.block); got != tt.ahead {
+				t.Errorf("%d ahead, want %d", got, tt.ahead)
+			}
+			if n := tr.win.acked + tt.ahead; n <= tr.win.high && n > 0 && tr.blockNumber(n) != tt.block {
+				t.Errorf("block %d is number %d", n, tr.blockNumber(n))
+			}
+		})
 	}
 }
 
 // A file can have narrower windows than the server grants.
 func TestSourceWindowsize(t *testing.T) {
-	synctest.Test(t, testSourceWindowsize)
-}
-
-func testSourceWindowsize(t *testing.T) {
-	b := serveMemory(t, map[string][]byte{"f": pattern(5000)}, func(s *Server) {
-		s.Timing, s.Limits.Windowsize = noTimeouts, 32
-		open := s.Open
-		s.Open = func(ctx context.Context, r *Request) (*Source, error) {
-			src, err := open(ctx, r)
-			if err == nil {
-				src.Windowsize = map[string]int{"netascii": 3, "octet": 4}[r.Mode]
-			}
-			return src, err
-		}
-	})
 	for _, tt := range []struct{ mode, ask, want string }{
-		{"octet", "64", "4"}, {"octet", "4", "4"}, {"octet", "2", "2"}, {"netascii", "64", "3"},
+		{"octet", "64", "4"}, {"octet", "4", "4"}, {"octet", "2", "2"}, {"netascii", "64", "3"}, {"octet", "", "1"},
 	} {
-		w := b.newPeer(t)
-		w.send(request(opRRQ, "f", tt.mode, "windowsize", tt.ask))
-		w.want([]byte("\x00\x06windowsize\x00" + tt.want + "\x00"))
-		w.send(ack(0))
-		n := 0
-		for w.recv(100*time.Millisecond) != nil {
-			n++
-		}
-		if fmt.Sprint(n) != tt.want {
-			t.Errorf("%s, %s asked: %d blocks came", tt.mode, tt.ask, n)
-		}
-		w.send(errp(errCancelled))
+		inBubble(t, tt.mode+" "+tt.ask, func(t *testing.T) {
+			b := serveMemory(t, map[string][]byte{"f": pattern(5000)}, func(s *Server) {
+				s.Timing, s.Limits.Windowsize = noTimeouts, 32
+				open := s.Open
+				s.Open = func(ctx context.Context, r *Request) (*Source, error) {
+					src, err := open(ctx, r)
+					if err == nil {
+						src.Windowsize = map[string]int{"netascii": 3, "octet": 4}[r.Mode]
+					}
+					return src, err
+				}
+			})
+			w := b.newPeer(t)
+			if tt.ask == "" { // who asks for none gets none
+				w.send(rrq("f"))
+			} else {
+				w.send(request(opRRQ, "f", tt.mode, "windowsize", tt.ask))
+				w.want([]byte("\x00\x06windowsize\x00" + tt.want + "\x00"))
+				w.send(ack(0))
+			}
+			n := 0
+			for w.recv(100*time.Millisecond) != nil {
+				n++
+			}
+			if fmt.Sprint(n) != tt.want {
+				t.Errorf("%d blocks came", n)
+			}
+			w.send(errp(errCancelled))
+		})
 	}
-	// Who asks for none gets none.
-	w := b.newPeer(t)
-	w.send(rrq("f"))
-	w.want(data(1, b.files["f"][:512]))
-	w.silent(50 * time.Millisecond)
-	w.send(errp(errCancelled))
 }

@@ -38,8 +38,9 @@ type Conn struct {
 // What came before Connect is dropped, so peer was sent nothing yet that it
 // would answer.
 func Connect(conn PacketConn, peer netip.AddrPort, size int) (*Conn, error) {
-	if c, ok := conn.(*PortConn); ok {
-		s := &Socket{system: c.port.connect(peer), addr: c.port.addr, v6: peer.Addr().Is6()}
+	if c, ok := conn.(memoryConn); ok {
+		addr := unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort())
+		s := &Socket{system: c.connect(peer), addr: addr, v6: peer.Addr().Is6()}
 		return &Conn{Socket: s, one: make([]byte, size)}, nil
 	}
 	connected, err := connectBeside(conn.(*net.UDPConn), peer)

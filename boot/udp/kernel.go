@@ -161,6 +161,19 @@ func (k kernel) refused(f func(netip.AddrPort)) (found bool) {
 	}
 }
 
+// listen opens another socket.
+func (kernel) listen(at netip.AddrPort, v6 bool) (PacketConn, error) {
+	family := "udp4"
+	if v6 {
+		family = "udp" // for IPv4 too
+	}
+	conn, err := net.ListenUDP(family, udpAddr(at))
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
 // interrupt relies on shutdown(2), which ends reads of a UDP socket although
 // it says ENOTCONN.
 func (k kernel) interrupt() { unix.Shutdown(int(k), unix.SHUT_RD) }

@@ -314,8 +314,13 @@ func (p *port) reportRefused()               {}
 // pathMTU is the loopback's.
 func (p *port) pathMTU(netip.Addr, netip.AddrPort) int { return 65536 }
 
+func (p *port) listen(at netip.AddrPort, _ bool) (PacketConn, error) { return p.net.Listen(at), nil }
+
+func (c *PortConn) system() system { return c.port }
+
 // connect opens the port's partner, which hears the peer alone.
-func (p *port) connect(peer netip.AddrPort) *port {
+func (c *PortConn) connect(peer netip.AddrPort) system {
+	p := c.port
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
 	p.partner = &port{net: p.net, addr: p.addr, peer: peer, arrived: make(chan struct{}, 1)}

@@ -51,9 +51,17 @@ type system interface {
 	reportRefused()
 	refused(f func(netip.AddrPort)) (found bool)
 	pathMTU(from netip.Addr, to netip.AddrPort) int
+	listen(at netip.AddrPort, v6 bool) (PacketConn, error)
 
 	interrupt()
 	close()
+}
+
+// memoryConn is a *PortConn. It is asked for by its methods, so that a binary
+// without a Network does not hold one.
+type memoryConn interface {
+	system() system
+	connect(peer netip.AddrPort) system
 }
 
 // mmsghdr is that of recvmmsg(2) and sendmmsg(2).
@@ -65,8 +73,8 @@ type mmsghdr struct {
 // NewSocket takes conn over, which is closed even where there is an error.
 func NewSocket(conn PacketConn) (*Socket, error) {
 	addr := unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort())
-	if c, ok := conn.(*PortConn); ok {
-		return &Socket{system: c.port, addr: addr, v6: !addr.Addr().Is4()}, nil
+	if c, ok := conn.(memoryConn); ok {
+		return &Socket{system: c.system(), addr: addr, v6: !addr.Addr().Is4()}, nil
 	}
 	k, v6, err := takeOver(conn.(*net.UDPConn))
 	if err != nil {
@@ -77,15 +85,7 @@ func NewSocket(conn PacketConn) (*Socket, error) {
 
 // Beside opens another socket at the same address, on a free port.
 func (s *Socket) Beside() (*Socket, error) {
-	at := netip.AddrPortFrom(s.addr.Addr(), 0)
-	if p, ok := s.system.(*port); ok {
-		return NewSocket(p.net.Listen(at))
-	}
-	family := "udp4"
-	if s.v6 {
-		family = "udp" // for IPv4 too
-	}
-	conn, err := net.ListenUDP(family, udpAddr(at))
+	conn, err := s.listen(netip.AddrPortFrom(s.addr.Addr(), 0), s.v6)
 	if err != nil {
 		return nil, err
 	}

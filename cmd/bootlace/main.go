@@ -54,9 +54,12 @@ func run(ctx context.Context, args []string) error {
 		usage()
 		return usageError{errors.New("no command")}
 	}
-	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+	switch args[0] {
+	case "help", "-h", "--help":
 		usage()
 		return nil
+	case "-version", "--version": // as other programs have it
+		return runVersion(ctx, args[1:])
 	}
 	for _, c := range commands {
 		if c.name == args[0] {

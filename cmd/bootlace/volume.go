@@ -20,7 +20,7 @@ import (
 // of the volume labelled BOOTLACE.
 func serveVolume(ctx context.Context, s *agent.Session) error {
 	if s.Volume == "" {
-		return errors.New("serve: no disk labelled BOOTLACE with bootlace.yaml, root/ and state/ is there")
+		return errors.New("serve: no disk labelled " + board.VolumeLabel + " with " + board.VolumeConfig + ", root/ and state/ is there")
 	}
 	file := filepath.Join(s.Volume, board.VolumeConfig)
 	root, state := filepath.Join(s.Volume, "root"), filepath.Join(s.Volume, "state")

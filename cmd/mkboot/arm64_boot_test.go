@@ -39,9 +39,9 @@ func TestQEMUBootArm64(t *testing.T) {
 		NICs:    []lab.NIC{{End: l.end, MAC: "52:54:00:b0:00:64"}},
 		Args:    []string{"-m", "256"},
 	})
-	started(t, vm, err)
+	mustStart(t, vm, err)
 	wait(t, vm, `bootlace: done: starts `)
 	wait(t, vm, `live system: up, command line .*live=yes`)
-	l.heard(t, 0, boot.KindHandover)
-	l.heard(t, 0, boot.KindDone)
+	l.waitEvent(t, 0, boot.KindHandover)
+	l.waitEvent(t, 0, boot.KindDone)
 }

@@ -211,8 +211,8 @@ func (l *lan) since(n int) ([]boot.Event, int) {
 	return append([]boot.Event(nil), l.events[n:]...), len(l.events)
 }
 
-// heard waits for an event of a kind after the first n.
-func (l *lan) heard(t *testing.T, n int, kind boot.Kind) {
+// waitEvent waits for an event of a kind after the first n.
+func (l *lan) waitEvent(t *testing.T, n int, kind boot.Kind) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		events, _ := l.since(n)

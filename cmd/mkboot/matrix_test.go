@@ -108,7 +108,7 @@ func TestQEMUMatrix(t *testing.T) {
 				l.plainROM()
 				defer l.frame.Store(nil)
 			}
-			l.boots(t, w, byte(i), &rows)
+			l.bootMachine(t, w, byte(i), &rows)
 		})
 	}
 	// Two machines at a time, for two processors. Each LAN has one cable.
@@ -188,8 +188,8 @@ func checkSizes(t *testing.T) {
 	}
 }
 
-// boots turns a machine on and checks that it takes the way and does its job.
-func (l *lan) boots(t *testing.T, w way, i byte, rows *table) {
+// bootMachine turns a machine on and checks that it takes the way and does its job.
+func (l *lan) bootMachine(t *testing.T, w way, i byte, rows *table) {
 	dir := t.TempDir()
 	disk := filepath.Join(dir, "disk.raw")
 	size, cpus := int64(64<<20), 0
@@ -209,9 +209,9 @@ func (l *lan) boots(t *testing.T, w way, i byte, rows *table) {
 		NICs:  []lab.NIC{{End: l.end, MAC: mac, BootIndex: 1}},
 		Disks: []lab.Disk{{Path: disk, Serial: machineSerial, BootIndex: 2}},
 	})
-	started(t, vm, err)
+	mustStart(t, vm, err)
 	agent := wait(t, vm, `^bootlace agent \S+ `+regexp.QuoteMeta(w.board.Name)+`$`)
-	end := l.sees(t, w, vm, before)
+	end := l.waitForJob(t, w, vm, before)
 	vm.Kill()
 	for _, line := range vm.Lines() {
 		if strings.Contains(line.Text, "Unknown symbol") {
@@ -223,7 +223,7 @@ func (l *lan) boots(t *testing.T, w way, i byte, rows *table) {
 	var files []string
 	for _, ev := range events {
 		if ev.Kind == boot.KindServe {
-			files = append(files, asked(ev))
+			files = append(files, fileAsked(ev))
 		}
 		if ev.Kind == boot.KindStart {
 			break
@@ -242,8 +242,8 @@ func (l *lan) boots(t *testing.T, w way, i byte, rows *table) {
 	}
 }
 
-// asked is the file that a machine asked for, and the options that it got.
-func asked(ev boot.Event) string {
+// fileAsked is the file that a machine asked for, and the options that it got.
+func fileAsked(ev boot.Event) string {
 	file := ev.Proto + " " + strings.TrimPrefix(ev.File, "firmware/")
 	_, took, _ := strings.Cut(ev.Text, " bytes in ")
 	if _, options, ok := strings.Cut(took, ", "); ok {
@@ -258,24 +258,24 @@ func asked(ev boot.Event) string {
 	return file
 }
 
-// sees waits for the end of a machine's job and returns the line that says so.
-func (l *lan) sees(t *testing.T, w way, vm *lab.VM, before int) (end lab.Line) {
+// waitForJob waits for the end of a machine's job and returns the line that says so.
+func (l *lan) waitForJob(t *testing.T, w way, vm *lab.VM, before int) (end lab.Line) {
 	switch w.job {
 	case nothing:
 		end = wait(t, vm, `bootlace: waiting: .*`+machineSerial)
-		l.heard(t, before, boot.KindWaiting)
+		l.waitEvent(t, before, boot.KindWaiting)
 	case small:
 		end = wait(t, vm, `bootlace: done: `)
-		l.heard(t, before, boot.KindDone)
+		l.waitEvent(t, before, boot.KindDone)
 	case live:
 		end = wait(t, vm, `live system: up, command line .*live=yes`)
-		l.heard(t, before, boot.KindHandover)
+		l.waitEvent(t, before, boot.KindHandover)
 	case system:
 		// After the flash BootNext leads to the disk.
 		wait(t, vm, `bootlace: done: .*BootNext`)
 		wait(t, vm, `flashed system: up from /dev/vda`)
-		l.heard(t, before, boot.KindDone)
-		l.heard(t, before, boot.KindHandover)
+		l.waitEvent(t, before, boot.KindDone)
+		l.waitEvent(t, before, boot.KindHandover)
 		// At the next power-on the network comes first again. Our firmware is
 		// told local and sends the machine to its disk by BootNext.
 		_, before := l.since(0)
@@ -284,7 +284,7 @@ func (l *lan) sees(t *testing.T, w way, vm *lab.VM, before int) (end lab.Line) {
 		}
 		wait(t, vm, `plan: local`)
 		end = wait(t, vm, `flashed system: up from /dev/vda`)
-		l.heard(t, before, boot.KindLocal)
+		l.waitEvent(t, before, boot.KindLocal)
 	}
 	return end
 }

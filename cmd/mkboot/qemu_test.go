@@ -32,7 +32,7 @@ func TestQEMUFlashBIOS(t *testing.T) {
 		volume.Files[name] = filepath.Join(made.root, name)
 	}
 	appliance, err := b.appliance(t.Context(), volume, nil)
-	started(t, appliance, err)
+	mustStart(t, appliance, err)
 	disk := filepath.Join(b.dir, "disk.raw")
 	if err := lab.BlankDisk(disk, 512<<20); err != nil {
 		t.Fatal(err)
@@ -40,17 +40,17 @@ func TestQEMUFlashBIOS(t *testing.T) {
 	device := b.machine(t.Context(), disk)
 	device.CPUs = flashCPUs
 	m, err := lab.Start(t.Context(), device)
-	started(t, m, err)
+	mustStart(t, m, err)
 	wait(t, m, `ftp +\[##+\.`)
 	m.Kill()
 
 	m, err = lab.Start(t.Context(), device)
-	started(t, m, err)
+	mustStart(t, m, err)
 	wait(t, m, `bootlace: done: `)
 	wait(t, appliance, `"kind":"done"`)
 	wait(t, m, `flashed system: up from /dev/vda`)
-	said(t, m, `Booting from SAN device 0x80`)
-	said(t, appliance, `ftp carried lab.raw.zst`)
+	hasLine(t, m, `Booting from SAN device 0x80`)
+	hasLine(t, appliance, `ftp carried lab.raw.zst`)
 }
 
 // flashCPUs is the number of processors of a machine that unpacks a system's
@@ -74,7 +74,7 @@ func TestQEMUAddress(t *testing.T) {
 		NICs:    []lab.NIC{{End: l.end, MAC: applianceMAC}},
 		Disks:   []lab.Disk{{Path: disk, Serial: "STORE"}},
 	})
-	started(t, vm, err)
+	mustStart(t, vm, err)
 	wait(t, vm, `bootlace: eth0 has 10\.77\.0\.1\d\d/24 from 10\.77\.0\.1 `)
 	wait(t, vm, `"msg":"serving".*"dhcp":"proxy".*"address":"10\.77\.0\.1\d\d"`)
 }
@@ -92,9 +92,9 @@ func need(t *testing.T, name string, f lab.Firmware) *board.Board {
 	return b
 }
 
-// started kills the machine after the test, and prints its console if the test
+// mustStart kills the machine after the test, and prints its console if the test
 // failed.
-func started(t *testing.T, vm *lab.VM, err error) {
+func mustStart(t *testing.T, vm *lab.VM, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func started(t *testing.T, vm *lab.VM, err error) {
 
 // patience is a hang guard for the next thing that a machine does. On an idle
 // host of two cores nothing takes half a minute.
-const patience = 10 * time.Minute
+const patience = 20 * time.Minute
 
 // wait waits for a line on the console, after the last one that was waited for.
 func wait(t *testing.T, vm *lab.VM, pattern string) lab.Line {
@@ -127,8 +127,8 @@ func wait(t *testing.T, vm *lab.VM, pattern string) lab.Line {
 	return line
 }
 
-// said checks that the console has a line, wherever it stands.
-func said(t *testing.T, vm *lab.VM, pattern string) {
+// hasLine checks that the console has a line, wherever it stands.
+func hasLine(t *testing.T, vm *lab.VM, pattern string) {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	var all []string

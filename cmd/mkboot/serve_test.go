@@ -40,7 +40,7 @@ func TestQEMUServeARM64(t *testing.T) {
 		m.NICs[0].End, _ = lab.Link(t.TempDir())
 		m.Disks = []lab.Disk{{Path: disk, Serial: "STORE"}}
 		vm, err := lab.Start(t.Context(), m)
-		started(t, vm, err)
+		mustStart(t, vm, err)
 		wait(t, vm, serving)
 	})
 	t.Run("profile", func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestQEMUServeARM64(t *testing.T) {
 		m.NICs[0].End, m.Disks = l.end, nil
 		m.Args = []string{"-device", "virtio-scsi-pci,id=scsi"}
 		vm, err := lab.Start(t.Context(), m)
-		started(t, vm, err)
+		mustStart(t, vm, err)
 		wait(t, vm, `bootlace: failed: serve: there is no disk labelled BOOTLACE`)
 		for _, add := range []struct {
 			command string

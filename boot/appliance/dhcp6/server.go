@@ -45,8 +45,22 @@ const portServer = 547 // RFC 8415 section 7.2
 // allServers is All_DHCP_Relay_Agents_and_Servers, RFC 8415 section 7.1.
 var allServers = netip.MustParseAddr("ff02::1:2")
 
+// Check reports what is wrong with a Server's fields.
+func (s *Server) Check() error {
+	switch {
+	case s.Leases == nil:
+		return errors.New("dhcp6: no leases")
+	case !s.Addr.Is6() || !s.Subnet.Prefix.Contains(s.Addr):
+		return fmt.Errorf("dhcp6: %s is no address of the network %s", s.Addr, s.Subnet.Prefix)
+	}
+	return nil
+}
+
 // Listen opens port 547. The error of a busy port names it and says what to do.
 func (s *Server) Listen() error {
+	if err := s.Check(); err != nil {
+		return err
+	}
 	s.Timing = s.Timing.OrDefault()
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)

@@ -47,8 +47,8 @@ func (f *File) Close() error {
 	return f.osFile.Close()
 }
 
-// fullReader reads a file that must not end before size. A file that is truncated
-// while it is served must not look like a shorter one.
+// fullReader reads a file that must not end before size. A file that is
+// truncated while it is served must not look like a shorter one.
 type fullReader struct {
 	f    *os.File
 	name string

@@ -19,9 +19,9 @@ import (
 // the command at once, see Write.
 const maxLine = 2048
 
-// allowedCommands are the commands that reach the library. These read files, or get a
-// better reply than a bare 502. PORT and EPRT are missing. So nobody can have
-// data sent to another host (RFC 2577 section 3). STAT without a name is
+// allowedCommands are the commands that reach the library. These read files, or
+// get a better reply than a bare 502. PORT and EPRT are missing. So nobody can
+// have data sent to another host (RFC 2577 section 3). STAT without a name is
 // refused in filter, since the library runs it during a transfer.
 var allowedCommands = map[string]bool{
 	"USER": true, "PASS": true, "QUIT": true, "ABOR": true, "NOOP": true, "FEAT": true, "SYST": true, "OPTS": true, "CLNT": true,
@@ -35,10 +35,10 @@ var allowedCommands = map[string]bool{
 // refusedCommand is a command that the library answers with 502.
 const refusedCommand = "XSEM\r\n"
 
-// A controlConn is the control connection that the library reads and writes. Read
-// returns one allowed command at a time, each a whole line. It returns io.EOF
-// once the client is idle for too long. The library sets no deadlines of its
-// own.
+// A controlConn is the control connection that the library reads and writes.
+// Read returns one allowed command at a time, each a whole line. It returns
+// io.EOF once the client is idle for too long. The library sets no deadlines of
+// its own.
 type controlConn struct {
 	net.Conn
 	session  *session
@@ -194,8 +194,9 @@ func (c *controlConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// setReplyCode sets the code that replaces the library's next 550. The library knows
-// no other code. A client that reads 550 assumes that the file is missing.
+// setReplyCode sets the code that replaces the library's next 550. The library
+// knows no other code. A client that reads 550 assumes that the file is
+// missing.
 func (n *session) setReplyCode(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -231,8 +232,8 @@ func (n *session) deadline() (time.Time, string) {
 	return n.lastActivity.Add(n.Timing.Idle), "421 Nothing was asked for too long"
 }
 
-// noteActivity records that the client is active. Before login that does not extend
-// the deadline.
+// noteActivity records that the client is active. Before login that does not
+// extend the deadline.
 func (n *session) noteActivity() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

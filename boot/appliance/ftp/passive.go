@@ -27,10 +27,10 @@ var (
 	errEnding  = errors.New("server ends")
 )
 
-// A passiveListener is the listener for one data connection. It listens on the address
-// that the client connected to. It accepts only the client's own address. It
-// refuses a foreign host and goes on waiting. The library's own check would
-// give up, or use that connection for the next transfer.
+// A passiveListener is the listener for one data connection. It listens on the
+// address that the client connected to. It accepts only the client's own
+// address. It refuses a foreign host and goes on waiting. The library's own
+// check would give up, or use that connection for the next transfer.
 type passiveListener struct {
 	*net.TCPListener
 	session         *session

@@ -91,8 +91,8 @@ func (j *Journal) record(ev *boot.Event) {
 	}
 }
 
-// sendLatest never waits. If the subscriber is late, its oldest event is dropped.
-// Only one goroutine calls offer at a time, so one receive makes room.
+// sendLatest never waits. If the subscriber is late, its oldest event is
+// dropped. Only one goroutine calls it at a time, so one receive makes room.
 func sendLatest(c chan boot.Event, ev boot.Event) {
 	for {
 		select {

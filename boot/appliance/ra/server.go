@@ -100,7 +100,7 @@ func (s *Server) receive(ctx context.Context) error {
 	// Solicit before the first answer: a router that replies by unicast is
 	// heard by the asker alone.
 	s.solicit()
-	heard := newRouters(s.Timing, time.Now())
+	others := newRouters(s.Timing, time.Now())
 	buf := make([]byte, wire.MaxMessage)
 	for {
 		n, err := s.conn.Read(buf)
@@ -119,7 +119,7 @@ func (s *Server) receive(ctx context.Context) error {
 		if !ok || from == s.conn.MAC {
 			continue
 		}
-		do := heard.message(message[0], time.Now())
+		do := others.message(message[0], time.Now())
 		if do.report {
 			s.Log.Info("ra: an IPv6 router is here, "+addr.String()+": it answers who asks for one", "interface", s.Interface)
 		}

@@ -101,10 +101,10 @@ func (s *Server) writeJSON(w http.ResponseWriter, v any) {
 // eventsAtOnce is how many past events are in memory while they are sent.
 const eventsAtOnce = 64
 
-// serveEvents streams the journal as server-sent events (WHATWG HTML section 9.2).
-// id is the event's Seq, data its JSON. A client that was away names its last
-// Seq, in Last-Event-ID or ?since=. It gets the later events that are still
-// kept. ?since=0 asks for all.
+// serveEvents streams the journal as server-sent events (WHATWG HTML section
+// 9.2). id is the event's Seq, data its JSON. A client that was away names its
+// last Seq, in Last-Event-ID or ?since=. It gets the later events that are
+// still kept. ?since=0 asks for all.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	since := r.Header.Get("Last-Event-ID")
 	if since == "" {

@@ -119,8 +119,8 @@ func contentType(name string) string {
 	return "application/octet-stream"
 }
 
-// serveFolder answers with a folder's content: HTML links for a browser, else one name
-// a line. Folders end in a slash.
+// serveFolder answers with a folder's content: HTML links for a browser, else
+// one name a line. Folders end in a slash.
 func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request, from files.Client) {
 	if p := r.URL.Path; !strings.HasSuffix(p, "/") {
 		// The URL is relative, so that no name can point to another host.
@@ -163,8 +163,8 @@ func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request, from files.
 	}
 }
 
-// A chunkedResponse writes a response in chunks. The client must take each within
-// Timing.Stall. It counts the bytes that were sent.
+// A chunkedResponse writes a response in chunks. The client must take each
+// within Timing.Stall. It counts the bytes that were sent.
 type chunkedResponse struct {
 	http.ResponseWriter
 	stall  time.Duration

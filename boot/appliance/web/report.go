@@ -114,9 +114,9 @@ func (s *Server) record(r *http.Request, id string, mac boot.MAC, rep *boot.Repo
 	return nil
 }
 
-// noteRefusedReport adds a refused report to the journal. It counts as the appliance's
-// observation, not as the machine's word. Notes are rare enough for a person to
-// read.
+// noteRefusedReport adds a refused report to the journal. It counts as the
+// appliance's observation, not as the machine's word. Notes are rare enough for
+// a person to read.
 func (s *Server) noteRefusedReport(r *http.Request, mac boot.MAC) {
 	m, err := s.Registry.Find(r.Context(), mac.String())
 	slot := mac
