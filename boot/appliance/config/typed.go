@@ -61,8 +61,6 @@ func (d *decoder) fail(key string, err error) {
 	}
 }
 
-func (d *decoder) oneOf(key, value string, want ...string) { oneOf(d, key, value, want...) }
-
 func oneOf[T ~string](d *decoder, key string, value T, want ...T) {
 	if !slices.Contains(want, value) {
 		choices := strings.Trim(fmt.Sprint(want), "[]")
@@ -285,7 +283,7 @@ func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 	if len(p.Transfer.Order) > 0 {
 		out.Transfer.Order = p.Transfer.Order
 		for _, proto := range p.Transfer.Order {
-			d.oneOf(key+".transfer.order", proto, boot.DefaultTransfer.Order...)
+			oneOf(d, key+".transfer.order", proto, boot.DefaultTransfer.Order...)
 		}
 	}
 	out.Transfer.TFTPMax = d.size(key+".transfer.tftp_max", p.Transfer.TFTPMax, boot.DefaultTransfer.TFTPMax)
