@@ -11,7 +11,9 @@ import (
 )
 
 // TFTP serves a folder by pin/tftp on loopback until the test ends, takes what
-// is new there, and returns its address. A lost packet costs it timeout.
+// is new there, and returns its address. A lost packet costs it timeout. It
+// waits half a minute for a client: on a busy machine one may be silent for a
+// while.
 func TFTP(t testing.TB, dir string, timeout time.Duration) string {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -41,7 +43,7 @@ func TFTP(t testing.TB, dir string, timeout time.Duration) string {
 	})
 	s.SetBackoff(func(int) time.Duration { return 0 })
 	s.SetTimeout(timeout)
-	s.SetRetries(3)
+	s.SetRetries(int(30 * time.Second / timeout))
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(conn) }()
 	t.Cleanup(func() { s.Shutdown(); <-done; root.Close() })
