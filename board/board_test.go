@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What every line of the table must have, a newcomer's too.
+// What every row of the table must have, a new one too.
 func TestBoards(t *testing.T) {
 	var names []string
 	for _, b := range Boards {
@@ -43,18 +43,17 @@ func TestBoards(t *testing.T) {
 		if got, ok := ByName(b.Name); !ok || got != b {
 			t.Errorf("ByName(%q) = %v, %v", b.Name, got, ok)
 		}
-		if b.QEMU != nil && (b.QEMU.Command == "" || b.QEMU.NIC == "" || b.QEMU.Disk == "") {
+		if b.QEMU != nil && (len(b.QEMU.Args) == 0 || b.QEMU.NIC == "" || b.QEMU.Disk == "") {
 			t.Errorf("%s: QEMU incomplete", b.Name)
 		}
-		// Our agent on it is known by name, whatever else it says.
+		// Our agent names its board. That counts more than the rest.
 		if got, _ := Recognise(Traits{Client: ClientUnknown, UserClass: UserClass, VendorClass: VendorClass + b.Name}); got != b {
 			t.Errorf("its agent is taken for %v", got)
 		}
 	}
 }
 
-// A board is found by what its own line says, and hidden by none that stands
-// before it.
+// A board is found by what its own row says. No row before it hides it.
 func TestBoardsAreFound(t *testing.T) {
 	stranger := []byte{0x00, 0x1b, 0x21, 1, 2, 3}
 	for _, b := range Boards {

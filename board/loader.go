@@ -6,20 +6,19 @@ import (
 )
 
 // A Client is a value of DHCP option 93, the client system architecture
-// (RFC 4578 section 2.1, numbers from IANA's registry of processor
-// architecture types).
+// (RFC 4578 section 2.1). The numbers are those of IANA's registry "Processor
+// Architecture Types".
 type Client uint16
 
 const (
 	ClientBIOS           Client = 0
-	ClientUEFIx64        Client = 7 // EDK2; the registry calls 7 "x64 UEFI"
-	ClientUEFIx64BC      Client = 9 // the same machines, from firmware that read RFC 4578 before its erratum
+	ClientUEFIx64        Client = 7 // EDK2
+	ClientUEFIx64BC      Client = 9 // x64 too, in firmware older than RFC 4578's erratum
 	ClientUEFIarm32      Client = 10
 	ClientUEFIarm64      Client = 11
 	ClientHTTPx64        Client = 16
 	ClientHTTParm32      Client = 18
 	ClientHTTParm64      Client = 19
-	ClientBIOSHTTP       Client = 20
 	ClientUBootArm       Client = 21
 	ClientUBootArm64     Client = 22
 	ClientUBootHTTParm   Client = 23
@@ -30,9 +29,10 @@ const (
 	ClientUnknown        Client = 0xffff
 )
 
-// Traits is what a DHCP packet says of the machine and program that sent it.
+// Traits are what a DHCP packet says of the machine and of the program that
+// sent it.
 type Traits struct {
-	Client      Client // option 93; ClientUnknown where it is missing
+	Client      Client // option 93; ClientUnknown if it is missing
 	UserClass   string // option 77, as text
 	VendorClass string // option 60
 	IPXE        []byte // option 175, iPXE's features
@@ -41,81 +41,80 @@ type Traits struct {
 	MAC         []byte
 }
 
-// A Loader is a program that asks for something to boot, and what it wants to hear.
+// A Loader is a program that asks for something to boot, and how it wants to
+// be answered.
 type Loader struct {
 	Name string
 	Is   func(Traits) bool
 
-	// Files is what it may be given, in order: names of Board.File, or Script
-	// or BootScript, which are made on the fly.
+	// Files are the boot files it may be given, the best first. They are names
+	// for Board.File, or Script or BootScript, which are made on the fly.
 	Files []string
 
-	// BINL: it takes option 60 PXEClient without option 43 as the word to ask
-	// for its boot file on port 4011 (PXE 2.1 section 2.2.5; EDK2's
-	// PxeBcDhcp4.c), and gives up when nobody answers there. A loader without
-	// it takes the file from the ProxyDHCP offer itself.
+	// BINL: after an offer with option 60 PXEClient and without option 43 it
+	// asks for its boot file on port 4011, and gives up if nobody answers there
+	// (PXE 2.1 section 2.2.5; EDK2's PxeBcDhcp4.c). Other loaders take the file
+	// from the ProxyDHCP offer itself.
 	BINL bool
 
-	// HTTP: it wants option 60 HTTPClient and a URL for its boot file (UEFI
-	// 2.10 section 24.7.3.1).
+	// HTTP: it wants option 60 HTTPClient and a URL as its boot file (UEFI 2.10
+	// section 24.7.3.1).
 	HTTP bool
 
-	// Vendor is what option 43 must say to it, beside PXEClient in option 60;
-	// nil: nothing of its own.
+	// Vendor is the option 43 that it needs beside PXEClient in option 60. nil
+	// means that it needs none.
 	Vendor []byte
 
-	// OwnNames: it asks for files by names of its own, and is told where they
-	// are and no boot file. Files is then what makes it worth an answer.
+	// OwnNames: it asks for files by fixed names, so it is told the server and
+	// no boot file. It is answered if one of Files is there.
 	OwnNames bool
 
-	// NoRequest: it uses the address that it was offered without a REQUEST, so
-	// the offer has to be good for the whole lease.
+	// NoRequest: it uses the address of an offer without a REQUEST. So the
+	// offer must hold for a whole lease.
 	NoRequest bool
 
 	// Delay is how long an answer waits before it is sent.
 	Delay time.Duration
 
-	// NoProxyWait: option 175.176 = 1 ends its wait for other ProxyDHCP offers.
+	// NoProxyWait: option 175.176 = 1 ends its wait for further ProxyDHCP
+	// offers.
 	NoProxyWait bool
 
-	// Pxelinux: it hands what it was told to the program it loads, which may be
-	// pxelinux: that one is told where its configuration is (RFC 5071).
+	// Pxelinux: it hands its options on to the program it loads. That may be
+	// pxelinux, so it is also told where pxelinux's configuration is (RFC 5071).
 	Pxelinux bool
-
-	// LocalDisk: a script can send it to the disk; others need our firmware
-	// and BootNext.
-	LocalDisk bool
 }
 
-// Boot files that are made on the fly, a machine's own each.
+// Boot files that are made on the fly for each machine.
 const (
 	Script     = "boot.ipxe"     // for loaders that run iPXE's scripts
-	BootScript = "boot.scr.uimg" // for U-Boot, which asks for it by this name
-	Pxelinux   = "pxelinux.cfg"  // folder of what U-Boot's pxe and pxelinux ask
+	BootScript = "boot.scr.uimg" // for U-Boot, which asks for this name
+	Pxelinux   = "pxelinux.cfg"  // folder, for U-Boot's pxe command and pxelinux
 )
 
 // Network boot programs for plain PXE ROMs.
 const (
 	UNDI         = "undionly.kpxe" // iPXE on the ROM's own driver
-	PxelinuxFile = "pxelinux.0"    // where the user put one beside the firmware
+	PxelinuxFile = "pxelinux.0"    // if the user put one beside the firmware
 )
 
-// UserClass is what our own agent says of itself in option 77.
+// UserClass is our own agent's option 77.
 const UserClass = "bootlace"
 
-// VendorClass starts option 60 of our own agent; the board's name follows.
+// VendorClass begins option 60 of our own agent. The board's name follows.
 const VendorClass = "bootlace:"
 
-// Loaders is tried in order; the first that matches is it.
+// Loaders is the table, from the special to the general. The first row whose Is
+// returns true is the loader.
 var Loaders = []*Loader{
 	{
-		// Our own firmware: it has booted already and wants an address and a plan.
+		// Our own firmware has booted already. It wants an address and a plan.
 		Name: "bootlace",
 		Is:   func(t Traits) bool { return t.UserClass == UserClass },
 	},
 	{
-		// iPXE sends its user class as a raw string, against RFC 3004, so
-		// Traits.UserClass takes both forms.
+		// iPXE sends its user class as a plain string, against RFC 3004.
+		// Traits.UserClass holds the text of either form.
 		Name:        "ipxe-efi",
 		Is:          func(t Traits) bool { return isIPXE(t) && t.Client != ClientBIOS },
 		Files:       []string{Script},
@@ -126,7 +125,6 @@ var Loaders = []*Loader{
 		Is:          isIPXE,
 		Files:       []string{Script},
 		NoProxyWait: true,
-		LocalDisk:   true,
 	},
 	{
 		Name:  "uefi-http",
@@ -153,20 +151,17 @@ var Loaders = []*Loader{
 	{
 		Name: "uefi-pxe",
 		Is: func(t Traits) bool {
-			switch t.Client {
-			case ClientUEFIx64, ClientUEFIx64BC, ClientUEFIarm64, ClientUEFIarm32, ClientUEFIriscv64:
-				return isPXE(t) && !isUBoot(t)
-			}
-			return false
+			_, uefi := archIn(t.Client, func(a *Arch) []Client { return a.UEFI })
+			return uefi && isPXE(t) && !isUBoot(t)
 		},
 		Files: []string{UKI},
 		BINL:  true,
 	},
 	{
-		// U-Boot's own boot command asks first with its own class and
-		// architecture and loads BootScript, whatever file was offered. Then
-		// it says PXEClient:Arch:00011 (arm: 00010), still without option 97,
-		// and runs the EFI program offered.
+		// U-Boot's default boot command asks first with its own class and
+		// client number. It loads BootScript, whatever file was offered. Then
+		// it asks as PXEClient:Arch:00011 (arm: 00010), still without option
+		// 97, and runs the EFI program that it is offered.
 		Name:  "uboot",
 		Is:    func(t Traits) bool { return isUBoot(t) && !isPXE(t) },
 		Files: []string{BootScript},
@@ -188,13 +183,13 @@ func isIPXE(t Traits) bool { return t.UserClass == "iPXE" || len(t.IPXE) > 0 }
 
 func isPXE(t Traits) bool { return strings.HasPrefix(t.VendorClass, "PXEClient") }
 
-// isUBoot: EDK2 says what machine it is in option 97, always; U-Boot behind its
-// EFI face does not.
+// isUBoot recognises U-Boot, also when it boots an EFI program. EDK2 then always
+// sends the machine's UUID in option 97, U-Boot never does.
 func isUBoot(t Traits) bool {
-	switch t.Client {
-	case ClientUBootArm, ClientUBootArm64, ClientUBootHTTParm, ClientUBootHTTParm64:
+	if _, ok := archIn(t.Client, func(a *Arch) []Client { return a.UBoot }); ok {
 		return true
-	case ClientUEFIarm32, ClientUEFIarm64, ClientUEFIriscv64:
+	}
+	if a, ok := archIn(t.Client, func(a *Arch) []Client { return a.UEFI }); ok && a.BootCommand != "" {
 		return len(t.GUID) == 0
 	}
 	return strings.HasPrefix(t.VendorClass, "U-Boot")

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Recognise tells the board a machine is taken for and the loader that asks.
-// Either is nil where nothing in the tables fits.
+// Recognise returns the board that a machine is taken for and the loader that
+// asks. Either is nil if no row of its table fits.
 func Recognise(t Traits) (*Board, *Loader) {
 	board := recognise(t)
 	for _, l := range Loaders {
@@ -19,9 +19,9 @@ func Recognise(t Traits) (*Board, *Loader) {
 	return board, nil
 }
 
-// recognise finds the board: by the name our agent gives; by what the firmware
-// wrote into the machine's UUID; by the card and its address; and where none
-// of that is known, by the architecture alone.
+// recognise finds the board. Our agent names it. Otherwise the machine's UUID
+// tells, if the firmware put a name in it. Then the network card and its MAC
+// count, and last the architecture alone.
 func recognise(t Traits) *Board {
 	if name, ok := strings.CutPrefix(t.VendorClass, VendorClass); ok {
 		b, _ := ByName(name)
@@ -40,7 +40,7 @@ func recognise(t Traits) *Board {
 	return nil
 }
 
-// has reports whether the card and its address are such as this board has.
+// has reports whether the network card and its MAC may be this board's.
 func (b *Board) has(t Traits) bool {
 	if len(b.NICs) > 0 && t.NIC != 0 && !slices.Contains(b.NICs, t.NIC) {
 		return false
@@ -48,7 +48,7 @@ func (b *Board) has(t Traits) bool {
 	return len(b.OUIs) == 0 || slices.ContainsFunc(b.OUIs, func(oui string) bool { return strings.HasPrefix(mac(t.MAC), oui) })
 }
 
-// mac writes an address as it stands in the table.
+// mac formats a MAC as in the table: 52:54:00.
 func mac(b []byte) string {
 	var parts []string
 	for _, c := range b {

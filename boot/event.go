@@ -24,30 +24,3 @@ type Event struct {
 	Digest  string        `json:"digest,omitempty"`  // manifest's SHA-256
 	Session string        `json:"session,omitempty"` // of the device's report: its Seq within a boot, so that a repeated POST is one event
 }
-
-// A Kind says what happened.
-type Kind string
-
-// What the appliance sees.
-const (
-	KindDHCP  Kind = "dhcp"  // an exchange was answered, or on purpose not
-	KindServe Kind = "serve" // a file went out, or did not
-	KindPlan  Kind = "plan"  // a plan was made
-	KindAsked Kind = "asked" // a person asked for something
-
-	KindRefused Kind = "refused" // a report came with a wrong token, or none
-)
-
-// What a device reports.
-const (
-	KindStart    Kind = "start"    // our firmware runs: board, disks, links
-	KindPull     Kind = "pull"     // a protocol begins or ends carrying a file; Proto and Bytes say which and how much
-	KindWrite    Kind = "write"    // progress of writing, at most one a second
-	KindVerify   Kind = "verify"   // read-back ended
-	KindLocal    Kind = "local"    // will boot from its disk; Text says how
-	KindWaiting  Kind = "waiting"  // is told to wait
-	KindRetry    Kind = "retry"    // something failed that is tried again
-	KindDone     Kind = "done"     // the job is whole
-	KindFailed   Kind = "failed"   // the job failed; Text says why
-	KindHandover Kind = "handover" // kexec, reboot, poweroff
-)

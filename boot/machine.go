@@ -101,9 +101,8 @@ type Flashed struct {
 	Time           time.Time `json:"time"`
 }
 
-// Wanted is what a person asked for, ahead of what the profile would say.
+// Wanted is the order that a person gave and that is not carried out yet.
 type Wanted struct {
-	Action    Action `json:"action"` // flash or local
-	Overwrite bool   `json:"overwrite,omitempty"`
-	Job       string `json:"job"` // drawn when it was asked, so that one wish is one job
+	Order
+	Job string `json:"job"` // drawn when it was given, so that one order is one job
 }

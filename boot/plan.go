@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -23,7 +22,7 @@ type Plan struct {
 	V         int      `json:"v"`
 	Machine   string   `json:"machine"` // Machine.ID
 	MAC       MAC      `json:"mac"`     // of the link it was fetched over
-	Boot      string   `json:"boot"`    // drawn by the device, see NewBoot
+	Boot      string   `json:"boot"`    // drawn by the device: RandomHex(16)
 	Job       string   `json:"job"`     // stays the same over the boots that a job takes
 	Action    Action   `json:"action"`
 	Image     *Image   `json:"image,omitempty"`
@@ -37,8 +36,8 @@ type Plan struct {
 	Report    string   `json:"report"`            // base URL of the API, ends in /
 	Token     string   `json:"token"`             // for events of this boot and job
 	Text      string   `json:"text,omitempty"`    // for ActionWait: why, in a line for the console
-	Then      string   `json:"then,omitempty"`
-	OnFailure string   `json:"on_failure,omitempty"`
+	Then      Next     `json:"then,omitempty"`
+	OnFailure Next     `json:"on_failure,omitempty"`
 	Sig       string   `json:"sig,omitempty"` // reserved
 }
 
@@ -59,11 +58,12 @@ type Image struct {
 	ManifestSHA256 string `json:"manifest_sha256"`
 }
 
-// NewBoot draws the identity of one boot: 32 hex digits.
-func NewBoot() string {
-	var b [16]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
+// RandomHex draws n random bytes and writes them in hex. A boot has 16 of them,
+// a job 8.
+func RandomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return hex.EncodeToString(b)
 }
 
 // PlanName is where a machine's plan for this boot is served.
@@ -115,30 +115,8 @@ func ReadPlan(raw []byte, mac MAC, boot string) (*Plan, error) {
 	if p.MAC != mac || p.Boot != boot {
 		return nil, fmt.Errorf("read plan: made for %s boot %q, this is %s boot %s: %w", p.MAC, p.Boot, mac, boot, ErrPlanOther)
 	}
-	if !slices.Contains(Actions, p.Action) || p.Action == ActionIgnore {
+	if !p.Action.Row().InPlan {
 		return nil, fmt.Errorf("read plan: action %q: %w", p.Action, ErrPlanAction)
 	}
 	return p, p.check()
-}
-
-// check holds what each action cannot do without.
-func (p *Plan) check() error {
-	switch {
-	case p.Action == ActionFlash && (p.Image == nil || !isSHA256(p.Image.ManifestSHA256) || p.Image.Size <= 0):
-		return errors.New("read plan: flash without an image and its manifest's digest")
-	case p.Action == ActionBoot && (p.Kernel == nil || !isSHA256(p.Kernel.SHA256)):
-		return errors.New("read plan: boot without a kernel and its digest")
-	case p.Action == ActionBoot && p.Initrd != nil && !isSHA256(p.Initrd.SHA256):
-		return errors.New("read plan: initrd without its digest")
-	case p.Action == ActionBoot && (p.Kernel.Size <= 0 || p.Initrd != nil && p.Initrd.Size <= 0):
-		return errors.New("read plan: kernel or initrd without its size")
-	case (p.Action == ActionFlash || p.Action == ActionBoot) && len(p.Sources) == 0:
-		return errors.New("read plan: no sources")
-	}
-	return nil
-}
-
-func isSHA256(s string) bool {
-	b, err := hex.DecodeString(s)
-	return err == nil && len(b) == 32 && strings.ToLower(s) == s
 }

@@ -9,7 +9,7 @@ import (
 // A plan that leaves out, or lies about, what bounds the device's work is refused.
 func TestReadPlanRefuses(t *testing.T) {
 	mac := MAC{2, 0, 0, 0, 0, 1}
-	id := NewBoot()
+	id := RandomHex(16)
 	digest := strings.Repeat("0", 64)
 	good := func() *Plan {
 		return &Plan{V: PlanVersion, MAC: mac, Boot: id, Action: ActionBoot, Sources: []string{"http://h/"},
@@ -25,7 +25,7 @@ func TestReadPlanRefuses(t *testing.T) {
 		"digest in upper case":  func(p *Plan) { p.Action, p.Image.ManifestSHA256 = ActionFlash, strings.Repeat("A", 64) },
 		"ignore is no plan":     func(p *Plan) { p.Action = ActionIgnore },
 		"another machine's MAC": func(p *Plan) { p.MAC[5]++ },
-		"another boot":          func(p *Plan) { p.Boot = NewBoot() },
+		"another boot":          func(p *Plan) { p.Boot = RandomHex(16) },
 	} {
 		p := good()
 		spoil(p)

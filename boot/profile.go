@@ -7,22 +7,6 @@ import (
 	"strings"
 )
 
-// An Action is what a machine is told to do.
-type Action string
-
-// The actions of profiles and plans.
-const (
-	ActionFlash  Action = "flash"  // write an image to a disk
-	ActionBoot   Action = "boot"   // kexec a kernel
-	ActionLocal  Action = "local"  // boot from the disk
-	ActionServe  Action = "serve"  // be an appliance
-	ActionWait   Action = "wait"   // report what it is, write nothing, ask again
-	ActionIgnore Action = "ignore" // get no answer
-)
-
-// Actions lists them all, in the order a message names them.
-var Actions = []Action{ActionFlash, ActionBoot, ActionLocal, ActionServe, ActionWait, ActionIgnore}
-
 // A Profile decides what the machines it matches get. The zero Match matches all.
 type Profile struct {
 	Name      string
@@ -31,20 +15,12 @@ type Profile struct {
 	Images    map[string]string // image name by board name; "" is any board
 	Disk      Disk
 	Transfer  Transfer
-	OnFailure string // retry, wait or reboot
-	Then      string // reboot, poweroff or wait
+	OnFailure Next
+	Then      Next
 	Kernel    string // file names under the served root, for ActionBoot
 	Initrd    string
 	Cmdline   string
 }
-
-// What OnFailure and Then may say.
-const (
-	Retry    = "retry"
-	Wait     = "wait"
-	Reboot   = "reboot"
-	Poweroff = "poweroff"
-)
 
 // Image returns the image for a board.
 func (p *Profile) Image(board string) (string, bool) {
@@ -77,10 +53,10 @@ type Facts struct {
 	Circuit   string
 }
 
-// Names reports whether the match picks out machines by something of their
+// Specific reports whether the match picks out machines by something of their
 // own, so that a mistake in it cannot reach every disk on the LAN: a UUID, a
 // serial, or MACs of which at least the vendor's half is written out.
-func (m Match) Names() bool {
+func (m Match) Specific() bool {
 	return len(m.UUID) > 0 || specific(m.Serial, 1) || specific(m.MAC, 6)
 }
 
@@ -152,7 +128,7 @@ type Transfer struct {
 }
 
 // DefaultTransfer holds where a profile says nothing.
-var DefaultTransfer = Transfer{Order: []string{"tftp", "ftp", "http"}, TFTPMax: 16 << 20}
+var DefaultTransfer = Transfer{Order: sources(), TFTPMax: 16 << 20}
 
 // OneOf returns an error that names what key may say, where value is none of it.
 func OneOf[T ~string](key string, value T, want ...T) error {

@@ -129,7 +129,7 @@ func (m *Manifest) Check() error {
 		return errors.New("the image is empty")
 	case m.Raw.Size > MaxBlocks*BlockSize:
 		return fmt.Errorf("raw image of %d bytes is larger than the %d that fit a manifest", m.Raw.Size, int64(MaxBlocks*BlockSize))
-	case !isDigest(m.Stored.SHA256) || !isDigest(m.Raw.SHA256):
+	case !IsDigest(m.Stored.SHA256) || !IsDigest(m.Raw.SHA256):
 		return errors.New("sha256 is not 64 lower-case hex digits")
 	case int64(len(m.Blocks)) != (m.Raw.Size+BlockSize-1)/BlockSize:
 		return fmt.Errorf("%d blocks do not cover %d bytes", len(m.Blocks), m.Raw.Size)
@@ -139,7 +139,7 @@ func (m *Manifest) Check() error {
 		switch {
 		case b.Offset != off || b.Length != min(BlockSize, m.Raw.Size-off):
 			return fmt.Errorf("block %d: offset %d, length %d do not continue the image", i, b.Offset, b.Length)
-		case !isDigest(b.SHA256):
+		case !IsDigest(b.SHA256):
 			return fmt.Errorf("block %d: sha256 is not 64 lower-case hex digits", i)
 		case b.Hole && b.SHA256 != zeroDigest(b.Length):
 			return fmt.Errorf("block %d: a hole whose digest is not that of zeros", i)
@@ -203,6 +203,7 @@ func zeroDigest(n int64) string {
 	return Digest(make([]byte, n))
 }
 
-func isDigest(s string) bool {
+// IsDigest reports whether s is a SHA-256 as Digest writes it.
+func IsDigest(s string) bool {
 	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }

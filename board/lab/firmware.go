@@ -28,7 +28,7 @@ func Firmwares(b *board.Board) []Firmware {
 		return nil
 	}
 	var all []Firmware
-	if b.Arch == "amd64" {
+	if q.BIOS {
 		all = append(all, BIOS)
 	}
 	if q.UEFI != "" {
@@ -62,7 +62,11 @@ func Missing(b *board.Board, f Firmware) error {
 	if !slices.Contains(all, f) {
 		return fmt.Errorf("board %s does not start with %s in QEMU; it does with %q", b.Name, f, all)
 	}
-	if _, err := lookPath(b.QEMU.Command); err != nil {
+	program, err := emulator(b)
+	if err != nil {
+		return err
+	}
+	if _, err := lookPath(program); err != nil {
 		return err
 	}
 	var files []string
@@ -78,6 +82,15 @@ func Missing(b *board.Board, f Firmware) error {
 		}
 	}
 	return nil
+}
+
+// emulator is the program that runs a board's machines.
+func emulator(b *board.Board) (string, error) {
+	arch, ok := board.ArchOf(b.Arch)
+	if !ok {
+		return "", fmt.Errorf("board %s: no architecture %q", b.Name, b.Arch)
+	}
+	return arch.QEMU, nil
 }
 
 // firmware returns QEMU's arguments for what the machine starts with.

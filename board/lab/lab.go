@@ -62,10 +62,6 @@ func (m *Machine) args(dir string) ([]string, error) {
 	}
 	q := m.Board.QEMU
 	a := append([]string{"-name", m.Name, "-nodefaults", "-no-user-config"}, q.Args...)
-	if m.Board.Arch == "amd64" {
-		// graphics=off makes SeaBIOS mirror its text, iPXE's among it, to the serial port.
-		a = append(a, "-machine", "graphics=off", "-vga", "std")
-	}
 	a = append(a, "-display", "none", "-serial", "chardev:console",
 		"-qmp", "unix:"+filepath.Join(dir, "qmp")+",server=on,wait=off")
 	if m.Stdin == nil {

@@ -63,7 +63,11 @@ func (vm *VM) start(ctx context.Context, m Machine) error {
 	if err != nil {
 		return err
 	}
-	path, err := lookPath(m.Board.QEMU.Command)
+	program, err := emulator(m.Board)
+	if err != nil {
+		return err
+	}
+	path, err := lookPath(program)
 	if err != nil {
 		return err
 	}

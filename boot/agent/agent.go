@@ -12,13 +12,12 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent/flash"
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/boot/link"
 )
 
@@ -115,7 +114,7 @@ func (s *Session) run(ctx context.Context) error {
 func newSession(cfg Config) *Session {
 	s := &Session{Version: cfg.Version, Board: cfg.Board, cfg: cfg, timing: cfg.Timing}
 	if !cfg.Init { // there the kernel may have no random numbers yet, see power
-		s.Boot = boot.NewBoot()
+		s.Boot = boot.RandomHex(16)
 	}
 	if s.timing == (Timing{}) {
 		s.timing = DefaultTiming
@@ -142,20 +141,7 @@ func (s *Session) first() { fmt.Fprintf(s.Console, "bootlace agent %s %s\n", s.V
 
 // say writes a line for a person to the console.
 func (s *Session) say(format string, args ...any) {
-	fmt.Fprintf(s.Console, "bootlace: %s\n", plain(fmt.Sprintf(format, args...)))
-}
-
-// plain makes text harmless that may hold a server's words: a terminal gets no
-// codes, and what follows a line's end is set in, so that it does not look like
-// something that we said.
-func plain(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r != '\n' && !unicode.IsPrint(r) && r != '\t' {
-			return '?'
-		}
-		return r
-	}, text)
-	return strings.ReplaceAll(text, "\n", "\n  ")
+	fmt.Fprintf(s.Console, "bootlace: %s\n", human.Lines(fmt.Sprintf(format, args...)))
 }
 
 // forever runs f again and again until ctx ends or the machine is left: it

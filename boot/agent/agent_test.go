@@ -201,7 +201,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 	l.image(good, 2<<20)
 
 	otherBoot := *good
-	otherBoot.Boot, otherBoot.Token = boot.NewBoot(), "for the other boot"
+	otherBoot.Boot, otherBoot.Token = boot.RandomHex(16), "for the other boot"
 	l.putPlan(&otherBoot)
 	a := l.agent(child{})
 	ev := l.event(boot.KindFailed, "plan refused", "another machine or boot")

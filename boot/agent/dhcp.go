@@ -197,7 +197,7 @@ func (s *Session) modifiers() []dhcpv4.Modifier {
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)),
 		dhcpv4.WithRequestedOptions(dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionClassIdentifier),
 	}
-	if c := client(runtime.GOARCH, isEFI()); c != board.ClientUnknown {
+	if c := agentClient(runtime.GOARCH, isEFI()); c != board.ClientUnknown {
 		m = append(m, dhcpv4.WithOption(dhcpv4.OptClientArch(iana.Arch(c))))
 	}
 	if u := s.uuid; u != nil { // RFC 4578 section 2.3: type 0, then 16 bytes
@@ -206,25 +206,13 @@ func (s *Session) modifiers() []dhcpv4.Modifier {
 	return m
 }
 
-// client is the option 93 that fits what started us.
-func client(goarch string, efi bool) board.Client {
-	switch {
-	case goarch == "amd64" && !efi:
-		return board.ClientBIOS
-	case goarch == "amd64":
-		return board.ClientUEFIx64
-	case goarch == "arm64" && !efi:
-		return board.ClientUBootArm64
-	case goarch == "arm64":
-		return board.ClientUEFIarm64
-	case goarch == "arm" && !efi:
-		return board.ClientUBootArm
-	case goarch == "arm":
-		return board.ClientUEFIarm32
-	case goarch == "riscv64" && efi:
-		return board.ClientUEFIriscv64
+// agentClient is the option 93 that fits what started us.
+func agentClient(goarch string, efi bool) board.Client {
+	a, ok := board.ArchOf(goarch)
+	if !ok {
+		return board.ClientUnknown
 	}
-	return board.ClientUnknown
+	return a.AgentClient(efi)
 }
 
 func isEFI() bool {

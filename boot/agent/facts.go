@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/boot/link"
 )
 
@@ -17,7 +17,7 @@ func (s *Session) facts() string {
 		f = append(f, "UUID "+s.uuid.String())
 	}
 	if mem, err := memory("MemTotal"); err == nil {
-		f = append(f, pull.Bytes(mem)+" of memory")
+		f = append(f, human.Bytes(mem)+" of memory")
 	}
 	links, _ := link.Links(s.cfg.Interface)
 	for _, l := range links {

@@ -10,6 +10,7 @@ import (
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent/flash"
 	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -28,9 +29,9 @@ func Flash(ctx context.Context, s *Session, p *boot.Plan) error {
 	ev := boot.Event{
 		Kind: boot.KindVerify, Image: p.Image.Name, Digest: p.Image.ManifestSHA256, File: p.Image.Name,
 		Disk: disk.Serial, Bytes: res.Verified, Total: m.Raw.Size, Took: res.VerifyTook,
-		Text: fmt.Sprintf("%s: read back %s, all as it should be", disk.Name, pull.Bytes(res.Verified)),
+		Text: fmt.Sprintf("%s: read back %s, all as it should be", disk.Name, human.Bytes(res.Verified)),
 	}
-	text := fmt.Sprintf("%s is on %s, %s written and read back", p.Image.Name, disk, pull.Bytes(m.Raw.Size))
+	text := fmt.Sprintf("%s is on %s, %s written and read back", p.Image.Name, disk, human.Size(m.Raw.Size))
 	if res.Written == 0 {
 		ev.Took = res.CheckTook
 		text = fmt.Sprintf("%s was on %s already, nothing was written", p.Image.Name, disk)
@@ -120,26 +121,26 @@ func (s *Session) write(ctx context.Context, p *boot.Plan, m *images.Manifest, d
 		return flash.Result{}, err
 	}
 	defer dev.Close()
-	s.say("%s, %s raw, is for %s", p.Image.Name, pull.Bytes(m.Raw.Size), disk)
+	s.say("%s, %s raw, is for %s", p.Image.Name, human.Size(m.Raw.Size), disk)
 	get := s.puller(p, p.Image.Name)
 	file := pull.File{Name: p.Image.Name, Size: m.Stored.Size, SHA256: m.Stored.SHA256}
 	stored := func(ctx context.Context, w io.Writer) error { return get.Fetch(ctx, file, w) }
-	var meter pull.Meter
+	var meter human.Meter
 	stage := ""
 	opt := flash.Options{Overwrite: p.Disk.Overwrite, Memory: available(), Progress: func(now string, done, total int64) {
 		if now != stage {
-			meter, stage = pull.Meter{}, now
+			meter, stage = human.Meter{}, now
 		}
 		if stage == flash.StageWrite { // the bar shows what comes in
 			s.Reporter.Report(boot.Event{
 				Kind: boot.KindWrite, File: p.Image.Name, Image: p.Image.Name, Disk: disk.Serial, Bytes: done, Total: total,
-				Text: fmt.Sprintf("%s: %s of %s", disk.Name, pull.Bytes(done), pull.Bytes(total)),
+				Text: fmt.Sprintf("%s: %s of %s", disk.Name, human.Bytes(done), human.Bytes(total)),
 			})
 			return
 		}
 		meter.Add(time.Now(), done)
 		s.screen.draw(done == total, func() string {
-			return pull.Bar{Label: stage, Done: done, Total: total, Rate: meter.Rate()}.String()
+			return human.Bar{Label: stage, Done: done, Total: total, Rate: meter.Rate()}.String()
 		})
 	}}
 	return flash.Write(ctx, dev, m, stored, opt)

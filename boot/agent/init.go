@@ -51,7 +51,7 @@ func (s *Session) power() link.Options {
 	if err := <-seeded; err != nil {
 		s.Log.Warn("start", "err", err)
 	}
-	s.Boot = boot.NewBoot()
+	s.Boot = boot.RandomHex(16)
 	s.Reporter.boot = s.Boot
 	s.uuid = productUUID() // which took /sys
 	if free := available(); free > 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent/kexec"
 	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 )
 
 // Boot is the outcome of action boot: kernel and initrd are pulled, checked
@@ -67,7 +68,7 @@ func (s *Session) fits(p *boot.Plan) error {
 	copies := kexec.Copies()
 	if size < 0 || size > (free-reserve)/copies {
 		return fmt.Errorf("kernel and initrd of %s need %s of memory while they are loaded, %s are free",
-			pull.Bytes(size), pull.Bytes(copies*size+reserve), pull.Bytes(free))
+			human.Bytes(size), human.Bytes(copies*size+reserve), human.Bytes(free))
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ type lab struct {
 
 type post struct {
 	path, token string
-	report
+	boot.Report
 }
 
 var subnets = func() func() int {
@@ -57,7 +57,7 @@ var subnets = func() func() int {
 func newLab(t *testing.T) *lab {
 	t.Parallel()
 	n := subnets()
-	l := &lab{t: t, root: t.TempDir(), boot: boot.NewBoot(), iface: "eth0", status: http.StatusNoContent, news: make(chan struct{}, 1)}
+	l := &lab{t: t, root: t.TempDir(), boot: boot.RandomHex(16), iface: "eth0", status: http.StatusNoContent, news: make(chan struct{}, 1)}
 	os.Chmod(l.root, 0o755)
 	l.dev, l.srv = nettest.Pair(t, "", fmt.Sprintf("10.77.%d.1/24", n))
 	l.addr = l.srv.Addr
@@ -112,7 +112,7 @@ func (l *lab) serveHTTP() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		p := post{path: r.URL.Path, token: r.Header.Get("Authorization")}
-		if err := json.NewDecoder(r.Body).Decode(&p.report); err != nil {
+		if err := json.NewDecoder(r.Body).Decode(&p.Report); err != nil {
 			http.Error(w, err.Error(), 400)
 			return
 		}

@@ -46,15 +46,15 @@ func (s *Session) deliver(ctx context.Context, ev boot.Event) {
 // Leave reports what becomes of the machine and does it: how is boot.Reboot,
 // boot.Poweroff or boot.Wait. Outside our firmware the machine stays, and the
 // agent ends.
-func (s *Session) Leave(ctx context.Context, how string) error {
+func (s *Session) Leave(ctx context.Context, how boot.Next) error {
 	if how == boot.Wait {
 		return nil
 	}
-	s.deliver(ctx, boot.Event{Kind: boot.KindHandover, Text: how})
+	s.deliver(ctx, boot.Event{Kind: boot.KindHandover, Text: string(how)})
 	return s.leave(how)
 }
 
-func (s *Session) leave(how string) error {
+func (s *Session) leave(how boot.Next) error {
 	s.left.Store(true)
 	if !s.cfg.Init {
 		s.say("would %s now", how)

@@ -6,12 +6,13 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 )
 
 // puller gets files as the plan says, draws a bar, and reports which protocol
 // carried which bytes and why it ended.
 func (s *Session) puller(p *boot.Plan, name string) *pull.Puller {
-	var meter pull.Meter
+	var meter human.Meter
 	return &pull.Puller{
 		Sources: p.Sources,
 		TFTPMax: p.TFTPMax,
@@ -29,7 +30,7 @@ func (s *Session) puller(p *boot.Plan, name string) *pull.Puller {
 			now := time.Now()
 			meter.Add(now, done)
 			s.screen.draw(done == total, func() string {
-				return pull.Bar{Label: proto, Done: done, Total: total, Rate: meter.Rate()}.String()
+				return human.Bar{Label: proto, Done: done, Total: total, Rate: meter.Rate()}.String()
 			})
 		},
 	}
@@ -39,7 +40,7 @@ func (s *Session) puller(p *boot.Plan, name string) *pull.Puller {
 func carried(name string, c pull.Change) string {
 	switch {
 	case c.Err == nil && c.From == 0:
-		return fmt.Sprintf("%s carried %s, %s in %v", c.Proto, name, pull.Bytes(c.To), c.Took.Round(time.Millisecond))
+		return fmt.Sprintf("%s carried %s, %s in %v", c.Proto, name, human.Bytes(c.To), c.Took.Round(time.Millisecond))
 	case c.Err == nil:
 		return fmt.Sprintf("%s carried %s from byte %d to its end at %d, in %v", c.Proto, name, c.From, c.To, c.Took.Round(time.Millisecond))
 	case c.From == c.To:

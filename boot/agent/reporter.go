@@ -12,13 +12,13 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/human"
 )
 
 const (
@@ -64,8 +64,7 @@ func newTarget(p *boot.Plan) *target {
 	if p.Report == "" {
 		return nil
 	}
-	url := strings.TrimSuffix(p.Report, "/") + "/api/machines/" + p.MAC.String() + "/events"
-	return &target{url: url, token: p.Token, machine: p.Machine, mac: p.MAC, boot: p.Boot, job: p.Job}
+	return &target{url: boot.ReportURL(p.Report, p.MAC), token: p.Token, machine: p.Machine, mac: p.MAC, boot: p.Boot, job: p.Job}
 }
 
 func newReporter(log *slog.Logger, timing Timing, bootID string) *Reporter {
@@ -100,7 +99,7 @@ func (r *Reporter) Report(ev boot.Event) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ev.Uptime, ev.Boot = uptime(), r.boot
-	ev.Text = ev.Text[:min(len(ev.Text), maxText)]
+	ev.Text = human.Cut(ev.Text, maxText)
 	if t := r.target; t != nil {
 		ev.Machine, ev.MAC, ev.Job = t.machine, t.mac, t.job
 	}
@@ -254,15 +253,8 @@ type badEvents struct{ status string }
 
 func (b *badEvents) Error() string { return "the appliance cannot read events: " + b.status }
 
-// report is the body of a POST.
-type report struct {
-	Boot   string       `json:"boot"`
-	Job    string       `json:"job"`
-	Events []boot.Event `json:"events"`
-}
-
 func (r *Reporter) post(ctx context.Context, t *target, events []boot.Event) error {
-	body, err := json.Marshal(report{t.boot, t.job, events})
+	body, err := json.Marshal(boot.Report{Boot: t.boot, Job: t.job, Events: events})
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func newSink(t *testing.T) *sink {
 }
 
 func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var rep report
+	var rep boot.Report
 	if err := json.NewDecoder(r.Body).Decode(&rep); err != nil {
 		s.t.Error(err)
 	}

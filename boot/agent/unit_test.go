@@ -139,7 +139,7 @@ func TestClient(t *testing.T) {
 		{"arm64", false, board.ClientUBootArm64}, {"arm", false, board.ClientUBootArm}, {"mips", false, board.ClientUnknown},
 	} {
 		t.Run(fmt.Sprintf("%s efi=%v", tt.arch, tt.efi), func(t *testing.T) {
-			if got := client(tt.arch, tt.efi); got != tt.want {
+			if got := agentClient(tt.arch, tt.efi); got != tt.want {
 				t.Errorf("got %d, want %d", got, tt.want)
 			}
 		})
@@ -256,13 +256,6 @@ func TestCarried(t *testing.T) {
 func TestRunWantsALink(t *testing.T) {
 	if err := Run(t.Context(), Config{}); err == nil || !strings.Contains(err.Error(), "named") {
 		t.Errorf("error %v", err)
-	}
-}
-
-// A server's words do not look like ours, and a terminal gets no codes.
-func TestPlain(t *testing.T) {
-	if got, want := plain("it says\r\nbootlace: done: \x1b[2Jé"), "it says?\n  bootlace: done: ?[2Jé"; got != want {
-		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -13,7 +13,10 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
+	"github.com/bootlace/bootlace/boot/appliance/ftp"
 	"github.com/bootlace/bootlace/boot/appliance/web"
+	"github.com/bootlace/bootlace/boot/tftp"
 )
 
 func TestCheckWhileItRuns(t *testing.T) {
@@ -22,7 +25,7 @@ func TestCheckWhileItRuns(t *testing.T) {
 	if err := Check(t.Context(), &cfg, slog.New(slog.DiscardHandler)); err != nil {
 		t.Errorf("check: %v", err)
 	}
-	cfg.TFTP, cfg.HTTP = "", ""
+	cfg.Listen = nil
 	_, err := New(t.Context(), &cfg, slog.New(slog.DiscardHandler))
 	if m := (Mistake{}); !errors.As(err, &m) || !strings.Contains(err.Error(), "another instance") {
 		t.Errorf("a second instance over one state folder: %v", err)
@@ -39,19 +42,19 @@ func TestFoundBeforeItServes(t *testing.T) {
 			c.DHCP.Mode, c.Advertise = config.Proxy, netip.MustParseAddr("fe80::1")
 		}, "advertise: fe80::1 is no IPv4 address"},
 		"a plan that nobody can fetch": {func(c *config.Config) {
-			c.Profiles, c.HTTP = []*boot.Profile{flash}, ":80"
+			c.Profiles, c.Listen["http"] = []*boot.Profile{flash}, ":80"
 		}, "profile p: tftp is off"},
 		"an end that nobody hears of": {func(c *config.Config) {
-			c.Profiles, c.TFTP = []*boot.Profile{flash}, ":69"
+			c.Profiles, c.Listen["tftp"] = []*boot.Profile{flash}, ":69"
 		}, "profile p: http is off"},
 		"an image that nobody can fetch": {func(c *config.Config) {
-			c.Profiles, c.TFTP, c.HTTP = []*boot.Profile{flash}, ":69", ":80"
+			c.Profiles, c.Listen = []*boot.Profile{flash}, map[string]string{"tftp": ":69", "http": ":80"}
 		}, "profile p: transfer.order: ftp: each of it is off"},
 		"no room for the socket's name": {func(c *config.Config) {
 			c.State = filepath.Join(c.State, strings.Repeat("d", 100))
 		}, "may have 94 bytes at most"},
 	} {
-		cfg := config.Config{Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}}
+		cfg := config.Config{Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{}}
 		tt.change(&cfg)
 		err := Check(t.Context(), &cfg, slog.New(slog.DiscardHandler))
 		if m := (Mistake{}); !errors.As(err, &m) || !strings.Contains(err.Error(), tt.want) {
@@ -76,7 +79,7 @@ func TestServes(t *testing.T) {
 		"for the other one": {map[string]string{"qemu-arm64": "serve false\n", "qemu-x86_64": "serve true\n"}, boot.Match{Board: []string{"qemu-arm64"}}, "qemu-arm64 was made without", false},
 	} {
 		cfg := config.Config{
-			Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, TFTP: ":69",
+			Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{"tftp": ":69"},
 			Profiles: []*boot.Profile{{Name: "p", Action: boot.ActionServe, Match: tt.match}},
 		}
 		for name, build := range tt.builds {
@@ -108,29 +111,95 @@ func TestServes(t *testing.T) {
 
 // All that strangers may have open leaves files for the appliance itself.
 func TestShare(t *testing.T) {
-	for _, n := range []int{256, 1024, 4096, wantFiles, 1 << 20} {
-		b := share(n)
-		if sum := b.tftp.Files + 4*b.ftp.Total + 2*b.http.Total; sum > n*15/16 {
+	for _, n := range []budget{256, 1024, 4096, wantFiles, 1 << 20} {
+		if sum := n.share(tftpFiles) + 4*n.conns(ftp.DefaultLimits).Total + 2*n.conns(web.DefaultLimits).Total; sum > int(n)*15/16 {
 			t.Errorf("of %d files strangers take %d", n, sum)
 		}
 	}
-	if b := share(1 << 20); b.http.Total != web.DefaultLimits.Total || b.tftp.Files != 2048 {
-		t.Errorf("with files enough: %+v", b)
+	if b := budget(1 << 20); b.conns(web.DefaultLimits) != web.DefaultLimits || b.share(tftpFiles) != 2048 {
+		t.Errorf("with files enough: %+v, %d", b.conns(web.DefaultLimits), b.share(tftpFiles))
 	}
 }
 
 // A board whose network card overruns is sent narrower windows.
 func TestWindowOfBoard(t *testing.T) {
-	a := &Appliance{heard: newRecent[boot.MAC, boot.Facts](9), who: newRecent[netip.Addr, boot.MAC](9)}
+	a := newAppliance(t)
+	write(t, filepath.Join(a.cfg.Root, "f"), []byte("f"))
+	server := a.tftpServer()
 	for i, b := range board.Boards {
-		mac, addr := boot.MAC{2, 0, 0, 0, 0, byte(i)}, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
-		if n := a.window(addr); n != 0 {
-			t.Errorf("an unknown machine: %d", n)
+		t.Run(b.Name, func(t *testing.T) {
+			mac, addr := boot.MAC{2, 0, 0, 0, 0, byte(i)}, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+			window := func() int {
+				t.Helper()
+				src, err := server.Open(t.Context(), &tftp.Request{Name: "f", Remote: netip.AddrPortFrom(addr, 2070)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer src.Close()
+				return src.Windowsize
+			}
+			if n := window(); n != 0 {
+				t.Errorf("an unknown machine: %d", n)
+			}
+			a.machines.saw(mac, addr)
+			a.machines.facts.Put(mac, boot.Facts{Board: b.Name})
+			if n := window(); n != b.Windowsize {
+				t.Errorf("%d, want %d", n, b.Windowsize)
+			}
+		})
+	}
+}
+
+// Each protocol of the table has a server of ours.
+func TestProtocols(t *testing.T) {
+	for _, p := range boot.Protocols {
+		if fileServers[p.Name] == nil {
+			t.Errorf("%s has no constructor", p.Name)
 		}
-		a.who.put(addr, mac)
-		a.heard.put(mac, boot.Facts{Board: b.Name})
-		if n := a.window(addr); n != b.Windowsize {
-			t.Errorf("%s: %d, want %d", b.Name, n, b.Windowsize)
+	}
+	if len(fileServers) != len(boot.Protocols) {
+		t.Errorf("%d constructors, %d protocols", len(fileServers), len(boot.Protocols))
+	}
+}
+
+// A DHCP answer reads no disk: a thousand packets of every loader are answered
+// without one look at the root.
+func TestAnswersReadNoDisk(t *testing.T) {
+	var firmware []string
+	for _, b := range board.Boards {
+		firmware = append(firmware, b.Name)
+	}
+	a := newBench(t, append(of(firmware...), "lab.raw")...)
+	a.machines.policy.Profiles = []*boot.Profile{{Name: "flash", Action: boot.ActionFlash, Images: map[string]string{"": "lab.raw"}}}
+	infos := &bootInfos{machines: a.machines, urls: a.urls}
+	before := a.tree.Looks()
+	files := 0
+	for i := range 1000 {
+		traits := board.Traits{
+			Client: board.Arches[i%len(board.Arches)].Clients()[0], VendorClass: "PXEClient:Arch:00000", MAC: []byte{2, 0, 0, 0, byte(i >> 8), byte(i)},
 		}
+		if i%5 == 0 {
+			traits.UserClass = "iPXE"
+		}
+		h := dhcp.Hearing{MAC: boot.MAC(traits.MAC), Traits: traits, Interface: "lo", Next: at}
+		h.Board, h.Loader = board.Recognise(traits)
+		info, err := infos.decide(t.Context(), h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Bootfile != "" {
+			files++
+		}
+	}
+	if n := a.tree.Looks() - before; n != 0 {
+		t.Errorf("%d looks at the root for 1000 answers", n)
+	}
+	if files < 500 {
+		t.Errorf("only %d of 1000 were given a boot file", files)
+	}
+	// The plan does look: it promises what is there now.
+	planFor(t, a, boot.MAC{2, 0, 0, 0, 0, 1})
+	if a.tree.Looks() == before {
+		t.Error("the looks of a plan are not counted, so this test shows nothing")
 	}
 }

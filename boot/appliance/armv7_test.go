@@ -17,7 +17,7 @@ import (
 // be of 32-bit ARM; that one waits, and is told why, as is who asks.
 func TestNoKexec(t *testing.T) {
 	a := newBench(t, append(of("armv7", "pc-x86_64"), "k")...)
-	a.cfg.Profiles = []*boot.Profile{{Name: "live", Action: boot.ActionBoot, Kernel: "k", Transfer: boot.DefaultTransfer, Then: boot.Reboot, OnFailure: boot.Retry}}
+	a.machines.policy.Profiles = []*boot.Profile{{Name: "live", Action: boot.ActionBoot, Kernel: "k", Transfer: boot.DefaultTransfer, Then: boot.Reboot, OnFailure: boot.Retry}}
 	a.hears(t, at, board.Traits{Client: board.ClientUBootArm, MAC: uboot})
 	p := planFor(t, a, boot.MAC(uboot))
 	const want = "no plan: action boot needs kexec, which 32-bit ARM (armv7) does not have"
@@ -40,7 +40,7 @@ func TestNoKexec(t *testing.T) {
 // An IPv6 network has to be that of a link.
 func TestSixOfNoLink(t *testing.T) {
 	cfg := &config.Config{
-		Root: t.TempDir(), State: filepath.Join(t.TempDir(), "state"), Interface: []string{"lo"}, TFTP: ":69",
+		Root: t.TempDir(), State: filepath.Join(t.TempDir(), "state"), Interface: []string{"lo"}, Listen: map[string]string{"tftp": ":69"},
 		DHCP: config.DHCP{Mode: config.Full, Subnets: []lease.Subnet{{Prefix: netip.MustParsePrefix("127.0.0.0/24"), Lease: config.DefaultLease}}},
 	}
 	for net, want := range map[string]string{"::/64": "", "fd00:77::/64": "dhcp.subnets: fd00:77::/64 is the network of no interface that is served"} {

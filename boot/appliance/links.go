@@ -159,18 +159,3 @@ func examplePool(p netip.Prefix) string {
 	}
 	return at(n+size/4*3).String() + "-" + at(n+size-2).String()
 }
-
-// addrFor is the address under which the machine at `from` reaches us.
-func (a *Appliance) addrFor(from netip.Addr) netip.Addr {
-	if a.cfg.Advertise.IsValid() {
-		return a.cfg.Advertise
-	}
-	for _, l := range a.links {
-		for _, p := range l.prefixes {
-			if p.Contains(from.Unmap()) {
-				return p.Addr()
-			}
-		}
-	}
-	return a.links[0].addr()
-}

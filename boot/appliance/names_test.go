@@ -40,7 +40,7 @@ func TestHostileNames(t *testing.T) {
 		}
 	}
 	for _, name := range names {
-		f, err := a.tree.Open(name, stranger)
+		f, err := a.tree.Open(t.Context(), stranger, name)
 		if err != nil {
 			if text := err.Error(); strings.Contains(text, a.cfg.Root) {
 				t.Errorf("%.60q: the error has a path of the host: %.200s", name, text)
@@ -55,7 +55,7 @@ func TestHostileNames(t *testing.T) {
 	}
 	// With its folder and without, a Pi gets what is there.
 	for _, name := range []string{"deadbeef/" + board.Kernel, "52-54-00-12-34-56/" + board.Kernel, "DEADBEEF//" + board.Kernel} {
-		f, err := a.tree.Open(name, stranger)
+		f, err := a.tree.Open(t.Context(), stranger, name)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

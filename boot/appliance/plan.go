@@ -8,71 +8,100 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"net/netip"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/images"
+	"github.com/bootlace/bootlace/boot/appliance/files"
+	"github.com/bootlace/bootlace/boot/appliance/journal"
+	"github.com/bootlace/bootlace/boot/appliance/policy"
 )
 
-// plan makes the plan of one machine for one boot, to be fetched from `from`.
-func (a *Appliance) plan(ctx context.Context, mac boot.MAC, bootID string, from netip.Addr) ([]byte, error) {
-	d, err := a.byMAC(ctx, mac)
+// plans makes the plan of each boot, and the token with which its device
+// reports.
+type plans struct {
+	*machines
+	urls    *urls
+	images  map[string]string // file names by key of the config's images
+	key     []byte            // tokens are computed with it
+	journal *journal.Journal
+	log     *slog.Logger
+}
+
+// write makes the plan of one machine for one boot, to be fetched from `from`.
+// A plan that cannot be made is a wait with its reason: whoever stands before
+// the machine does not see our log.
+func (ps *plans) write(ctx context.Context, mac boot.MAC, bootID string, from netip.Addr) ([]byte, error) {
+	d, err := ps.decide(ctx, mac)
 	if err != nil {
 		return nil, err
 	}
-	self := a.addrFor(from)
-	p := boot.Plan{
-		V: boot.PlanVersion, Machine: d.machine.ID, MAC: mac, Boot: bootID, Job: d.job,
-		Action: d.action, Disk: d.disk, TFTPMax: boot.DefaultTransfer.TFTPMax,
-		Sources: a.sources(self, boot.DefaultTransfer.Order),
-		Report:  a.base("http", self),
-		Then:    boot.Reboot, OnFailure: boot.Retry,
-	}
-	if d.profile != nil {
-		p.Then, p.OnFailure = d.profile.Then, d.profile.OnFailure
-		p.TFTPMax = d.profile.Transfer.TFTPMax
-		p.Sources = a.sources(self, d.profile.Transfer.Order)
-	}
-	text := "plan: " + string(d.action)
-	switch d.action {
-	case boot.ActionFlash:
-		if p.Image, err = a.image(d); err == nil {
-			text += " " + p.Image.Name
-		}
-	case boot.ActionBoot:
-		if d.board != nil && !d.board.Kexec() {
-			err = fmt.Errorf("action boot needs kexec, which 32-bit ARM (%s) does not have", d.board.Name)
-		} else {
-			err = a.kernel(ctx, d.profile, &p)
-		}
-		text += " " + d.profile.Kernel
-	case boot.ActionLocal:
-		p.Flashed = d.machine.Flashed
-	}
-	ev := boot.Event{Machine: d.machine.ID, MAC: mac, Boot: bootID, Kind: boot.KindPlan, Text: text}
+	p := ps.outline(d, mac, bootID, ps.urls.addrFor(from))
+	text, err := ps.fill(ctx, d, p)
+	ev := boot.Event{Machine: d.Machine.ID, MAC: mac, Boot: bootID, Kind: boot.KindPlan, Text: text}
 	if err != nil {
-		// The machine waits, and says why on its console: whoever stands
-		// before it does not see our log.
+		ps.log.Warn("no plan", "mac", mac, "err", err, "cause", files.Cause(err))
 		text = "no plan: " + err.Error()
-		a.log.Warn("no plan", "mac", mac, "error", err, "cause", images.Cause(err))
-		p.Action, p.Text, p.Job = boot.ActionWait, text, jobID(d.machine.ID, text)
+		p.Action, p.Text, p.Job = boot.ActionWait, text, policy.JobID(d.Machine.ID, text)
 		p.Image, p.Kernel, p.Initrd = nil, nil, nil
 		ev.Kind, ev.Text = boot.KindFailed, text
 	}
-	ev.Job, p.Token = p.Job, a.token(mac, bootID, p.Job)
-	a.journal.Add(ev)
+	ev.Job, p.Token = p.Job, ps.token(mac, bootID, p.Job)
+	ps.journal.Add(ev)
 	return json.Marshal(p)
+}
+
+// outline is the part of a plan that every action has.
+func (ps *plans) outline(d policy.Decision, mac boot.MAC, bootID string, self netip.Addr) *boot.Plan {
+	p := &boot.Plan{
+		V: boot.PlanVersion, Machine: d.Machine.ID, MAC: mac, Boot: bootID,
+		Action: d.Action, Disk: d.Disk, TFTPMax: boot.DefaultTransfer.TFTPMax,
+		Sources: ps.urls.sources(self, boot.DefaultTransfer.Order),
+		Report:  ps.urls.base("http", self),
+		Then:    boot.Reboot, OnFailure: boot.Retry,
+	}
+	if d.Profile != nil {
+		p.Then, p.OnFailure = d.Profile.Then, d.Profile.OnFailure
+		p.TFTPMax = d.Profile.Transfer.TFTPMax
+		p.Sources = ps.urls.sources(self, d.Profile.Transfer.Order)
+	}
+	return p
+}
+
+// fill adds what the plan's action needs, and returns what the journal says of
+// it.
+func (ps *plans) fill(ctx context.Context, d policy.Decision, p *boot.Plan) (text string, err error) {
+	text = "plan: " + string(d.Action)
+	digest := ps.digest(ctx, d)
+	p.Job = d.Job(digest)
+	row := d.Action.Row()
+	if row.NeedsFlashed {
+		p.Flashed = d.Machine.Flashed
+	}
+	switch {
+	case row.NeedsImage:
+		if p.Image, err = ps.image(ctx, d, ps.images); err == nil {
+			text += " " + p.Image.Name
+		}
+	case row.NeedsKernel:
+		if d.Board != nil && !d.Board.Kexec() {
+			err = fmt.Errorf("action boot needs kexec, which 32-bit ARM (%s) does not have", d.Board.Name)
+		} else {
+			err = ps.kernel(ctx, d.Profile, p)
+		}
+		text += " " + d.Profile.Kernel
+	}
+	return text, err
 }
 
 // kernel fills in the files of action boot with their digests, so that the
 // device runs only what lies here now.
-func (a *Appliance) kernel(ctx context.Context, profile *boot.Profile, p *boot.Plan) (err error) {
-	if p.Kernel, err = a.file(ctx, profile.Kernel); err != nil {
+func (ps *plans) kernel(ctx context.Context, profile *boot.Profile, p *boot.Plan) (err error) {
+	if p.Kernel, err = ps.catalog.File(ctx, profile.Kernel); err != nil {
 		return err
 	}
 	if profile.Initrd != "" {
-		if p.Initrd, err = a.file(ctx, profile.Initrd); err != nil {
+		if p.Initrd, err = ps.catalog.File(ctx, profile.Initrd); err != nil {
 			return err
 		}
 	}
@@ -80,61 +109,32 @@ func (a *Appliance) kernel(ctx context.Context, profile *boot.Profile, p *boot.P
 	return nil
 }
 
-// sources lists base URLs in the profile's order, without what is off.
-func (a *Appliance) sources(self netip.Addr, order []string) []string {
-	var out []string
-	for _, proto := range order {
-		if base := a.base(proto, self); base != "" {
-			out = append(out, base)
-		}
-	}
-	return out
-}
-
-// base is where a protocol serves the root, "" where it is off. It ends in /.
-func (a *Appliance) base(proto string, self netip.Addr) string {
-	listen, port := a.listen(proto)
-	if listen == "" {
+// digest names the image of a decision's profile by its manifest, "" where
+// there is none.
+func (ps *plans) digest(ctx context.Context, d policy.Decision) string {
+	if _, ok := d.FlashImage(); !ok {
 		return ""
 	}
-	return proto + "://" + hostPort(self, listen, port) + "/"
-}
-
-func (a *Appliance) listen(proto string) (addr, port string) {
-	switch proto {
-	case "tftp":
-		return a.cfg.TFTP, "69"
-	case "ftp":
-		return a.cfg.FTP, "21"
+	im, err := ps.image(ctx, d, ps.images)
+	if err != nil {
+		return ""
 	}
-	return a.cfg.HTTP, "80"
-}
-
-// hostPort is the authority of a URL: without the port where it is the usual one.
-func hostPort(self netip.Addr, listen, usual string) string {
-	_, port, _ := net.SplitHostPort(listen)
-	if port == usual {
-		if self.Is6() {
-			return "[" + self.String() + "]"
-		}
-		return self.String()
-	}
-	return net.JoinHostPort(self.String(), port)
+	return im.ManifestSHA256
 }
 
 // token is what a device must show to report on one boot and job. It is
 // computed, not remembered, so it outlives a restart and costs no memory.
-func (a *Appliance) token(mac boot.MAC, bootID, job string) string {
-	h := hmac.New(sha256.New, a.key)
+func (ps *plans) token(mac boot.MAC, bootID, job string) string {
+	h := hmac.New(sha256.New, ps.key)
 	fmt.Fprintf(h, "event %s %s %s", mac, bootID, job)
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// verify is web.Server.Verify.
-func (a *Appliance) verify(mac boot.MAC, bootID, job, token string) (machine string, err error) {
-	if !hmac.Equal([]byte(token), []byte(a.token(mac, bootID, job))) {
+// verify is web.Server.Verify: whose is a token?
+func (ps *plans) verify(ctx context.Context, mac boot.MAC, bootID, job, token string) (machine string, err error) {
+	if !hmac.Equal([]byte(token), []byte(ps.token(mac, bootID, job))) {
 		return "", errors.New("wrong token for this machine, boot and job")
 	}
-	d, err := a.byMAC(context.Background(), mac)
-	return d.machine.ID, err
+	d, err := ps.decide(ctx, mac)
+	return d.Machine.ID, err
 }

@@ -2,91 +2,118 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/netip"
-	"time"
+	"syscall"
 
-	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/config"
 	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
-	"github.com/bootlace/bootlace/boot/appliance/web"
-	"github.com/bootlace/bootlace/boot/tftp"
 )
 
 // A server runs until its context ends, and returns nil then.
 type server func(context.Context) error
 
-// sockets are the ports of everything but DHCP. They are opened before the
-// state folder is, so that of two instances the second names the port.
-type sockets struct {
-	ftp, http net.Listener // nil: off, likewise tftp
-	tftp      *net.UDPConn
+// fileServers has the constructor of each row of boot.Protocols.
+var fileServers = map[string]func(*Appliance, socket) server{
+	"tftp": func(a *Appliance, s socket) server { return a.serveTFTP(s.packets) },
+	"ftp": func(a *Appliance, s socket) server {
+		srv := &ftp.Server{
+			Config: a.cfg.FTP, Tree: a.tree, Log: a.log, Limits: a.budget.conns(ftp.DefaultLimits),
+		}
+		return func(ctx context.Context) error { return srv.Serve(ctx, s.streams) }
+	},
+	"http": func(a *Appliance, s socket) server {
+		return func(ctx context.Context) error { return a.web.Serve(ctx, s.streams) }
+	},
 }
 
-func (s *sockets) open(ctx context.Context, cfg *config.Config) (err error) {
-	if cfg.TFTP != "" {
-		addr, err := net.ResolveUDPAddr("udp", cfg.TFTP)
+// A socket is an open port: one of the two is set.
+type socket struct {
+	packets *net.UDPConn
+	streams net.Listener
+}
+
+func (s socket) Close() error {
+	if s.packets != nil {
+		return s.packets.Close()
+	}
+	return s.streams.Close()
+}
+
+// listen opens the ports of all protocols that are on. It comes before the
+// state folder, so that of two instances the second names the port.
+func listen(ctx context.Context, at map[string]string) (map[string]socket, error) {
+	open := map[string]socket{}
+	for _, p := range boot.Protocols {
+		if at[p.Name] == "" {
+			continue
+		}
+		s, err := listenOn(ctx, p, at[p.Name])
 		if err != nil {
-			return Mistake{fmt.Errorf("tftp: %w", err)}
+			closeAll(open)
+			return nil, err
 		}
-		if s.tftp, err = net.ListenUDP("udp", addr); err != nil {
-			return busy("tftp", "UDP "+cfg.TFTP, err)
-		}
+		open[p.Name] = s
 	}
-	if s.ftp, err = listenTCP(ctx, "ftp", cfg.FTP); err != nil {
-		return err
-	}
-	s.http, err = listenTCP(ctx, "http", cfg.HTTP)
-	return err
+	return open, nil
 }
 
-func listenTCP(ctx context.Context, key, addr string) (net.Listener, error) {
-	if addr == "" {
-		return nil, nil
-	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, busy(key, "TCP "+addr, err)
-	}
-	return l, nil
-}
-
-func (s *sockets) close() {
-	if s.tftp != nil {
-		s.tftp.Close()
-	}
-	for _, l := range []net.Listener{s.ftp, s.http} {
-		if l != nil {
-			l.Close()
+func listenOn(ctx context.Context, p boot.Protocol, addr string) (s socket, err error) {
+	if p.Network == "udp" {
+		to, err := net.ResolveUDPAddr("udp", addr)
+		if err != nil {
+			return s, Mistake{fmt.Errorf("%s: %w", p.Name, err)}
 		}
+		if s.packets, err = net.ListenUDP("udp", to); err != nil {
+			return s, busy(p.Name, "UDP "+addr, err)
+		}
+		return s, nil
+	}
+	if s.streams, err = new(net.ListenConfig).Listen(ctx, "tcp", addr); err != nil {
+		return s, busy(p.Name, "TCP "+addr, err)
+	}
+	return s, nil
+}
+
+// busy explains an error of listening: which port, which key, what to do.
+func busy(key, addr string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return Mistake{fmt.Errorf("%s: %s is taken by another program; stop that one, or choose --%s ADDR or --%s off", key, addr, key, key)}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return Mistake{fmt.Errorf("%s: %s is no address of this machine", key, addr)}
+	case errors.Is(err, syscall.EACCES):
+		return Mistake{fmt.Errorf("%s: %s needs root or CAP_NET_BIND_SERVICE", key, addr)}
+	}
+	return fmt.Errorf("%s: listen on %s: %w", key, addr, err)
+}
+
+func closeAll(open map[string]socket) {
+	for _, s := range open {
+		s.Close()
 	}
 }
 
-// servers lists what Run runs. To add a protocol, add a line here.
+// servers lists what Run runs.
 func (a *Appliance) servers(ctx context.Context) ([]server, error) {
-	servers, err := a.dhcpServers(ctx)
+	list, err := a.dhcpServers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	control, err := a.controlListener()
+	control, err := a.state.listenControl()
 	if err != nil {
 		return nil, err
 	}
-	servers = append(servers, func(ctx context.Context) error { return a.web.ServeControl(ctx, control) })
-	if l := a.sockets.http; l != nil {
-		servers = append(servers, func(ctx context.Context) error { return a.web.Serve(ctx, l) })
+	list = append(list, a.catalog.Run, func(ctx context.Context) error { return a.web.ServeControl(ctx, control) })
+	for _, p := range boot.Protocols {
+		if s, on := a.sockets[p.Name]; on {
+			list = append(list, fileServers[p.Name](a, s))
+		}
 	}
-	if l := a.sockets.ftp; l != nil {
-		servers = append(servers, func(ctx context.Context) error { return a.ftpServer().Serve(ctx, l) })
-	}
-	if conn := a.sockets.tftp; conn != nil {
-		servers = append(servers, func(ctx context.Context) error { return a.serveTFTP(ctx, conn) })
-	}
-	return servers, nil
+	return list, nil
 }
 
 // dhcpServers opens one server a link.
@@ -95,8 +122,9 @@ func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 		return nil, nil
 	}
 	mode := dhcp.Mode(a.cfg.DHCP.Mode)
-	var servers []server
-	for _, l := range a.links {
+	infos := &bootInfos{machines: a.machines, urls: a.urls, addresses: mode == dhcp.Full}
+	var list []server
+	for _, l := range a.urls.links {
 		if mode == dhcp.Full && !a.cfg.DHCP.Force {
 			others, err := dhcp.Probe(ctx, l.name)
 			if err != nil {
@@ -108,107 +136,14 @@ func (a *Appliance) dhcpServers(ctx context.Context) ([]server, error) {
 		}
 		s := &dhcp.Server{
 			Mode: mode, Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases, Six: a.cfg.DHCP.Six,
-			Decide: a.hear, Log: a.log,
+			Decide: infos.decide, Log: a.log,
 			Note: func(ev boot.Event) { a.journal.Add(ev) },
-			Seen: func(mac boot.MAC, addr netip.Addr) { a.who.put(addr, mac) },
+			Seen: a.machines.saw,
 		}
 		if err := s.Listen(); err != nil {
 			return nil, Mistake{err}
 		}
-		servers = append(servers, s.Run)
+		list = append(list, s.Run)
 	}
-	return servers, nil
-}
-
-// serveTFTP tells at its end of requests that were turned away.
-func (a *Appliance) serveTFTP(ctx context.Context, conn *net.UDPConn) error {
-	s := a.tftpServer()
-	err := s.Serve(ctx, conn)
-	if refused, gaveWay := s.Counters.Refused.Load(), s.Counters.GaveWay.Load(); refused+gaveWay > 0 {
-		a.log.Info("TFTP had more requests than its limits allow", "served", s.Counters.Requests.Load(), "refused", refused, "gave way", gaveWay)
-	}
-	return err
-}
-
-func (a *Appliance) tftpServer() *tftp.Server {
-	s := &tftp.Server{
-		Log: a.log, SinglePort: a.cfg.TFTPSinglePort, RollToOne: a.cfg.TFTPRollToOne, Fragments: a.cfg.TFTPFragments,
-		Limits: a.tftpLimits(),
-		Open: func(_ context.Context, r *tftp.Request) (*tftp.Source, error) {
-			f, err := a.tree.Open(r.Name, r.Remote.Addr().Unmap())
-			if err != nil {
-				return nil, err
-			}
-			return &tftp.Source{ReaderAt: f, Size: f.Size(), Close: f.Close, Key: f.ID(), Windowsize: a.window(r.Remote.Addr().Unmap())}, nil
-		},
-		Done: func(r tftp.Result) {
-			ev := boot.Event{Proto: "tftp", File: r.Name, Bytes: r.Bytes, Took: r.Took, Text: tftpText(r)}
-			a.served(r.Remote.Addr(), ev)
-		},
-	}
-	if a.uploads != nil {
-		s.Create = func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) { return a.uploads.create(r.Name) }
-	}
-	return s
-}
-
-// window is the widest TFTP window that the machine at an address takes, as far
-// as its board is known; 0: any.
-func (a *Appliance) window(from netip.Addr) int {
-	mac, _ := a.who.get(from)
-	facts, _ := a.heard.get(mac)
-	if b, ok := board.ByName(facts.Board); ok {
-		return b.Windowsize
-	}
-	return 0
-}
-
-// tftpLimits are those of the config, and a share of the files.
-func (a *Appliance) tftpLimits() tftp.Limits {
-	l := a.cfg.TFTPLimits
-	l.Files = a.bounds.tftp.Files
-	return l
-}
-
-// tftpText says how a transfer ended.
-func tftpText(r tftp.Result) string {
-	verb := "sent"
-	if r.Write {
-		verb = "took"
-	}
-	switch {
-	case r.Probe:
-		return "tftp: told the size of " + r.Name
-	case r.Err != nil:
-		return fmt.Sprintf("tftp: %s: %v, after %d bytes", r.Name, r.Err, r.Bytes)
-	}
-	text := fmt.Sprintf("tftp: %s %s, %d bytes in %v", verb, r.Name, r.Bytes, r.Took.Round(time.Millisecond))
-	if n := r.Granted.Blksize; n > 0 {
-		text += fmt.Sprintf(", blksize %d", n)
-	}
-	if n := r.Granted.Windowsize; n > 0 {
-		text += fmt.Sprintf(", windowsize %d", n)
-	}
-	if d := r.Granted.Timeout; d > 0 {
-		text += fmt.Sprintf(", timeout %d", d/time.Second)
-	}
-	if r.Resent > 0 {
-		text += fmt.Sprintf(", %d packets again", r.Resent)
-	}
-	return text
-}
-
-func (a *Appliance) ftpServer() *ftp.Server {
-	return &ftp.Server{
-		Tree: a.tree, Log: a.log, Note: a.served, Limits: a.bounds.ftp,
-		PassiveFrom: a.cfg.FTPPassive.From, PassiveTo: a.cfg.FTPPassive.To,
-	}
-}
-
-func (a *Appliance) webServer() *web.Server {
-	return &web.Server{
-		Tree: a.tree, Journal: a.journal, Registry: a.registry,
-		Verify: a.verify, Reported: a.reported, Control: a.control, Note: a.served,
-		Token: a.controlToken, Log: a.log, Limits: a.bounds.http,
-	}
+	return list, nil
 }

@@ -15,13 +15,15 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/catalog"
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 	"github.com/bootlace/bootlace/images"
 )
 
 var (
-	stranger = netip.MustParseAddr("127.0.0.9")
+	stranger = files.Client{Addr: netip.MustParseAddr("127.0.0.9"), Via: "tftp"}
 	bench    = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
 	other    = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}
 )
@@ -31,7 +33,7 @@ func newAppliance(t *testing.T) *Appliance {
 	t.Helper()
 	cfg := &config.Config{
 		Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off},
-		TFTP: "127.0.0.1:0", HTTP: "127.0.0.1:0", Unknown: boot.ActionWait,
+		Listen: map[string]string{"tftp": "127.0.0.1:0", "http": "127.0.0.1:0"}, Unknown: boot.ActionWait,
 		Profiles: []*boot.Profile{{
 			Name: "bench", Match: boot.Match{MAC: []string{bench.String()}}, Action: boot.ActionFlash,
 			Images: map[string]string{"": "lab.raw"}, Transfer: boot.DefaultTransfer, Then: boot.Reboot, OnFailure: boot.Retry,
@@ -56,7 +58,7 @@ func write(t *testing.T, path string, data []byte) {
 // planFor fetches a plan as anyone can.
 func planFor(t *testing.T, a *Appliance, mac boot.MAC) boot.Plan {
 	t.Helper()
-	f, err := a.tree.Open(boot.PlanName(mac, boot.NewBoot()), stranger)
+	f, err := a.tree.Open(t.Context(), stranger, boot.PlanName(mac, boot.RandomHex(16)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,15 +78,15 @@ func planFor(t *testing.T, a *Appliance, mac boot.MAC) boot.Plan {
 // is then remembered.
 func done(t *testing.T, a *Appliance, p boot.Plan, digest string) *boot.Flashed {
 	t.Helper()
-	id, err := a.verify(p.MAC, p.Boot, p.Job, p.Token)
+	id, err := a.web.Verify(t.Context(), p.MAC, p.Boot, p.Job, p.Token)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ev := boot.Event{Kind: boot.KindDone, MAC: p.MAC, Boot: p.Boot, Job: p.Job, Digest: digest, Disk: "QM1", Time: time.Now()}
-	if err := a.reported(t.Context(), id, ev); err != nil {
+	if err := a.web.Reported(t.Context(), id, ev); err != nil {
 		t.Fatal(err)
 	}
-	m, err := a.registry.Find(t.Context(), p.MAC.String())
+	m, err := a.machines.registry.Find(t.Context(), p.MAC.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,13 +102,13 @@ func TestDoneOfNoPlan(t *testing.T) {
 	if f := done(t, a, p, strings.Repeat("0", 64)); f != nil {
 		t.Errorf("flashed with an image that was not planned: %+v", f)
 	}
-	if err := a.control(t.Context(), p.Machine, boot.ActionLocal, false); err != nil {
+	if err := a.web.Control(t.Context(), p.Machine, boot.Order{Action: boot.ActionLocal}); err != nil {
 		t.Fatal(err)
 	}
 	if f := done(t, a, planFor(t, a, bench), strings.Repeat("0", 64)); f != nil {
 		t.Errorf("a machine that was to boot from its disk counts as flashed: %+v", f)
 	}
-	if list, err := a.store.List(t.Context(), "machine/"); err != nil || len(list) != 1 {
+	if list, err := a.state.store.List(t.Context(), "machine/"); err != nil || len(list) != 1 {
 		t.Errorf("store has %d machines, %v; want the one that was asked for", len(list), err)
 	}
 }
@@ -150,7 +152,7 @@ func TestDoneThatWasAskedFor(t *testing.T) {
 		if f := done(t, a, p, p.Image.ManifestSHA256); f == nil || f.Job != p.Job {
 			t.Fatalf("remembered %+v, want job %s", f, p.Job)
 		}
-		if err := a.control(t.Context(), p.Machine, boot.ActionFlash, true); err != nil {
+		if err := a.web.Control(t.Context(), p.Machine, boot.Order{Action: boot.ActionFlash, Overwrite: true}); err != nil {
 			t.Fatal(err)
 		}
 		if p = planFor(t, a, bench); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
@@ -173,13 +175,13 @@ func TestPlanTellsNothingOfTheHost(t *testing.T) {
 func TestNobodysMAC(t *testing.T) {
 	a := newAppliance(t)
 	for _, mac := range []boot.MAC{{}, {1, 0, 0x5e, 0, 0, 1}, {255, 255, 255, 255, 255, 255}} {
-		for _, name := range []string{boot.PlanName(mac, boot.NewBoot()), "boot.ipxe/" + mac.Hyphens()} {
-			if _, err := a.tree.Open(name, stranger); !errors.Is(err, fs.ErrNotExist) {
+		for _, name := range []string{boot.PlanName(mac, boot.RandomHex(16)), "boot.ipxe/" + mac.Hyphens()} {
+			if _, err := a.tree.Open(t.Context(), stranger, name); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%s: %v, want not found", name, err)
 			}
 		}
 	}
-	if all, err := a.registry.List(t.Context()); err != nil || len(all) > 0 {
+	if all, err := a.machines.registry.List(t.Context()); err != nil || len(all) > 0 {
 		t.Errorf("remembers %v, %v", all, err)
 	}
 }
@@ -188,11 +190,12 @@ func TestNobodysMAC(t *testing.T) {
 func TestManifestsAreShared(t *testing.T) {
 	a := newAppliance(t)
 	name := "lab.raw" + images.ManifestSuffix
-	first, err := a.last(name, stranger)
+	m := &made{manifests: catalog.NewManifests(filepath.Join(a.state.dir, manifestsDir))}
+	first, err := m.script(t.Context(), stranger, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := a.last(name, stranger)
+	again, err := m.script(t.Context(), stranger, name)
 	if err != nil || &first[0] != &again[0] {
 		t.Errorf("read again for a second client, %v", err)
 	}
@@ -205,7 +208,7 @@ func TestOverwriteIsForTheMACOfNow(t *testing.T) {
 	a.cfg.Profiles[0].Disk.Overwrite = true
 	uuid := boot.UUID{1}
 	for _, mac := range []boot.MAC{other, bench} { // at home, and at the dock
-		if _, err := a.registry.Identify(t.Context(), registry.Traits{MAC: mac, UUID: &uuid}); err != nil {
+		if _, err := a.machines.registry.Identify(t.Context(), registry.Traits{MAC: mac, UUID: &uuid}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,13 +16,13 @@ import (
 // The config's settings reach the server; the files it may open are a share.
 func TestTFTPSettings(t *testing.T) {
 	a := newAppliance(t)
-	if s := a.tftpServer(); s.SinglePort || s.RollToOne || s.Fragments || s.Limits != (tftp.Limits{Files: a.bounds.tftp.Files}) {
+	if s := a.tftpServer(); s.SinglePort || s.RollToOne || s.Fragments || s.Limits != (tftp.Limits{Files: a.budget.share(tftpFiles)}) {
 		t.Errorf("without any: %+v, %+v", s, s.Limits)
 	}
-	a.cfg.TFTPSinglePort, a.cfg.TFTPRollToOne, a.cfg.TFTPFragments = true, true, true
-	a.cfg.TFTPLimits = tftp.Limits{Blksize: 1024, Windowsize: 16, Transfers: 9, PerClient: 8, HalfOpen: 7}
-	want := a.cfg.TFTPLimits
-	want.Files = a.bounds.tftp.Files
+	a.cfg.TFTP.SinglePort, a.cfg.TFTP.RollToOne, a.cfg.TFTP.Fragments = true, true, true
+	a.cfg.TFTP.Limits = tftp.Limits{Blksize: 1024, Windowsize: 16, Transfers: 9, PerClient: 8, HalfOpen: 7}
+	want := a.cfg.TFTP.Limits
+	want.Files = a.budget.share(tftpFiles)
 	if s := a.tftpServer(); !s.SinglePort || !s.RollToOne || !s.Fragments || s.Limits != want {
 		t.Errorf("with all: %+v, %+v", s, s.Limits)
 	}
@@ -34,12 +34,12 @@ func TestTFTPRefusals(t *testing.T) {
 		a := newAppliance(t)
 		var log bytes.Buffer
 		a.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
-		a.cfg.TFTPLimits.Transfers = 1
-		conn := a.sockets.tftp
+		a.cfg.TFTP.Limits.Transfers = 1
+		conn := a.sockets["tftp"].packets
 		at := conn.LocalAddr()
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- a.serveTFTP(ctx, conn) }()
+		go func() { ended <- a.serveTFTP(conn)(ctx) }()
 		for i := range clients {
 			c, err := net.ListenPacket("udp", "127.0.0.1:0")
 			if err != nil {
@@ -88,7 +88,7 @@ func TestTFTPText(t *testing.T) {
 		"tftp: told the size of f":                         {Request: tftp.Request{Name: "f"}, Probe: true},
 		"tftp: f: " + io.EOF.Error() + ", after 512 bytes": {Request: tftp.Request{Name: "f"}, Bytes: 512, Err: io.EOF},
 	} {
-		if got := tftpText(r); got != want {
+		if got := "tftp: " + tftpOutcome(r).Text; got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

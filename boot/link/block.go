@@ -1,7 +1,6 @@
 package link
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootlace/bootlace/boot/human"
 )
 
 // A Volume is a block device, or a partition, with a file system we can read.
@@ -102,7 +103,7 @@ func ReadLabel(r io.ReaderAt) (typ, label string, err error) {
 	// Linux Documentation/filesystems/ext4/super.rst: the superblock begins at
 	// 1024, s_magic at 0x38 in it, s_volume_name at 0x78.
 	if sb := b[1024:]; binary.LittleEndian.Uint16(sb[0x38:]) == 0xef53 {
-		return "ext4", text(sb[0x78:0x88]), nil
+		return "ext4", human.Field(sb[0x78:0x88]), nil
 	}
 	if label, err = fatLabel(r, b[:512]); err != nil {
 		return "", "", err
@@ -144,13 +145,8 @@ func fatLabel(r io.ReaderAt, b []byte) (string, error) {
 	for dir = dir[:n]; len(dir) >= 32 && dir[0] != 0; dir = dir[32:] {
 		const volume, longName = 0x08, 0x0f
 		if attr := dir[11]; dir[0] != 0xe5 && attr&volume != 0 && attr != longName {
-			return text(dir[:11]), nil
+			return human.Field(dir[:11]), nil
 		}
 	}
-	return strings.TrimSuffix(text(label), "NO NAME"), nil
-}
-
-func text(b []byte) string {
-	b, _, _ = bytes.Cut(b, []byte{0})
-	return strings.TrimRight(string(b), " ")
+	return strings.TrimSuffix(human.Field(label), "NO NAME"), nil
 }

@@ -90,13 +90,6 @@ func (a *api) call(ctx context.Context, method, path string, body, out any) erro
 	return json.NewDecoder(res.Body).Decode(out)
 }
 
-// A machineRow is what /api/machines says of one machine.
-type machineRow struct {
-	boot.Machine
-	Status string      `json:"status"`
-	Last   *boot.Event `json:"last"`
-}
-
 func runDevices(ctx context.Context, args []string) error {
 	set := newFlags("devices", "[flash MAC [--overwrite] | local MAC]")
 	connect := apiFlags(set)
@@ -126,7 +119,7 @@ func runDevices(ctx context.Context, args []string) error {
 }
 
 func listDevices(ctx context.Context, a *api) error {
-	var rows []machineRow
+	var rows []boot.Row
 	if err := a.call(ctx, "GET", "/api/machines", nil, &rows); err != nil {
 		return err
 	}
@@ -159,10 +152,7 @@ func runWhy(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	var m struct {
-		machineRow
-		Events []boot.Event `json:"events"`
-	}
+	var m boot.Row
 	if err := a.call(ctx, "GET", "/api/machines/"+url.PathEscape(operands[0]), nil, &m); err != nil {
 		return err
 	}

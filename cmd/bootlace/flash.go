@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/agent/flash"
-	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -53,7 +53,7 @@ func runFlash(ctx context.Context, args []string) error {
 	}, flash.Options{Overwrite: *overwrite, Progress: func(at string, done, total int64) {
 		if at != stage {
 			show.clear()
-			stage, show.meter = at, pull.Meter{}
+			stage, show.meter = at, human.Meter{}
 		}
 		show.moved(at, done, total)
 	}})
@@ -65,11 +65,11 @@ func runFlash(ctx context.Context, args []string) error {
 		return err
 	}
 	if res.Written == 0 {
-		fmt.Printf("%s holds %s already: %s read and verified, nothing written\n", disk, image, pull.Bytes(m.Raw.Size))
+		fmt.Printf("%s holds %s already: %s read and verified, nothing written\n", disk, image, human.Bytes(m.Raw.Size))
 		return nil
 	}
-	fmt.Printf("%s: %s written in %v, %s read back and verified in %v\n", disk, pull.Bytes(res.Written), res.WriteTook.Round(time.Millisecond),
-		pull.Bytes(res.Verified), res.VerifyTook.Round(time.Millisecond))
+	fmt.Printf("%s: %s written in %v, %s read back and verified in %v\n", disk, human.Bytes(res.Written), res.WriteTook.Round(time.Millisecond),
+		human.Bytes(res.Verified), res.VerifyTook.Round(time.Millisecond))
 	if res.Note != "" {
 		fmt.Println(res.Note)
 	}

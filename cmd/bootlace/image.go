@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -35,7 +35,7 @@ func runImage(ctx context.Context, args []string) error {
 			if err != nil {
 				return err
 			}
-			fmt.Printf("%s: %s stored, %s raw, %d blocks\n", path, pull.Bytes(m.Stored.Size), pull.Bytes(m.Raw.Size), len(m.Blocks))
+			fmt.Printf("%s: %s stored, %s raw, %d blocks\n", path, human.Bytes(m.Stored.Size), human.Bytes(m.Raw.Size), len(m.Blocks))
 		}
 		return nil
 	case verb == "verify" && len(files) > 0:
@@ -69,7 +69,7 @@ func listImages(dir string) error {
 		} else if info.Size() != m.Stored.Size {
 			note = "  image has changed since"
 		}
-		fmt.Printf("%-30s %10s stored %10s raw  %s%s\n", name, pull.Bytes(m.Stored.Size), pull.Bytes(m.Raw.Size), m.Stored.SHA256[:16], note)
+		fmt.Printf("%-30s %10s stored %10s raw  %s%s\n", name, human.Bytes(m.Stored.Size), human.Bytes(m.Raw.Size), m.Stored.SHA256[:16], note)
 	}
 	return nil
 }

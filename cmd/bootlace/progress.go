@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 )
 
 // How often a transfer is shown.
@@ -24,8 +25,8 @@ type progress struct {
 	terminal bool
 	start    time.Time
 	shown    time.Time
-	meter    pull.Meter
-	bar      pull.Bar
+	meter    human.Meter
+	bar      human.Bar
 	drawn    bool     // a bar stands on the line
 	failed   string   // what the last protocol failed of, to be told if the transfer goes on
 	protos   []string // that carried bytes
@@ -60,7 +61,7 @@ func (p *progress) moved(proto string, done, total int64) {
 		return
 	}
 	p.shown = now
-	p.bar = pull.Bar{Label: proto, Done: done, Total: total, Rate: p.meter.Rate()}
+	p.bar = human.Bar{Label: proto, Done: done, Total: total, Rate: p.meter.Rate()}
 	if p.terminal {
 		fmt.Fprintf(p.w, "\r%s", p.bar)
 		p.drawn = true
@@ -101,7 +102,7 @@ func (p *progress) line(format string, args ...any) {
 // clear takes the bar away.
 func (p *progress) clear() {
 	if p.drawn {
-		fmt.Fprintf(p.w, "\r%*s\r", pull.BarWidth, "")
+		fmt.Fprintf(p.w, "\r%*s\r", human.BarWidth, "")
 		p.drawn = false
 	}
 }
@@ -109,13 +110,13 @@ func (p *progress) clear() {
 // summary is what was moved: "171.0 MiB by ftp in 3.2s (53.4 MiB/s)".
 func (p *progress) summary() string {
 	took := time.Since(p.start)
-	s := pull.Bytes(p.carried)
+	s := human.Bytes(p.carried)
 	if len(p.protos) > 0 {
 		s += " by " + strings.Join(p.protos, ", then ")
 	}
 	s += fmt.Sprintf(" in %v", took.Round(time.Millisecond))
 	if secs := took.Seconds(); p.carried > 0 && secs > 0 {
-		s += fmt.Sprintf(" (%s/s)", pull.Bytes(int64(float64(p.carried)/secs)))
+		s += fmt.Sprintf(" (%s/s)", human.Bytes(int64(float64(p.carried)/secs)))
 	}
 	return s
 }

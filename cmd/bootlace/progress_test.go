@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 )
 
 // terminal opens a pseudoterminal: what is written to tty is read from screen.
@@ -50,7 +51,7 @@ func TestProgressOnATerminal(t *testing.T) {
 		}
 		s += string(got[:n])
 	}
-	if !strings.HasPrefix(s, "\rftp    [########........]  50%") || !strings.HasSuffix(s, "\r"+strings.Repeat(" ", pull.BarWidth)+"\rdone\r\n") || strings.Contains(s, "25%") {
+	if !strings.HasPrefix(s, "\rftp    [########........]  50%") || !strings.HasSuffix(s, "\r"+strings.Repeat(" ", human.BarWidth)+"\rdone\r\n") || strings.Contains(s, "25%") {
 		t.Errorf("screen shows %q", s)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent"
 	"github.com/bootlace/bootlace/boot/appliance/config"
-	"github.com/bootlace/bootlace/boot/appliance/journal"
 	"github.com/bootlace/bootlace/boot/link"
 )
 
@@ -36,7 +35,7 @@ func serveStore(ctx context.Context, s *agent.Session, p *boot.Plan) error {
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	log := slog.New(slog.NewJSONHandler(s.Console, &slog.HandlerOptions{Level: journal.LevelProgress}))
+	log := slog.New(slog.NewJSONHandler(s.Console, &slog.HandlerOptions{Level: boot.LevelProgress}))
 	if err := address(ctx, s, cfg); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/boot/tftp"
 	"github.com/bootlace/bootlace/images"
 )
@@ -193,7 +194,7 @@ func (g *getting) save(ctx context.Context, out string) error {
 		case errors.Is(err, pull.ErrCorrupt), errors.Is(err, pull.ErrChanged), serr == nil && info.Size() == 0:
 			os.Remove(part.Name()) // nothing to go on from
 		case serr == nil:
-			g.show.line("%s of it are kept in %s; the same command goes on from there", pull.Bytes(info.Size()), part.Name())
+			g.show.line("%s of it are kept in %s; the same command goes on from there", human.Bytes(info.Size()), part.Name())
 		}
 		return err
 	}
@@ -324,13 +325,7 @@ func row(e pull.Entry) string {
 	if e.Dir {
 		name += "/"
 	}
-	// A name is a stranger's text and may end up on a terminal.
-	name = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, name)
+	name = human.Line(name) // it is a stranger's text, and may end up on a terminal
 	size, at := "", ""
 	if e.Size >= 0 {
 		size = fmt.Sprint(e.Size)

@@ -36,8 +36,8 @@ func compileKernel(ctx context.Context, args []string) error {
 		return err
 	}
 	var names []string
-	var config *board.Config
-	for _, c := range board.Configs {
+	var config *board.KernelFlavour
+	for _, c := range board.KernelFlavours {
 		names = append(names, c.Name)
 		if len(rest) == 1 && c.Name == rest[0] {
 			config = c

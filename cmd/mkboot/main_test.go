@@ -30,10 +30,10 @@ func TestUsage(t *testing.T) {
 		{"build all -o x --kernel k", 2, "one board"},
 		{"build " + name + " --fly", 2, "fly"},
 		{"build " + name + " -o x --source /", 1, "go.mod"},
-		{"kernel", 2, "which kernel? one of " + board.Configs[0].Name},
+		{"kernel", 2, "which kernel? one of " + board.KernelFlavours[0].Name},
 		{"kernel huge -o x", 2, "which kernel?"},
-		{"kernel " + board.Configs[0].Name, 2, "-o DIR is missing"},
-		{"kernel " + board.Configs[0].Name + " -o x --board toaster", 2, `no board "toaster"`},
+		{"kernel " + board.KernelFlavours[0].Name, 2, "-o DIR is missing"},
+		{"kernel " + board.KernelFlavours[0].Name + " -o x --board toaster", 2, `no board "toaster"`},
 		{"binary", 2, "-o FILE"},
 		{"binary -o x --source /", 1, "go.mod"},
 	} {

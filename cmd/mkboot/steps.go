@@ -11,7 +11,7 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -169,7 +169,7 @@ func (s *story) table(w io.Writer) {
 		}
 		size := ""
 		if st.bytes > 0 {
-			size = pull.Bytes(st.bytes)
+			size = human.Bytes(st.bytes)
 		}
 		row := fmt.Sprintf("%-16s %8.1f %9.1f %12s  %s", st.name, st.at.Seconds(), max(st.at-last, 0).Seconds(), size,
 			strings.Join(slices.Sorted(maps.Keys(st.by)), ", "))

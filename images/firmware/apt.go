@@ -17,9 +17,9 @@ import (
 // apt runs Debian's apt-get and apt-cache with a state of their own.
 type apt struct{ conf string }
 
-// debianSources serves machines that are not Debian's own: Ubuntu and Raspbian
-// have no linux-image-cloud-amd64, and their kernels would be others. Their
-// package debian-archive-keyring has the keys.
+// debianSources are for machines that do not run Debian. Ubuntu and Raspbian have
+// other kernels and no linux-image-cloud-amd64. The keys are in their package
+// debian-archive-keyring.
 const debianSources = `Types: deb
 URIs: http://deb.debian.org/debian
 Suites: stable stable-updates
@@ -35,8 +35,8 @@ Signed-By: ` + debianKeyring + `
 
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// newApt prepares the state for one architecture in dir. Without sources, a
-// Debian machine's are used as they are, with its mirrors and proxies.
+// newApt prepares the state for one architecture in dir. Without sources a Debian
+// machine's own are used, with its mirrors and proxies.
 func newApt(dir, arch, sources string) (*apt, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -60,8 +60,8 @@ func newApt(dir, arch, sources string) (*apt, error) {
 			return nil, err
 		}
 	}
-	// An empty status file: nothing counts as installed, so that a version of
-	// the archive is shown and not the machine's.
+	// With an empty status file nothing counts as installed. So apt shows the
+	// archive's version and not the machine's.
 	if err := images.WriteFile(filepath.Join(dir, "status"), nil, 0o644); err != nil {
 		return nil, err
 	}
@@ -69,9 +69,9 @@ func newApt(dir, arch, sources string) (*apt, error) {
 	return a, images.WriteFile(a.conf, []byte(conf), 0o644)
 }
 
-// aptConf is read after the machine's own configuration. The hooks cleared
-// would clean up the machine's caches; as root, apt would give the download to
-// a user who cannot enter root's home.
+// aptConf is read after the machine's own configuration. The cleared hooks would
+// clean up the machine's caches. Without Sandbox::User, apt as root would
+// download as a user who cannot enter root's home.
 func aptConf(dir, arch string) string {
 	return fmt.Sprintf(`#clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -91,7 +91,7 @@ Dir::Cache::srcpkgcache "";
 `, dir, arch)
 }
 
-// aptForeign turns from the machine's sources and preferences to our own.
+// aptForeign replaces the machine's sources and preferences by our own.
 func aptForeign(dir string) string {
 	return fmt.Sprintf(`Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "%s/sources";
@@ -123,7 +123,7 @@ func (a *apt) run(ctx context.Context, dir, name string, args ...string) ([]byte
 	return out, nil
 }
 
-// resolve takes name or name=version; metapackages of kernels are followed.
+// resolve takes name or name=version and follows metapackages of kernels.
 func (a *apt) resolve(ctx context.Context, want string) (Package, error) {
 	out, err := a.run(ctx, "", "apt-cache", "show", "--no-all-versions", want)
 	if err != nil {
@@ -140,7 +140,7 @@ func (a *apt) resolve(ctx context.Context, want string) (Package, error) {
 	return pkg, nil
 }
 
-// download puts pkg into dir, whole and by the digest of the signed lists.
+// download puts pkg into dir, once its digest is that of the signed lists.
 func (a *apt) download(ctx context.Context, pkg *Package, dir string) error {
 	tmp, err := os.MkdirTemp(dir, ".download-")
 	if err != nil {
@@ -154,7 +154,7 @@ func (a *apt) download(ctx context.Context, pkg *Package, dir string) error {
 	if err != nil || len(debs) != 1 {
 		return fmt.Errorf("apt-get download %s: %d files", pkg.Name, len(debs))
 	}
-	got, err := fileSum(debs[0])
+	got, err := fileDigest(debs[0])
 	if err != nil {
 		return err
 	}
@@ -180,8 +180,8 @@ func controlFields(text string) map[string]string {
 
 var versioned = regexp.MustCompile(`^(linux-(?:image|source)-[^ ]+)(?: \(= ([^)]+)\))?$`)
 
-// kernelPackage returns the kernel's image or source that a metapackage depends on, as
-// name or name=version, or "".
+// kernelPackage returns the kernel's image or source that a metapackage depends
+// on, as name or name=version. "" means none.
 func kernelPackage(depends string) string {
 	for _, dep := range strings.Split(depends, ", ") {
 		if m := versioned.FindStringSubmatch(dep); m != nil && m[2] != "" {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -17,12 +16,12 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// Compile makes a board's firmware with a kernel of our own: from Debian's
-// source, with the initramfs inside, so that vmlinuz and bootlace.efi are one
-// file and there is no other. The first time takes about seven minutes on two
-// cores; what was compiled is kept in the cache, and a new initramfs takes half
-// a minute.
-func Compile(ctx context.Context, c *board.Config, bd *board.Board, opt Options) (Result, error) {
+// Compile makes a board's firmware with a kernel of our own. The kernel comes
+// from Debian's source and has the initramfs inside, so vmlinuz and bootlace.efi
+// are the same file. The first time takes about seven minutes on two cores.
+// What was compiled is kept in the cache. A new initramfs then takes half a
+// minute.
+func Compile(ctx context.Context, c *board.KernelFlavour, bd *board.Board, opt Options) (Result, error) {
 	r, err := compileFor(ctx, c, bd, opt)
 	if err != nil {
 		return r, fmt.Errorf("compile %s: %w", c.Name, err)
@@ -30,16 +29,23 @@ func Compile(ctx context.Context, c *board.Config, bd *board.Board, opt Options)
 	return r, nil
 }
 
-func compileFor(ctx context.Context, c *board.Config, bd *board.Board, opt Options) (r Result, err error) {
-	if bd.Arch != c.Arch || c.Arch != "amd64" {
+func compileFor(ctx context.Context, c *board.KernelFlavour, bd *board.Board, opt Options) (r Result, err error) {
+	arch, ok := board.ArchOf(c.Arch)
+	switch {
+	case !ok || arch.Kbuild == nil:
+		return r, fmt.Errorf("no kernel is compiled for architecture %q", c.Arch)
+	case bd.Arch != c.Arch:
 		return r, fmt.Errorf("board %s is %s, the kernel is for %s", bd.Name, bd.Arch, c.Arch)
 	}
-	if err := compilers(); err != nil {
-		return r, err
+	if missing := missingNeeds(compileNeeds); len(missing) > 0 {
+		return r, fmt.Errorf("this machine lacks what compiles a kernel: apt install %s", strings.Join(missing, " "))
 	}
 	s := NewBuilder(opt)
 	defer s.Close()
-	b := &builder{Options: s.opt, shared: s, arch: arches[bd.Arch].deb}
+	if err := s.Check(bd); err != nil {
+		return r, err
+	}
+	b := &boardBuild{Options: s.opt, shared: s, arch: arch}
 	agent, err := b.agent(ctx, bd.Arch)
 	if err != nil {
 		return r, err
@@ -52,54 +58,26 @@ func compileFor(ctx context.Context, c *board.Config, bd *board.Board, opt Optio
 	if err != nil {
 		return r, err
 	}
-	extras, err := b.extras(ctx, bd, &kernel{}) // of which an amd64 board has no device trees
+	extras, err := b.extras(ctx, bd, &kernel{}) // amd64 boards have no device trees
 	if err != nil {
 		return r, err
 	}
 	b.record.add("board %s", bd.Name)
 	b.record.add("cmdline %s", bd.CommandLine())
-	b.record.add("input initramfs.cpio %d sha256:%s", len(raw), sum(raw))
+	b.record.add("input initramfs.cpio %d sha256:%s", len(raw), images.Digest(raw))
 	r.Dir = filepath.Join(b.Dir, filepath.FromSlash(bd.File("")))
 	r.Release = imageRelease(image)
 	b.record.add("kernel %s", r.Release)
 	r.Kernel, r.Agent, r.UKI, r.Archive = len(image), len(agent.program), len(image), len(raw)
-	// One of another build would be unpacked over ours.
+	// The kernel would unpack the initramfs of another build over its own.
 	if err := os.Remove(filepath.Join(r.Dir, board.Initramfs)); err != nil && !os.IsNotExist(err) {
 		return r, err
 	}
 	return r, b.write(r.Dir, append([]file{{board.Kernel, image}, {board.UKI, image}}, extras...))
 }
 
-// A need is a program or header of a package.
-type need struct{ name, debian string }
-
-var compileNeeds = []need{
-	{"make", "make"}, {"gcc", "gcc"}, {"ld", "binutils"}, {"flex", "flex"}, {"bison", "bison"},
-	{"bc", "bc"}, {"perl", "perl"}, {"xz", "xz-utils"}, {"tar", "tar"}, {"/usr/include/gelf.h", "libelf-dev"},
-}
-
-// compilers returns an error that names the packages that are missing.
-func compilers() error {
-	var missing []string
-	for _, n := range compileNeeds {
-		var err error
-		if path.IsAbs(n.name) {
-			_, err = os.Stat(n.name)
-		} else {
-			_, err = exec.LookPath(n.name)
-		}
-		if err != nil {
-			missing = append(missing, n.debian)
-		}
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("this machine lacks what compiles a kernel: apt install %s", strings.Join(missing, " "))
-	}
-	return nil
-}
-
 // compile returns the kernel's image with the initramfs inside.
-func (b *builder) compile(ctx context.Context, c *board.Config, bd *board.Board, initramfs []byte) ([]byte, error) {
+func (b *boardBuild) compile(ctx context.Context, c *board.KernelFlavour, bd *board.Board, initramfs []byte) ([]byte, error) {
 	pkg, err := b.get(ctx, c.Source)
 	if err != nil {
 		return nil, err
@@ -111,11 +89,10 @@ func (b *builder) compile(ctx context.Context, c *board.Config, bd *board.Board,
 	gcc, _, _ = bytes.Cut(gcc, []byte("\n"))
 	options := fmt.Sprintf("%s\nCONFIG_CMDLINE_BOOL=y\nCONFIG_CMDLINE=%q\nCONFIG_INITRAMFS_SOURCE=%q\nCONFIG_INITRAMFS_COMPRESSION_NONE=y\n",
 		c.Options, bd.CommandLine(), "initramfs.cpio")
-	b.record.add("config %s sha256:%s", c.Name, sum([]byte(options)))
+	b.record.add("config %s sha256:%s", c.Name, images.Digest([]byte(options)))
 	b.record.add("gcc %s", gcc)
 
-	// What was compiled of the same source by the same compiler is there, one
-	// folder a kernel.
+	// One folder for each kernel, source and compiler keeps what was compiled.
 	key := sha256.Sum256([]byte(pkg.SHA256 + "\n" + string(gcc)))
 	dir := filepath.Join(b.Packages.Dir, "kernels", fmt.Sprintf("%s-%x", c.Name, key[:6]))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -138,25 +115,25 @@ func (b *builder) compile(ctx context.Context, c *board.Config, bd *board.Board,
 			return nil, err
 		}
 	}
-	if err := configure(ctx, out, options); err != nil {
+	if err := b.configure(ctx, out, options); err != nil {
 		return nil, err
 	}
-	b.Log.Info("compiling a kernel; the first time takes minutes", "kernel", c.Name, "in", dir)
-	if err := kbuild(ctx, out, fmt.Sprintf("-j%d", runtime.NumCPU()), "bzImage"); err != nil {
+	b.Log.Info("compiling the kernel; the first time takes minutes", "kernel", c.Name, "in", dir)
+	if err := b.kbuild(ctx, out, fmt.Sprintf("-j%d", runtime.NumCPU()), b.arch.Kbuild.Target); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(filepath.Join(out, "arch", "x86", "boot", "bzImage"))
+	return os.ReadFile(filepath.Join(out, filepath.FromSlash(b.arch.Kbuild.Image)))
 }
 
-// unneeded are parts of the source, as patterns for tar, that no option of ours
-// turns on: two thirds of its size.
+// unneeded are the parts of the source that no option of ours turns on, as
+// patterns for tar. They are two thirds of its size.
 var unneeded = []string{
 	"*/Documentation/*.rst", "*/Documentation/*.yaml", "*/tools/testing/*", "*/arch/[a-wyz]*/*.[chS]", "*/arch/[a-wyz]*/*.dts*",
 	"*/drivers/gpu/drm/*/*.[ch]", "*/drivers/media/*.[ch]", "*/drivers/staging/*.[ch]", "*/sound/*.[ch]",
 }
 
 // source unpacks the kernel's source to dir/source, once.
-func (b *builder) source(ctx context.Context, pkg Package, dir string) error {
+func (b *boardBuild) source(ctx context.Context, pkg Package, dir string) error {
 	to := filepath.Join(dir, "source")
 	if _, err := os.Stat(to); err == nil {
 		return nil
@@ -194,15 +171,14 @@ func (b *builder) source(ctx context.Context, pkg Package, dir string) error {
 	return os.Rename(tree, to)
 }
 
-// configure makes .config of the options, and checks that all of them took: an
-// option that this version does not have, or whose needs are not met, is dropped
-// by make without a word.
-func configure(ctx context.Context, out, options string) error {
+// configure makes .config of the options and checks that all of them took. make
+// silently drops an option that this version lacks or whose needs are not met.
+func (b *boardBuild) configure(ctx context.Context, out, options string) error {
 	old, _ := os.ReadFile(filepath.Join(out, ".options"))
 	if string(old) == options {
 		return nil // and .config keeps its time, so that nothing is made anew
 	}
-	if err := kbuild(ctx, out, "KCONFIG_ALLCONFIG=options", "allnoconfig"); err != nil {
+	if err := b.kbuild(ctx, out, "KCONFIG_ALLCONFIG=options", "allnoconfig"); err != nil {
 		return err
 	}
 	config, err := os.ReadFile(filepath.Join(out, ".config"))
@@ -225,10 +201,10 @@ func configure(ctx context.Context, out, options string) error {
 	return images.WriteFile(filepath.Join(out, ".options"), []byte(options), 0o644)
 }
 
-// kbuild runs make for the kernel in out, a folder in its source. Nothing of the
-// machine's goes in: no environment, time, user or host name, no absolute path.
-func kbuild(ctx context.Context, out string, args ...string) error {
-	args = append([]string{"-C", "..", "O=out", "ARCH=x86_64", "LOCALVERSION="}, args...)
+// kbuild runs make for the kernel in out, a folder in its source. The result
+// depends on no environment, time, user, host name or absolute path.
+func (b *boardBuild) kbuild(ctx context.Context, out string, args ...string) error {
+	args = append([]string{"-C", "..", "O=out", "ARCH=" + b.arch.Kbuild.Arch, "LOCALVERSION="}, args...)
 	cmd := exec.CommandContext(ctx, "make", args...)
 	cmd.Dir = out
 	cmd.Env = []string{
@@ -246,7 +222,7 @@ func kbuild(ctx context.Context, out string, args ...string) error {
 	return nil
 }
 
-// refresh writes a file where its content changes, for make's sake.
+// refresh writes a file only if its content changes, since make goes by times.
 func refresh(name string, data []byte) error {
 	if old, err := os.ReadFile(name); err == nil && bytes.Equal(old, data) {
 		return nil

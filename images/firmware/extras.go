@@ -10,11 +10,12 @@ import (
 	"strings"
 
 	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/images"
 )
 
-// extras are the files that lie beside a board's firmware as they are: of other
-// packages, device trees of the kernel's, and what the user brings.
-func (b *builder) extras(ctx context.Context, bd *board.Board, k *kernel) ([]file, error) {
+// extras are the files that lie unchanged beside a board's firmware: files of
+// other packages, the kernel's device trees, and what the user brings.
+func (b *boardBuild) extras(ctx context.Context, bd *board.Board, k *kernel) ([]file, error) {
 	var files []file
 	for _, e := range bd.Extras {
 		data, err := b.take(ctx, e.Package, func(name string) bool { return name == e.Path })
@@ -38,12 +39,13 @@ func (b *builder) extras(ctx context.Context, bd *board.Board, k *kernel) ([]fil
 	return files, nil
 }
 
-// piFiles are what a Raspberry Pi runs before a kernel. They may be passed on,
-// but are not free: Debian has them in raspi-firmware, of non-free-firmware.
+// piFiles are what a Raspberry Pi runs before a kernel. They may be passed on
+// but are not free software. Debian has them in raspi-firmware, which is in
+// non-free-firmware.
 var piFiles = []string{"bootcode.bin", "start*.elf", "fixup*.dat"}
 
-// piFirmware takes them from the user's folder.
-func (b *builder) piFirmware(bd *board.Board) ([]file, error) {
+// piFirmware reads piFiles from the user's folder.
+func (b *boardBuild) piFirmware(bd *board.Board) ([]file, error) {
 	if b.PiFirmware == "" {
 		b.Log.Warn("a Raspberry Pi needs its own firmware too: give it as --pi-firmware, or put it there",
 			"files", piFiles, "from", "usr/lib/raspi-firmware of Debian's package raspi-firmware, in non-free-firmware", "into", bd.File(""))
@@ -63,7 +65,7 @@ func (b *builder) piFirmware(bd *board.Board) ([]file, error) {
 			if err != nil {
 				return nil, fmt.Errorf("firmware of a Raspberry Pi: %w", err)
 			}
-			b.record.add("input pi %s %d sha256:%s", filepath.Base(name), len(data), sum(data))
+			b.record.add("input pi %s %d sha256:%s", filepath.Base(name), len(data), images.Digest(data))
 			files = append(files, file{filepath.Base(name), data})
 		}
 	}
@@ -71,7 +73,7 @@ func (b *builder) piFirmware(bd *board.Board) ([]file, error) {
 }
 
 // treeName is a device tree's name below usr/lib/linux-image-<release>/ of a
-// kernel's package, as board.Board.Trees has it; "" for other files.
+// kernel's package, as in board.Board.Trees. It is "" for other files.
 func treeName(name string) string {
 	rest, ok := strings.CutPrefix(name, "usr/lib/linux-image-")
 	_, tree, ok2 := strings.Cut(rest, "/")

@@ -1,6 +1,3 @@
-// Package firmware makes what Bootlace boots machines with: a Debian kernel,
-// an initramfs with the agent and the modules a board needs, and both as one
-// EFI program. The same source, toolchain and packages give the same bytes.
 package firmware
 
 import (
@@ -17,20 +14,20 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// Options say where firmware is made from and where it goes.
+// Options say what firmware is made from and where it goes.
 type Options struct {
 	Dir        string // a root to serve; files go to Dir/firmware/<board>/
-	Source     string // folder in Bootlace's source tree
-	Agent      string // Go package in it that becomes /init; AgentPackage unless given
-	Serve      bool   // with the serving half, for action serve and BOOTLACE disks
-	Rescue     bool   // with u-root's shell and tools, see RescueInit
+	Source     string // any folder in Bootlace's source tree
+	Agent      string // Go package that becomes /init; "" means AgentPackage
+	Serve      bool   // include the serving half, for action serve and BOOTLACE disks
+	Rescue     bool   // include u-root's shell and tools, see RescueInit
 	Fast       bool   // compress less: a quarter of the time, a fifth more bytes
-	Kernel     string // one's own kernel image instead of Debian's, with
-	Modules    string // the folder of its modules; "": it has what it needs built in
-	PiFirmware string // folder with what a Raspberry Pi runs first; "": it is not put there
+	Kernel     string // the user's own kernel image; "" means Debian's
+	Modules    string // folder with that kernel's modules; "" means that all is built in
+	PiFirmware string // folder with a Raspberry Pi's own files; "" leaves them out
 
 	Packages *Packages
-	Log      *slog.Logger
+	Log      *slog.Logger // gets each step, as a message with the board's name
 }
 
 // A Result is one board's firmware, sizes in bytes.
@@ -43,15 +40,15 @@ type Result struct {
 	Archive, Initramfs int // before compression and behind it
 }
 
-// A Builder makes firmware of one board after another, and keeps what they have
-// in common.
+// A Builder makes the firmware of one board after another. It keeps what they
+// have in common.
 type Builder struct {
 	opt     Options
 	agents  map[string]*agent // by GOARCH
 	kernels map[string]string // folders of unpacked kernel packages, by SHA-256
 }
 
-// NewBuilder returns one that wants a Close in the end.
+// NewBuilder returns a Builder, which needs a Close in the end.
 func NewBuilder(opt Options) *Builder {
 	if opt.Agent == "" {
 		opt.Agent = AgentPackage
@@ -59,7 +56,7 @@ func NewBuilder(opt Options) *Builder {
 	return &Builder{opt: opt, agents: make(map[string]*agent), kernels: make(map[string]string)}
 }
 
-// Close removes what was kept.
+// Close removes the temporary files.
 func (s *Builder) Close() error {
 	var errs []error
 	for _, dir := range s.kernels {
@@ -68,19 +65,12 @@ func (s *Builder) Close() error {
 	return errors.Join(errs...)
 }
 
-// builder makes the firmware of one board.
-type builder struct {
+// A boardBuild is the making of one board's firmware.
+type boardBuild struct {
 	Options
 	shared *Builder
-	arch   string // Debian's name
+	arch   *board.Arch // the board's
 	record record
-}
-
-// Build makes the firmware of a board.
-func Build(ctx context.Context, bd *board.Board, opt Options) (Result, error) {
-	s := NewBuilder(opt)
-	defer s.Close()
-	return s.Build(ctx, bd)
 }
 
 // Build makes the firmware of a board.
@@ -88,11 +78,12 @@ func (s *Builder) Build(ctx context.Context, bd *board.Board) (Result, error) {
 	if bd.Unbuilt != "" && s.opt.Kernel == "" {
 		return Result{}, fmt.Errorf("build %s: %s", bd.Name, bd.Unbuilt)
 	}
-	arch, ok := arches[bd.Arch]
+	arch, ok := board.ArchOf(bd.Arch)
 	if !ok {
 		return Result{}, fmt.Errorf("build %s: no architecture %s", bd.Name, bd.Arch)
 	}
-	b := &builder{Options: s.opt, shared: s, arch: arch.deb}
+	b := &boardBuild{Options: s.opt, shared: s, arch: arch}
+	b.Log = b.Log.With("board", bd.Name)
 	r, err := b.build(ctx, bd)
 	if err != nil {
 		return Result{}, fmt.Errorf("build %s: %w", bd.Name, err)
@@ -100,7 +91,7 @@ func (s *Builder) Build(ctx context.Context, bd *board.Board) (Result, error) {
 	return r, nil
 }
 
-func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err error) {
+func (b *boardBuild) build(ctx context.Context, bd *board.Board) (r Result, err error) {
 	agent, err := b.agent(ctx, bd.Arch)
 	if err != nil {
 		return r, err
@@ -109,7 +100,7 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 	if err != nil {
 		return r, err
 	}
-	stub, err := b.stub(ctx, bd)
+	stub, err := b.stub(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -122,6 +113,7 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 	if err != nil {
 		return r, err
 	}
+	b.Log.Info("compressing the initramfs")
 	initramfs, err := b.compress(ctx, raw)
 	if err != nil {
 		return r, err
@@ -134,9 +126,9 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 	b.record.add("board %s", bd.Name)
 	b.record.add("cmdline %s", cmdline)
 	b.record.add("kernel %s", kernel.release)
-	b.record.add("input initramfs.cpio %d sha256:%s", len(raw), sum(raw))
+	b.record.add("input initramfs.cpio %d sha256:%s", len(raw), images.Digest(raw))
 	for _, m := range kernel.modules {
-		b.record.add("input module %s %d sha256:%s", m.Name, len(m.Data), sum(m.Data))
+		b.record.add("input module %s %d sha256:%s", m.Name, len(m.Data), images.Digest(m.Data))
 		r.Modules += len(m.Data)
 	}
 	r.Kernel, r.Agent, r.UKI = len(kernel.image), len(agent.program), len(uki)
@@ -150,8 +142,8 @@ func (b *builder) build(ctx context.Context, bd *board.Board) (r Result, err err
 	}, extras...))
 }
 
-// archive makes the initramfs, with what the options add to it.
-func (b *builder) archive(ctx context.Context, bd *board.Board, a *agent, modules []module) ([]byte, error) {
+// archive makes the initramfs, with u-root's tools where the options say so.
+func (b *boardBuild) archive(ctx context.Context, bd *board.Board, a *agent, modules []module) ([]byte, error) {
 	b.record.add("rescue %v", b.Rescue)
 	if !b.Rescue {
 		return archive(a.program, bd.Name, modules, addition{})
@@ -171,8 +163,8 @@ type agent struct {
 	record  record
 }
 
-// agent returns the program for a GOARCH, built once.
-func (b *builder) agent(ctx context.Context, goarch string) (*agent, error) {
+// agent returns the program for a GOARCH, which is built once.
+func (b *boardBuild) agent(ctx context.Context, goarch string) (*agent, error) {
 	a := b.shared.agents[goarch]
 	if a == nil {
 		var err error
@@ -185,7 +177,7 @@ func (b *builder) agent(ctx context.Context, goarch string) (*agent, error) {
 	return a, nil
 }
 
-func (b *builder) buildAgent(ctx context.Context, goarch string) (*agent, error) {
+func (b *boardBuild) buildAgent(ctx context.Context, goarch string) (*agent, error) {
 	src, err := OpenSource(ctx, b.Source)
 	if err != nil {
 		return nil, err
@@ -196,6 +188,7 @@ func (b *builder) buildAgent(ctx context.Context, goarch string) (*agent, error)
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	b.Log.Info("building the agent", "arch", goarch, "version", src.Version)
 	name := filepath.Join(dir, "bootlace")
 	if err := src.GoBuild(ctx, b.Agent, goarch, name, smallFlags(b.Serve)...); err != nil {
 		return nil, err
@@ -212,9 +205,9 @@ func (b *builder) buildAgent(ctx context.Context, goarch string) (*agent, error)
 	a.record.add("version %s", src.Version)
 	a.record.add("commit %s", src.Commit)
 	a.record.add("serve %v", b.Serve)
-	a.record.add("input agent %s %d sha256:%s", b.Agent, len(a.program), sum(a.program))
+	a.record.add("input agent %s %d sha256:%s", b.Agent, len(a.program), images.Digest(a.program))
 	for _, name := range []string{"go.mod", "go.sum"} { // the versions of every library
-		digest, err := fileSum(filepath.Join(src.dir, name))
+		digest, err := fileDigest(filepath.Join(src.dir, name))
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
@@ -223,7 +216,7 @@ func (b *builder) buildAgent(ctx context.Context, goarch string) (*agent, error)
 	return a, nil
 }
 
-func (b *builder) kernel(ctx context.Context, bd *board.Board) (*kernel, error) {
+func (b *boardBuild) kernel(ctx context.Context, bd *board.Board) (*kernel, error) {
 	if b.Kernel == "" {
 		return b.debianKernel(ctx, bd)
 	}
@@ -234,7 +227,7 @@ func (b *builder) kernel(ctx context.Context, bd *board.Board) (*kernel, error) 
 	if b.Modules == "" {
 		b.Log.Warn("no modules for this kernel: it has to have built in what the board needs", "board", bd.Name, "needs", bd.Modules)
 	}
-	b.record.add("input kernel %d sha256:%s", len(k.image), sum(k.image))
+	b.record.add("input kernel %d sha256:%s", len(k.image), images.Digest(k.image))
 	return k, nil
 }
 
@@ -248,13 +241,13 @@ type file struct {
 	data []byte
 }
 
-// write puts the outputs into dir, each in one step, and BUILD last.
-func (b *builder) write(dir string, files []file) error {
+// write puts the outputs into dir. Each appears whole, and BUILD comes last.
+func (b *boardBuild) write(dir string, files []file) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	for _, f := range files {
-		b.record.add("output %s %d sha256:%s", f.name, len(f.data), sum(f.data))
+		b.record.add("output %s %d sha256:%s", f.name, len(f.data), images.Digest(f.data))
 	}
 	for _, f := range append(files, file{board.Build, b.record.text()}) {
 		if err := images.WriteFile(filepath.Join(dir, f.name), f.data, 0o644); err != nil {
@@ -264,8 +257,8 @@ func (b *builder) write(dir string, files []file) error {
 	return nil
 }
 
-// A record is the BUILD file: a line for everything that went in and came out,
-// without dates, host names or paths.
+// A record is the BUILD file. It has a line for everything that went in and
+// came out. It has no dates, host names or paths.
 type record []string
 
 func (r *record) add(format string, args ...any) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/bootlace/bootlace/images"
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/mkuimage/cpio"
 )
@@ -36,7 +37,7 @@ func testPackages(t *testing.T) *Packages {
 	p := &Packages{Dir: dir, Log: slog.New(slog.DiscardHandler)}
 	for _, b := range built() {
 		for _, name := range []string{b.Kernel, stubPackage} {
-			if _, err := p.Get(t.Context(), arches[b.Arch].deb, name); err != nil {
+			if _, err := p.Get(t.Context(), debian(t, b), name); err != nil {
 				nettest.Skip(t, err.Error())
 			}
 		}
@@ -47,6 +48,16 @@ func testPackages(t *testing.T) *Packages {
 // built are the boards that firmware is made for.
 func built() []*board.Board {
 	return slices.DeleteFunc(slices.Clone(board.Boards), func(b *board.Board) bool { return b.Unbuilt != "" })
+}
+
+// debian is Debian's name for a board's architecture.
+func debian(t *testing.T, b *board.Board) string {
+	t.Helper()
+	a, ok := board.ArchOf(b.Arch)
+	if !ok {
+		t.Fatalf("board %s: no architecture %s", b.Name, b.Arch)
+	}
+	return a.Debian
 }
 
 func TestBuild(t *testing.T) {
@@ -91,7 +102,7 @@ func TestBuild(t *testing.T) {
 				if b.Trees[name] != "" && !bytes.HasPrefix(data, []byte("\xd0\x0d\xfe\xed")) {
 					t.Errorf("%s is no device tree", name)
 				}
-				if want := fmt.Sprintf("output %s %d sha256:%s", name, len(data), sum(data)); !slices.Contains(lines, want) {
+				if want := fmt.Sprintf("output %s %d sha256:%s", name, len(data), images.Digest(data)); !slices.Contains(lines, want) {
 					t.Errorf("BUILD has no line %s:\n%s", want, record)
 				}
 				if fi, err := os.Stat(filepath.Join(r.Dir, name)); err != nil || fi.Mode().Perm() != 0o644 {
@@ -122,7 +133,7 @@ func TestArchive(t *testing.T) {
 	if !bytes.Equal(raw, again) {
 		t.Error("made twice, it differs")
 	}
-	var b builder
+	var b boardBuild
 	packed, err := b.compress(t.Context(), raw)
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +216,7 @@ func TestRescueScript(t *testing.T) {
 // The first window of an archive larger than one must not raise what the
 // kernel has to set aside.
 func TestCompressWindow(t *testing.T) {
-	var b builder
+	var b boardBuild
 	packed, err := b.compress(t.Context(), make([]byte, 3<<windowLog))
 	if err != nil {
 		t.Fatal(err)
@@ -246,7 +257,7 @@ func TestReproducible(t *testing.T) {
 	for _, name := range []string{board.Kernel, board.Initramfs, board.UKI, board.Build} {
 		a, b := readFile(t, first, name), readFile(t, second, name)
 		if !bytes.Equal(a, b) {
-			t.Errorf("%s differs: %d bytes %s, %d bytes %s", name, len(a), sum(a), len(b), sum(b))
+			t.Errorf("%s differs: %d bytes %s, %d bytes %s", name, len(a), images.Digest(a), len(b), images.Digest(b))
 		}
 	}
 	if t.Failed() {
@@ -261,11 +272,11 @@ func TestOwnKernel(t *testing.T) {
 	}
 	bd := board.Boards[0]
 	opt := Options{Dir: t.TempDir(), Source: clone(t), Agent: testAgent, Packages: testPackages(t), Log: slog.New(slog.DiscardHandler), Fast: true}
-	first, err := Build(t.Context(), bd, opt)
+	first, err := buildOne(t.Context(), bd, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pkg, err := opt.Packages.Get(t.Context(), arches[bd.Arch].deb, bd.Kernel)
+	pkg, err := opt.Packages.Get(t.Context(), debian(t, bd), bd.Kernel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +287,7 @@ func TestOwnKernel(t *testing.T) {
 	opt.Dir = t.TempDir()
 	opt.Kernel = filepath.Join(dir, "boot", "vmlinuz-"+first.Release)
 	opt.Modules = filepath.Join(dir, "lib", "modules", first.Release)
-	second, err := Build(t.Context(), bd, opt)
+	second, err := buildOne(t.Context(), bd, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +302,7 @@ func TestOwnKernel(t *testing.T) {
 	}
 
 	opt.Modules = ""
-	bare, err := Build(t.Context(), bd, opt)
+	bare, err := buildOne(t.Context(), bd, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +314,7 @@ func TestOwnKernel(t *testing.T) {
 // A Raspberry Pi's own firmware comes from the user's folder, whole or not at all.
 func TestPiFirmware(t *testing.T) {
 	dir := t.TempDir()
-	b := &builder{Options: Options{PiFirmware: dir, Log: slog.New(slog.DiscardHandler)}}
+	b := &boardBuild{Options: Options{PiFirmware: dir, Log: slog.New(slog.DiscardHandler)}}
 	pi := &board.Board{Name: "pi", Pi: "pi3"}
 	for _, name := range []string{"bootcode.bin", "start4.elf", "start.elf", "LICENCE"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
@@ -326,9 +337,16 @@ func TestPiFirmware(t *testing.T) {
 	}
 }
 
+// buildOne makes the firmware of one board alone.
+func buildOne(ctx context.Context, bd *board.Board, opt Options) (Result, error) {
+	s := NewBuilder(opt)
+	defer s.Close()
+	return s.Build(ctx, bd)
+}
+
 func buildIn(t *testing.T, source string, bd *board.Board, packages *Packages) string {
 	t.Helper()
-	r, err := Build(t.Context(), bd, Options{Dir: t.TempDir(), Source: source, Packages: packages, Log: slog.New(slog.DiscardHandler)})
+	r, err := buildOne(t.Context(), bd, Options{Dir: t.TempDir(), Source: source, Packages: packages, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,13 +377,13 @@ func clone(t *testing.T) string {
 
 func TestErrors(t *testing.T) {
 	opt := Options{Dir: t.TempDir(), Source: "/", Log: slog.New(slog.DiscardHandler)}
-	if _, err := Build(context.Background(), &board.Board{Name: "x", Arch: "vax"}, opt); err == nil || !strings.Contains(err.Error(), "vax") {
+	if _, err := buildOne(context.Background(), &board.Board{Name: "x", Arch: "vax"}, opt); err == nil || !strings.Contains(err.Error(), "vax") {
 		t.Errorf("unknown architecture: %v", err)
 	}
-	if _, err := Build(context.Background(), &board.Board{Name: "x", Arch: "arm64", Unbuilt: "no driver"}, opt); err == nil || !strings.Contains(err.Error(), "no driver") {
+	if _, err := buildOne(context.Background(), &board.Board{Name: "x", Arch: "arm64", Unbuilt: "no driver"}, opt); err == nil || !strings.Contains(err.Error(), "no driver") {
 		t.Errorf("a board without firmware: %v", err)
 	}
-	if _, err := Build(context.Background(), board.Boards[0], opt); err == nil || !strings.Contains(err.Error(), "go.mod") {
+	if _, err := buildOne(context.Background(), board.Boards[0], opt); err == nil || !strings.Contains(err.Error(), "go.mod") {
 		t.Errorf("no source: %v", err)
 	}
 }

@@ -21,23 +21,22 @@ const (
 	BoardFile   = "/etc/bootlace/board"   // the board's name
 )
 
-// windowLog is zstd's, and what a machine needs to decompress beyond the result,
-// as a power of two. The kernel takes up to 128 MiB (ZSTD_WINDOWSIZE_MAX of its
-// lib/decompress_unzstd.c, 8 MiB before Linux 5.17).
+// windowLog is the size of zstd's window, as a power of two. A machine needs that
+// much memory to decompress, beside the result. The kernel accepts up to 128 MiB
+// (ZSTD_WINDOWSIZE_MAX in lib/decompress_unzstd.c), before Linux 5.17 8 MiB.
 const windowLog = 22
 
-// An addition is what an archive holds besides.
+// An addition is what an archive holds besides the agent and modules.
 type addition struct {
 	records  []cpio.Record
-	commands []uimage.Modifier // that the builder is to build
+	commands []uimage.Modifier // for u-root's builder to compile
 }
 
-// archive makes the initramfs as a cpio, by u-root's builder: the agent as
-// /init, the board's name, and modules with the order to load them in.
+// archive makes the initramfs as a cpio, with u-root's builder. It has the agent
+// as /init, the board's name, and modules with the order to load them in.
 //
-// All of it is given as records, none as files of the machine's: their modes
-// would be the umask's. The builder sorts, adds parents, and clears times,
-// owners and inode numbers.
+// The builder gets records and no files, whose modes would depend on the umask.
+// It sorts, adds parent folders, and clears times, owners and inode numbers.
 func archive(agent []byte, board string, modules []module, more addition) ([]byte, error) {
 	records := []cpio.Record{
 		cpio.Directory("bin", 0o755),
@@ -46,7 +45,8 @@ func archive(agent []byte, board string, modules []module, more addition) ([]byt
 		cpio.Directory("etc/bootlace", 0o755),
 		cpio.Directory("lib", 0o755),
 		cpio.Directory("lib/modules", 0o755),
-		cpio.Directory("lib/modules/bootlace", 0o755), // u-root's init loads what is above, in no order
+		// Not directly below lib/modules: u-root's init would load them, in no order.
+		cpio.Directory("lib/modules/bootlace", 0o755),
 		cpio.Directory("mnt", 0o755),
 		cpio.Directory("proc", 0o755),
 		cpio.Directory("root", 0o700),
@@ -54,7 +54,7 @@ func archive(agent []byte, board string, modules []module, more addition) ([]byt
 		cpio.Directory("sys", 0o755),
 		cpio.Directory("tmp", 0o1777),
 		cpio.Directory("var", 0o755),
-		// Until devtmpfs is mounted; the kernel opens console for /init.
+		// Used until devtmpfs is mounted. The kernel opens console for /init.
 		cpio.CharDev("dev/console", 0o600, 5, 1),
 		cpio.CharDev("dev/kmsg", 0o600, 1, 11),
 		cpio.CharDev("dev/null", 0o666, 1, 3),
@@ -75,7 +75,7 @@ func archive(agent []byte, board string, modules []module, more addition) ([]byt
 		return nil, fmt.Errorf("make initramfs: %w", err)
 	}
 	var out bytes.Buffer
-	tmp, err := os.MkdirTemp("", "bootlace-initramfs-") // for commands that it builds
+	tmp, err := os.MkdirTemp("", "bootlace-initramfs-") // for compiled commands
 	if err != nil {
 		return nil, err
 	}
@@ -99,10 +99,10 @@ type output struct{ cpio.RecordWriter }
 func (o output) OpenWriter() (initramfs.Writer, error) { return o, nil }
 func (o output) Finish() error                         { return cpio.WriteTrailer(o) }
 
-// compress makes one zstd frame, by the program zstd: the encoders for Go stay
-// an eighth behind its level 19. One version of it gives the same bytes on every
-// machine, so that the version is part of the record.
-func (b *builder) compress(ctx context.Context, raw []byte) ([]byte, error) {
+// compress makes one zstd frame with the program zstd. At level 19 its result is
+// an eighth smaller than that of Go's encoders. One version of it gives the same
+// bytes on every machine, so the version is in the record.
+func (b *boardBuild) compress(ctx context.Context, raw []byte) ([]byte, error) {
 	version, err := runZstd(ctx, nil, "--version")
 	if err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (b *builder) compress(ctx context.Context, raw []byte) ([]byte, error) {
 	if b.Fast {
 		level = "-3"
 	}
-	// From a pipe: with the size known, the window could be the whole archive.
+	// The input is a pipe. If zstd knew the size, the window could be that large.
 	return runZstd(ctx, raw, level, fmt.Sprintf("--zstd=wlog=%d", windowLog), "--single-thread", "-c")
 }
 
@@ -123,7 +123,7 @@ func runZstd(ctx context.Context, in []byte, args ...string) ([]byte, error) {
 	cmd.Env = append(os.Environ(), "ZSTD_CLEVEL=", "ZSTD_NBTHREADS=")
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("compress initramfs: %w (package zstd): %s", err, bytes.TrimSpace(stderr.Bytes()))
+		return nil, fmt.Errorf("run zstd: %w: %s", err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return out, nil
 }

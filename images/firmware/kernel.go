@@ -13,36 +13,26 @@ import (
 	"github.com/bootlace/bootlace/board"
 )
 
-// arches are the architectures of boards, by GOARCH.
-var arches = map[string]struct {
-	deb  string // Debian's name
-	stub string // of systemd-boot-efi
-}{
-	"amd64":   {"amd64", "linuxx64.efi.stub"},
-	"arm64":   {"arm64", "linuxaa64.efi.stub"},
-	"arm":     {"armhf", "linuxarm.efi.stub"},
-	"riscv64": {"riscv64", "linuxriscv64.efi.stub"},
-}
-
 // stubPackage has systemd's EFI stub.
 const stubPackage = "systemd-boot-efi"
 
-// A kernel is an image and the modules that a board loads into it.
+// A kernel is an image and the modules that a board loads.
 type kernel struct {
 	image   []byte
-	release string // as `uname -r` has it; "" where the image is one's own and does not say
+	release string // as `uname -r` has it; "" if the user's own image does not say
 	modules []module
 	trees   map[string][]byte // device trees, by the name that board.Board.Trees has
 }
 
 // debianKernel takes kernel, modules and device trees from the board's package.
-func (b *builder) debianKernel(ctx context.Context, bd *board.Board) (*kernel, error) {
+func (b *boardBuild) debianKernel(ctx context.Context, bd *board.Board) (*kernel, error) {
 	pkg, err := b.get(ctx, bd.Kernel)
 	if err != nil {
 		return nil, err
 	}
 	dir, ok := b.shared.kernels[pkg.SHA256]
 	if !ok {
+		b.Log.Info("unpacking the kernel", "package", pkg.Name)
 		dir, err = b.unpack(ctx, pkg, func(name string) bool {
 			return strings.HasPrefix(name, "boot/vmlinuz-") || treeName(name) != "" ||
 				strings.Contains(name, "lib/modules/") && (isModule(name) || path.Base(name) == "modules.builtin")
@@ -52,11 +42,11 @@ func (b *builder) debianKernel(ctx context.Context, bd *board.Board) (*kernel, e
 		}
 		b.shared.kernels[pkg.SHA256] = dir
 	}
-	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
-	if err != nil || len(images) != 1 {
-		return nil, fmt.Errorf("package %s: %d kernels in it", bd.Kernel, len(images))
+	kernels, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
+	if err != nil || len(kernels) != 1 {
+		return nil, fmt.Errorf("package %s: %d kernels in it", bd.Kernel, len(kernels))
 	}
-	k, err := openKernel(images[0], dir, bd.Modules)
+	k, err := openKernel(kernels[0], dir, bd.Modules)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +63,8 @@ func (b *builder) debianKernel(ctx context.Context, bd *board.Board) (*kernel, e
 	return k, nil
 }
 
-// openKernel takes one's own kernel, with modules of a folder. Without one
-// nothing is known of what is built in, and it has to be all that is needed.
+// openKernel reads a kernel image, and the named modules with all that they need
+// from a folder. Without a folder the kernel must have everything built in.
 func openKernel(image, modules string, names []string) (*kernel, error) {
 	k := &kernel{}
 	var err error
@@ -104,7 +94,7 @@ func openKernel(image, modules string, names []string) (*kernel, error) {
 }
 
 // imageRelease reads an x86 kernel's release from its setup header
-// (Documentation/arch/x86/boot.rst, kernel_version); "" for other images.
+// (Documentation/arch/x86/boot.rst, kernel_version). It is "" for other images.
 func imageRelease(image []byte) string {
 	const magic, version = 0x202, 0x20e
 	if len(image) < 0x400 || string(image[magic:magic+4]) != "HdrS" {
@@ -120,17 +110,18 @@ func imageRelease(image []byte) string {
 }
 
 // stub returns systemd's EFI stub for the board.
-func (b *builder) stub(ctx context.Context, bd *board.Board) ([]byte, error) {
-	data, err := b.take(ctx, stubPackage, func(name string) bool { return path.Base(name) == arches[bd.Arch].stub })
+func (b *boardBuild) stub(ctx context.Context) ([]byte, error) {
+	stub := "linux" + b.arch.EFI + ".efi.stub"
+	data, err := b.take(ctx, stubPackage, func(name string) bool { return path.Base(name) == stub })
 	if err != nil {
-		return nil, fmt.Errorf("take %s: %w", arches[bd.Arch].stub, err)
+		return nil, fmt.Errorf("take %s: %w", stub, err)
 	}
 	return data, nil
 }
 
 // get gets a package for the board and records it.
-func (b *builder) get(ctx context.Context, name string) (Package, error) {
-	pkg, err := b.Packages.Get(ctx, b.arch, name)
+func (b *boardBuild) get(ctx context.Context, name string) (Package, error) {
+	pkg, err := b.Packages.Get(ctx, b.arch.Debian, name)
 	if err != nil {
 		return pkg, err
 	}
@@ -138,8 +129,8 @@ func (b *builder) get(ctx context.Context, name string) (Package, error) {
 	return pkg, nil
 }
 
-// unpack unpacks what want says yes to into a folder of its own.
-func (b *builder) unpack(ctx context.Context, pkg Package, want func(string) bool) (dir string, err error) {
+// unpack unpacks the wanted files into a new folder.
+func (b *boardBuild) unpack(ctx context.Context, pkg Package, want func(string) bool) (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "bootlace-package-"); err != nil {
 		return "", err
 	}
@@ -150,8 +141,8 @@ func (b *builder) unpack(ctx context.Context, pkg Package, want func(string) boo
 	return dir, nil
 }
 
-// take returns the one file of a package that want says yes to.
-func (b *builder) take(ctx context.Context, name string, want func(string) bool) ([]byte, error) {
+// take returns the only wanted file of a package.
+func (b *boardBuild) take(ctx context.Context, name string, want func(string) bool) ([]byte, error) {
 	pkg, err := b.get(ctx, name)
 	if err != nil {
 		return nil, err

@@ -20,16 +20,16 @@ type module struct {
 	Data []byte // the ELF object
 }
 
-// moduleTree finds modules below a /lib/modules/<release>, by the names that
-// modprobe takes: - and _ are the same.
+// A moduleTree finds modules below a /lib/modules/<release>. Names are those of
+// modprobe, for which - and _ are the same.
 type moduleTree struct {
 	fsys    fs.FS
 	files   map[string]string // name -> path
 	builtin map[string]bool
 }
 
-// openModules walks the tree for *.ko, *.ko.xz, *.ko.zst, *.ko.gz and
-// modules.builtin, wherever they are in it.
+// openModules finds *.ko, *.ko.xz, *.ko.zst, *.ko.gz and modules.builtin anywhere
+// in a tree.
 func openModules(fsys fs.FS) (*moduleTree, error) {
 	t := &moduleTree{fsys: fsys, files: make(map[string]string), builtin: make(map[string]bool)}
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
@@ -67,9 +67,9 @@ func (t *moduleTree) readBuiltin(name string) error {
 	return nil
 }
 
-// closure returns the modules named and all that they need, each behind those
-// that it needs, and the release of the kernel that they are for. Modules that
-// are built in are left out.
+// closure returns the named modules and all that they need. Each comes behind
+// those that it needs. Built-in ones are left out. release is that of the kernel
+// that they are for.
 func (t *moduleTree) closure(names []string) (load []module, release string, err error) {
 	w := &walk{tree: t, state: make(map[string]int)}
 	for _, name := range names {
@@ -80,7 +80,7 @@ func (t *moduleTree) closure(names []string) (load []module, release string, err
 	return w.load, w.release, nil
 }
 
-// A walk goes through the dependencies, depth first.
+// A walk visits dependencies depth first.
 type walk struct {
 	tree    *moduleTree
 	state   map[string]int // by name: entered, left
@@ -122,8 +122,8 @@ func (w *walk) enter(key string) error {
 	if err != nil {
 		return err
 	}
-	// A soft dependency may name an alias or a module that this kernel does
-	// not have, or depend on this one; modprobe shrugs, and so do we.
+	// A soft dependency may be an alias, may be missing in this kernel, or may
+	// depend on this module. Like modprobe, we ignore it then.
 	for _, dep := range in.pre {
 		if err := w.visit(dep); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errCycle) {
 			return err

@@ -4,8 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,16 +33,17 @@ type Package struct {
 	Path string `json:"-"` // of the .deb
 }
 
-// Packages fetches Debian packages into a cache. It asks apt, so that its
-// signatures, proxies and mirrors hold, but with a state of its own: neither
-// root nor the machine's package lists are needed, nothing of the machine's is
-// written to, and other architectures are as good as its own.
+// Packages fetches Debian packages of any architecture into a cache. It asks
+// apt, so that apt's signatures, proxies and mirrors hold. It gives apt a state
+// of its own: neither root nor the machine's package lists are needed, and
+// nothing of the machine's is changed.
 //
-// What was resolved once is remembered by version and SHA-256 and then needs
-// no network, until Update. Several processes may use one cache.
+// A package that was resolved once is remembered by version and SHA-256. It
+// needs no network from then on, until Update. Several processes may use one
+// cache.
 type Packages struct {
 	Dir    string // of the cache
-	Update bool   // ask for the newest version even where one is remembered
+	Update bool   // ask for the newest version even if one is remembered
 	Log    *slog.Logger
 
 	sources string             // deb822 sources to use instead of the machine's
@@ -52,8 +51,7 @@ type Packages struct {
 	updated map[string]bool    // architectures whose lists this process fetched
 }
 
-// CacheDir is where packages are kept unless someone says otherwise:
-// bootlace in $XDG_CACHE_HOME, or in ~/.cache.
+// CacheDir is the default cache: bootlace in $XDG_CACHE_HOME, or in ~/.cache.
 func CacheDir() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -62,9 +60,9 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "bootlace"), nil
 }
 
-// Get returns a package of an architecture, Debian's name for it. A kernel's
-// metapackage stands for the package it depends on: linux-image-cloud-amd64
-// for linux-image-6.1.0-56-cloud-amd64.
+// Get returns a package for an architecture, which is named as Debian does. A
+// kernel's metapackage stands for the package it depends on:
+// linux-image-cloud-amd64 for linux-image-6.1.0-56-cloud-amd64.
 func (p *Packages) Get(ctx context.Context, arch, name string) (Package, error) {
 	key := arch + "/" + name
 	if pkg, ok := p.asked[key]; ok {
@@ -86,24 +84,25 @@ func (p *Packages) Get(ctx context.Context, arch, name string) (Package, error) 
 	return pkg, nil
 }
 
-// remembered returns what was resolved before, when its .deb is still whole.
+// remembered returns what was resolved before, if its .deb is still whole.
 func (p *Packages) remembered(key string) (Package, error) {
 	pkg, ok := p.record()[key]
 	if !ok {
 		return Package{}, fs.ErrNotExist
 	}
 	pkg.Path = filepath.Join(p.Dir, "packages", filepath.Base(pkg.File))
-	sum, err := fileSum(pkg.Path)
+	digest, err := fileDigest(pkg.Path)
 	if err != nil {
 		return Package{}, err
 	}
-	if sum != pkg.SHA256 {
+	if digest != pkg.SHA256 {
 		return Package{}, fmt.Errorf("%s is damaged", pkg.File)
 	}
 	return pkg, nil
 }
 
-// record reads what was resolved before; a record that cannot be read is none.
+// record reads what was resolved before. A record that cannot be read counts as
+// empty.
 func (p *Packages) record() map[string]Package {
 	resolved := make(map[string]Package)
 	raw, err := os.ReadFile(filepath.Join(p.Dir, "packages", "resolved.json"))
@@ -113,7 +112,8 @@ func (p *Packages) record() map[string]Package {
 	return resolved
 }
 
-// ask resolves and downloads a package while no other process does.
+// ask resolves and downloads a package. It keeps other processes from doing so
+// at the same time.
 func (p *Packages) ask(ctx context.Context, arch, name string) (Package, error) {
 	dir := filepath.Join(p.Dir, "packages")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -130,8 +130,8 @@ func (p *Packages) ask(ctx context.Context, arch, name string) (Package, error) 
 		if pkg, err := p.remembered(key); err == nil {
 			return pkg, nil // another process was first
 		}
-		// Lost or damaged in the cache: the same version again, or the bytes
-		// that are built from it change without anyone asking for that.
+		// The file was lost or damaged in the cache. The same version is fetched
+		// again, so that what is built from it does not change.
 		if old, ok := p.record()[key]; ok {
 			want = old.Name + "=" + old.Version
 		}
@@ -146,8 +146,8 @@ func (p *Packages) ask(ctx context.Context, arch, name string) (Package, error) 
 		if _, err := apt.run(ctx, "", "apt-get", "update", "-qq"); ctx.Err() != nil {
 			return Package{}, err
 		} else if err != nil {
-			// Of several lists one may be missing, as while a mirror is being
-			// updated, and the package be in another.
+			// One of several lists may be missing, as while a mirror is being
+			// updated. The package may be in another.
 			p.Log.Warn("not all package lists are there", "arch", arch, "err", err)
 			missing = err
 		}
@@ -177,8 +177,8 @@ func (p *Packages) ask(ctx context.Context, arch, name string) (Package, error) 
 	return pkg, images.WriteFile(filepath.Join(dir, "resolved.json"), append(raw, '\n'), 0o644)
 }
 
-// lock waits until it alone holds the file. The kernel lets go of it when the
-// process ends, however it ends.
+// lock waits until this process alone holds the file. The kernel releases it
+// when the process ends, however it ends.
 func lock(ctx context.Context, name string) (unlock func(), err error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -202,8 +202,8 @@ func lock(ctx context.Context, name string) (unlock func(), err error) {
 	}
 }
 
-// unpack writes those regular files of a .deb below dir that want says yes to;
-// names are relative, boot/vmlinuz-6.1.
+// unpack writes the wanted regular files of a .deb below dir. Names are relative:
+// boot/vmlinuz-6.1.
 func unpack(ctx context.Context, deb, dir string, want func(name string) bool) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -257,20 +257,16 @@ func untar(root *os.Root, r io.Reader, want func(string) bool) error {
 	}
 }
 
-func fileSum(name string) (string, error) {
+// fileDigest is images.Digest of a file's bytes.
+func fileDigest(name string) (string, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	h := sha256.New()
+	h := images.NewSummer()
 	if _, err := io.Copy(h, f); err != nil {
 		return "", err
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-func sum(data []byte) string {
-	h := sha256.Sum256(data)
-	return hex.EncodeToString(h[:])
+	return h.Sum().SHA256, nil
 }

@@ -55,7 +55,7 @@ func (r *repo) add(name, version, depends string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	digest, err := fileSum(deb)
+	digest, err := fileDigest(deb)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestPackages(t *testing.T) {
 		if pkg.Name != "linux-image-"+version+"-test-arm64" || pkg.Version != version || pkg.Arch != "arm64" {
 			t.Fatalf("got %+v, want version %s", pkg, version)
 		}
-		if digest, err := fileSum(pkg.Path); err != nil || digest != pkg.SHA256 {
+		if digest, err := fileDigest(pkg.Path); err != nil || digest != pkg.SHA256 {
 			t.Fatalf("%s: %s, %v", pkg.File, digest, err)
 		}
 		return pkg

@@ -14,16 +14,16 @@ import (
 	"github.com/u-root/mkuimage/uimage"
 )
 
-// urootModule has the commands of a rescue image. Its own go.mod and go.sum say
-// what they are built with, ours says which version of it that is.
+// urootModule has the commands of a rescue image. Our go.mod names its version.
+// Its own go.mod and go.sum name the versions of what it needs.
 const urootModule = "github.com/u-root/u-root"
 
-// RescueInit is what the kernel runs in place of the agent when it is told
-// rdinit=/bin/rescue. (u-root's own init would load all modules it finds, in no
-// order, and give the shell no terminal.)
+// RescueInit is what the kernel runs instead of the agent with rdinit=/bin/rescue
+// on its command line. u-root's own init does not do: it loads all modules, in
+// no order, and gives the shell no terminal.
 const RescueInit = "bin/rescue"
 
-// rescueCommands are u-root's, by their names in cmds/core.
+// rescueCommands are folders in u-root's cmds/core.
 var rescueCommands = []string{
 	"gosh", // the shell
 	"basename", "cat", "chmod", "cmp", "cp", "date", "dd", "df", "dirname", "dmesg", "du", "echo", "false",
@@ -47,9 +47,9 @@ echo "Bootlace rescue: u-root's tools are in /bbin; exit restarts the machine."
 shutdown -r now
 `
 
-// rescue returns what adds u-root's shell and tools to an initramfs, in one
-// program (busybox mode), and records the version of u-root.
-func (b *builder) rescue(ctx context.Context, goarch string) (add addition, err error) {
+// rescue returns u-root's shell and tools, as one program (busybox mode), for an
+// initramfs. It records the version of u-root.
+func (b *boardBuild) rescue(ctx context.Context, goarch string) (add addition, err error) {
 	src, err := OpenSource(ctx, b.Source)
 	if err != nil {
 		return add, err
@@ -69,7 +69,7 @@ func (b *builder) rescue(ctx context.Context, goarch string) (add addition, err 
 		return add, fmt.Errorf("find %s: %w", urootModule, err)
 	}
 	b.record.add("rescue %s %s", urootModule, uroot.Version)
-	// A mkboot that was itself built with -trimpath does not know where Go is.
+	// A mkboot that was built with -trimpath does not know where Go is.
 	goroot, err := src.goEnv(ctx, "GOROOT")
 	if err != nil {
 		return add, err
@@ -80,7 +80,7 @@ func (b *builder) rescue(ctx context.Context, goarch string) (add addition, err 
 	}
 	env := []golang.Opt{
 		golang.DisableCGO(), golang.WithGOROOT(goroot["GOROOT"]), golang.WithGOARCH(goarch), golang.WithMod(golang.ModReadonly),
-		golang.WithWorkingDir(uroot.Dir), // or our go.mod would have to name their needs
+		golang.WithWorkingDir(uroot.Dir), // so that its go.mod applies, not ours
 		golang.WithBuildTag("goshliner"), // the smaller of its line editors
 	}
 	add.records = []cpio.Record{
@@ -94,8 +94,8 @@ func (b *builder) rescue(ctx context.Context, goarch string) (add addition, err 
 	return add, nil
 }
 
-// setenv sets variables of this process, from which u-root's builder starts, and
-// returns what puts them back.
+// setenv sets environment variables of this process, which u-root's builder
+// inherits. restore puts them back.
 func setenv(env []string) (restore func()) {
 	old := make(map[string]string)
 	for _, kv := range env {

@@ -131,16 +131,15 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// Every board's architecture can be built for, and is known to Debian.
+// The toolchain builds for every architecture of the table.
 func TestGoBuild(t *testing.T) {
 	dir := checkout(t)
-	for _, b := range board.Boards {
-		if _, data, _ := compile(t, dir, b.Arch, ""); !bytes.HasPrefix(data, []byte("\x7fELF")) {
-			t.Errorf("%s: no ELF", b.Name)
-		}
-		if arches[b.Arch].deb == "" || arches[b.Arch].stub == "" {
-			t.Errorf("%s: architecture %s is not in the table", b.Name, b.Arch)
-		}
+	for _, a := range board.Arches {
+		t.Run(a.Name, func(t *testing.T) {
+			if _, data, _ := compile(t, dir, a.Name, ""); !bytes.HasPrefix(data, []byte("\x7fELF")) {
+				t.Error("no ELF")
+			}
+		})
 	}
 	src, err := OpenSource(t.Context(), dir)
 	if err != nil {

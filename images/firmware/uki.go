@@ -7,14 +7,14 @@ import (
 	"fmt"
 )
 
-// A section is one of the parts that systemd's stub looks for by name
-// (systemd-stub(7), Unified Kernel Image specification).
+// A section is a part that systemd's stub finds by name (systemd-stub(7), Unified
+// Kernel Image specification).
 type section struct {
 	name string // at most 8 bytes
 	data []byte
 }
 
-// Offsets of the PE format, as far as they are the same in PE32 and PE32+.
+// Offsets of the PE format that are the same in PE32 and PE32+.
 const (
 	peOffset = 0x3c // in the DOS header: where the PE header is
 
@@ -41,9 +41,8 @@ const (
 
 var errPE = errors.New("not a PE program that sections can be added to")
 
-// addSections appends sections to a PE program, which stays as it is otherwise.
-// A section's data stands at the same alignment in file and memory; none of it
-// moves, so that a row of the table for each is all that changes.
+// addSections appends sections to a PE program. Nothing that is there moves. Each
+// new section gets a row in the section table, and its data goes to the end.
 func addSections(stub []byte, add []section) ([]byte, error) {
 	le := binary.LittleEndian
 	if len(stub) < 0x40 || stub[0] != 'M' || stub[1] != 'Z' {
@@ -111,12 +110,12 @@ func addSections(stub []byte, add []section) ([]byte, error) {
 	return out, nil
 }
 
-// withRoom returns a copy of the program whose header, at pe, has room for more
-// rows in its section table. The stub for 32-bit ARM has none: its code stands
-// right behind the header. Such a program moves up by a page as a whole, header
-// included, and gets a new header below. That does for one that finds itself by
-// the distance from its own code, as systemd's do, and has nothing that a loader
-// would have to relocate.
+// withRoom returns a copy of the program with room for more rows in its section
+// table. The stub for 32-bit ARM has none, since its code begins right behind
+// the header. Such a program moves up by a page as a whole, header included, and
+// gets a new header below. That works for code that is position-independent, as
+// systemd's is, and has nothing for a loader to relocate. pe is the offset of
+// the PE header.
 func withRoom(stub []byte, pe int64, rows int) ([]byte, error) {
 	le := binary.LittleEndian
 	opt := stub[pe+peOptional:]
@@ -143,7 +142,7 @@ func withRoom(stub []byte, pe int64, rows int) ([]byte, error) {
 	for row := table; row < end; row += sectionHeader {
 		size, addr := le.Uint32(out[row+16:]), le.Uint32(out[row+12:])
 		if size == 0 {
-			continue // .reloc, only there because some loaders want one
+			continue // .reloc, which some loaders demand
 		}
 		if offset := le.Uint32(out[row+20:]); offset != addr {
 			return nil, fmt.Errorf("%w: no room for sections, and one at %#x is for %#x", errPE, offset, addr)
@@ -154,8 +153,8 @@ func withRoom(stub []byte, pe int64, rows int) ([]byte, error) {
 	return out, nil
 }
 
-// filler reports whether bytes behind the section table mean nothing: zeros, or
-// the no-operations with which arm64's assembler reaches the first section.
+// filler reports whether bytes behind the section table mean nothing. They are
+// zeros, or the NOPs with which arm64's assembler pads up to the first section.
 func filler(b []byte) bool {
 	nop := []byte{0x1f, 0x20, 0x03, 0xd5}
 	for len(b) >= len(nop) && bytes.HasPrefix(b, nop) {
@@ -168,7 +167,7 @@ func filler(b []byte) bool {
 func align(n, to int64) int64 { return (n + to - 1) &^ (to - 1) }
 
 // uki makes one EFI program of systemd's stub, kernel, initramfs and command
-// line. The kernel comes last: newer stubs start it in place, and it may then
+// line. The kernel comes last. Newer stubs start it in place, and then it may
 // need room behind its section.
 func uki(stub, kernel, initramfs []byte, cmdline, osRelease string) ([]byte, error) {
 	return addSections(stub, []section{

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootlace/bootlace/boot/tftp/conformance"
 )
 
 // flood sends requests from many strangers, an (address, port) pair each, who
@@ -113,7 +115,7 @@ func newStrangers(o *options) ([]int, error) {
 
 // knock sends the strangers' requests.
 func knock(ctx context.Context, o *options, strangers []int) {
-	rrq := appendRRQ(nil, o.name, o.blksize, o.windowsize)
+	rrq := conformance.AppendRequest(nil, conformance.OpRRQ, o.name, "octet", o.asked()...)
 	to := &unix.SockaddrInet4{Port: int(o.server.Port()), Addr: o.server.Addr().As4()}
 	start := time.Now()
 	for sent := 0; sent < len(strangers) && ctx.Err() == nil; time.Sleep(2 * time.Millisecond) {

@@ -7,11 +7,12 @@ import (
 	"errors"
 	"net/netip"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootlace/bootlace/boot/tftp/conformance"
 )
 
 // options say what the load generator does.
@@ -51,20 +52,20 @@ type result struct {
 	Answers    int     `json:",omitempty"` // packets to the stranger that got most
 }
 
-// add counts a client that is over.
-func (r *result) add(c *client) {
+// add counts a client that is over, of a file of so many bytes.
+func (r *result) add(c *client, file int64) {
 	r.Clients++
 	r.Repeats += c.repeats
-	r.Blksize, r.Windowsize = c.blksize, c.windowsize
-	if c.failed == "" {
-		r.Bytes += int64(len(c.want))
+	r.Blksize, r.Windowsize = c.Blksize, c.Windowsize
+	if c.Failed == "" {
+		r.Bytes += file
 		return
 	}
 	if r.Failed == nil {
 		r.Failed = map[string]int{}
 	}
-	r.Failed[c.failed]++
-	if strings.HasPrefix(c.failed, wrongContent) {
+	r.Failed[c.Failed]++
+	if c.Corrupt {
 		r.Corrupt++
 	}
 }
@@ -108,15 +109,15 @@ func single(ctx context.Context, o *options) (result, error) {
 	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
 		return r, err
 	}
-	b := newBatch(64, headerLen+o.blksize+1)
+	b := newBatch(64, conformance.HeaderLen+o.blksize+1)
 	start := time.Now()
 	c.transmit()
-	at := c.next
+	at := c.Blocks()
 	var idle time.Time // since then nothing new came; zero: it did just now
-	for !c.over {
+	for !c.Over {
 		n, errno := 0, unix.Errno(0)
 		if c.known {
-			n, errno = b.recv(c.fd, c.windowsize, 0)
+			n, errno = b.recv(c.fd, c.Windowsize, 0)
 		} else if p, err := c.first(b.bufs[0], 0); p != nil {
 			b.msgs[0].n, n = uint32(len(p)), 1
 		} else if err != nil && !errors.As(err, &errno) {
@@ -127,16 +128,16 @@ func single(ctx context.Context, o *options) (result, error) {
 				c.transmit()
 			}
 		}
-		if c.next != at {
-			at, idle = c.next, time.Time{}
+		if c.Blocks() != at {
+			at, idle = c.Blocks(), time.Time{}
 			continue
 		}
 		// Packets that bring nothing new must not keep it from its timeout.
 		switch now := time.Now(); {
 		case ctx.Err() != nil:
-			c.fail("was stopped")
+			c.Fail("was stopped")
 		case now.Sub(start) > o.patience:
-			c.fail("ran out of time")
+			c.Fail("ran out of time")
 		case errno == unix.EAGAIN || !idle.IsZero() && now.Sub(idle) >= o.timeout:
 			idle = now
 			if c.timeout(o.tries) {
@@ -146,7 +147,7 @@ func single(ctx context.Context, o *options) (result, error) {
 			idle = now
 		}
 	}
-	r.add(c)
+	r.add(c, int64(len(o.want)))
 	r.Seconds = time.Since(start).Seconds()
 	return r, nil
 }
@@ -177,7 +178,7 @@ func many(ctx context.Context, o *options) (result, error) {
 	wg.Wait()
 	for _, w := range workers {
 		for _, c := range w.clients {
-			r.add(c)
+			r.add(c, int64(len(o.want)))
 		}
 		r.Seconds = max(r.Seconds, w.ended.Sub(start).Seconds())
 	}

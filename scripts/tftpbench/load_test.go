@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/bootlace/bootlace/boot/tftp/conformance"
 )
 
 func content(n int) []byte {
@@ -85,12 +86,12 @@ func TestLossIsDrawn(t *testing.T) {
 	o.server = answering(t, func(p []byte) []byte {
 		n := int(binary.BigEndian.Uint16(p[2:])) // of an ACK
 		switch {
-		case binary.BigEndian.Uint16(p) == opRRQ:
+		case binary.BigEndian.Uint16(p) == conformance.OpRRQ:
 			return []byte("\x00\x06blksize\x001428\x00")
 		case n*1428 > len(o.want):
 			return nil
 		}
-		return append(binary.BigEndian.AppendUint16([]byte{0, opDATA}, uint16(n+1)), o.want[n*1428:min(n*1428+1428, len(o.want))]...)
+		return append(binary.BigEndian.AppendUint16([]byte{0, conformance.OpDATA}, uint16(n+1)), o.want[n*1428:min(n*1428+1428, len(o.want))]...)
 	})
 	o.clients, o.loss, o.timeout = 8, 0.05, 100*time.Millisecond
 	r, err := generate(t.Context(), o)
@@ -161,10 +162,10 @@ func TestFailuresAreReported(t *testing.T) {
 // dying is a server that sends the first block and no more.
 func dying(t *testing.T, file []byte) netip.AddrPort {
 	return answering(t, func(p []byte) []byte {
-		if binary.BigEndian.Uint16(p) != opRRQ {
+		if binary.BigEndian.Uint16(p) != conformance.OpRRQ {
 			return nil
 		}
-		return append([]byte{0, opDATA, 0, 1}, file[:512]...)
+		return append([]byte{0, conformance.OpDATA, 0, 1}, file[:512]...)
 	})
 }
 

@@ -27,13 +27,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	main, args := runTable, os.Args[1:]
+	command, args := runTable, os.Args[1:]
 	if len(args) > 0 && args[0] == "load" {
-		main, args = runLoad, args[1:]
+		command, args = runLoad, args[1:]
 	} else if len(args) > 0 && args[0] == "awake" {
-		main, args = runAwake, args[1:]
+		command, args = runAwake, args[1:]
 	}
-	switch err := main(ctx, args); {
+	switch err := command(ctx, args); {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case errors.As(err, new(usageError)):
 		fmt.Fprintln(os.Stderr, "tftpbench:", err)
@@ -70,7 +70,7 @@ func runLoad(ctx context.Context, args []string) error {
 	set.IntVar(&o.halfOpen, "half-open", 0, "strangers who send a request and never answer, while single clients get the file")
 	set.TextVar(&o.from, "from", netip.Prefix{}, "`PREFIX` of the strangers' addresses (default: the clients' one)")
 	set.DurationVar(&o.over, "over", 2*time.Second, "time in which the strangers come")
-	operands, err := parse(set, args)
+	operands, err := parseFlags(set, args)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func runTable(ctx context.Context, args []string) error {
 		fmt.Fprint(set.Output(), "\nFlags:\n")
 		set.PrintDefaults()
 	}
-	names, err := parse(set, args)
+	names, err := parseFlags(set, args)
 	if err != nil {
 		return err
 	}
@@ -156,8 +156,8 @@ func runTable(ctx context.Context, args []string) error {
 	return b.run(ctx, chosen)
 }
 
-// parse takes flags before and after operands, which it returns.
-func parse(set *flag.FlagSet, args []string) (operands []string, err error) {
+// parseFlags takes flags before and after operands, which it returns.
+func parseFlags(set *flag.FlagSet, args []string) (operands []string, err error) {
 	set.SetOutput(os.Stderr)
 	for {
 		switch err := set.Parse(args); {

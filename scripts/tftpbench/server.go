@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootlace/bootlace/boot/tftp/conformance"
 )
 
 // Names of the servers. What is compared is compared with ours.
@@ -155,7 +157,7 @@ func (b *bench) probe(ctx context.Context, at netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	r, err := single(ctx, &options{server: netip.AddrPortFrom(at, 69), name: "1", want: want, blksize: defaultBlksize, windowsize: 1, timeout: time.Second, tries: 10, patience: 10 * time.Second})
+	r, err := single(ctx, &options{server: netip.AddrPortFrom(at, 69), name: "1", want: want, blksize: conformance.DefaultBlksize, windowsize: 1, timeout: time.Second, tries: 10, patience: 10 * time.Second})
 	if err == nil && r.Bytes == 0 {
 		err = fmt.Errorf("probe: %v", r.Failed)
 	}

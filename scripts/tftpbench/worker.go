@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootlace/bootlace/boot/tftp/conformance"
 )
 
 // A worker is one thread with its share of the clients.
@@ -36,7 +38,7 @@ type heldPacket struct {
 const tick = 10 * time.Millisecond
 
 func newWorker(ctx context.Context, o *options) (*worker, error) {
-	w := &worker{options: o, ctx: ctx, epoll: -1, timer: -1, batch: newBatch(64, headerLen+max(o.blksize, defaultBlksize)+1)}
+	w := &worker{options: o, ctx: ctx, epoll: -1, timer: -1, batch: newBatch(64, conformance.HeaderLen+max(o.blksize, conformance.DefaultBlksize)+1)}
 	var err error
 	if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
@@ -120,7 +122,7 @@ func (w *worker) run(start time.Time) error {
 func (w *worker) read(c *client, now time.Time) error {
 	n, errno := 0, unix.Errno(0)
 	if c.known {
-		n, errno = w.batch.recv(c.fd, c.windowsize, unix.MSG_DONTWAIT)
+		n, errno = w.batch.recv(c.fd, c.Windowsize, unix.MSG_DONTWAIT)
 	} else {
 		if w.lost(c) { // before it is looked at: the server's port stays unknown
 			unix.Recvfrom(c.fd, w.batch.bufs[0], unix.MSG_DONTWAIT)
@@ -147,13 +149,13 @@ func (w *worker) read(c *client, now time.Time) error {
 }
 
 func (w *worker) take(c *client, p []byte, now time.Time) {
-	before, over := c.next, c.over
+	before, over := c.Blocks(), c.Over
 	if c.packet(p) {
 		w.send(c, now)
-	} else if c.next != before {
+	} else if c.Blocks() != before {
 		c.deadline = now.Add(w.timeout)
 	}
-	if c.over && !over {
+	if c.Over && !over {
 		w.end(now)
 	}
 }
@@ -180,8 +182,8 @@ func (w *worker) begin(first int, start time.Time) int {
 // stop ends all clients.
 func (w *worker) stop(now time.Time, why string) {
 	for _, c := range w.clients {
-		if !c.over {
-			c.fail(why)
+		if !c.Over {
+			c.Fail(why)
 			w.end(now)
 		}
 	}
@@ -191,7 +193,7 @@ func (w *worker) stop(now time.Time, why string) {
 func (w *worker) timeouts(clients []*client, now time.Time) {
 	for _, c := range clients {
 		switch {
-		case c.over:
+		case c.Over:
 		case now.Before(c.deadline):
 		case c.timeout(w.tries):
 			w.send(c, now)
@@ -210,7 +212,7 @@ func (w *worker) send(c *client, now time.Time) {
 	switch {
 	case w.lost(c):
 	case w.delay > 0 && c.known:
-		w.held = append(w.held, heldPacket{c, append([]byte(nil), c.out...), now.Add(w.delay)})
+		w.held = append(w.held, heldPacket{c, append([]byte(nil), c.Reply...), now.Add(w.delay)})
 		if len(w.held) == 1 {
 			w.arm(now)
 		}

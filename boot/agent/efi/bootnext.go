@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"github.com/bootlace/bootlace/board"
 )
 
 // description marks the load options that we made ourselves.
@@ -105,29 +107,20 @@ func names(o *LoadOption, parts []Partition) bool {
 
 func (p Partition) hardDisk() HardDisk { return HardDisk{p.Number, p.Start, p.Size, p.GUID} }
 
-// loaders are the fallback names by architecture (UEFI 2.10 section 3.5.1.1).
-var loaders = map[string]string{
-	"386":     "BOOTIA32.EFI",
-	"amd64":   "BOOTX64.EFI",
-	"arm":     "BOOTARM.EFI",
-	"arm64":   "BOOTAA64.EFI",
-	"riscv64": "BOOTRISCV64.EFI",
-}
-
 // make writes a load option for the first EFI system partition.
 func (v Vars) make(nums []uint16, parts []Partition, goarch string) (Entry, uint16, error) {
 	i := slices.IndexFunc(parts, Partition.ESP)
 	if i < 0 {
 		return Entry{}, 0, fmt.Errorf("none of the disk's %d partitions is an EFI system partition", len(parts))
 	}
-	loader, ok := loaders[goarch]
+	arch, ok := board.ArchOf(goarch)
 	if !ok {
 		return Entry{}, 0, fmt.Errorf("no name for an EFI loader on %s", goarch)
 	}
 	o := LoadOption{
 		Attributes:  Active,
 		Description: description,
-		Path:        []Node{parts[i].hardDisk().Node(), FilePath(`\EFI\BOOT\` + loader)},
+		Path:        []Node{parts[i].hardDisk().Node(), FilePath(`\EFI\BOOT\` + arch.EFILoader())},
 	}
 	num, err := v.free(nums)
 	if err != nil {

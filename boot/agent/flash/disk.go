@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/human"
 )
 
 // A Disk is a whole disk of this machine.
@@ -30,7 +31,7 @@ type Disk struct {
 }
 
 func (d Disk) String() string {
-	s := fmt.Sprintf("%s (%s", d.Name, size(d.Size))
+	s := fmt.Sprintf("%s (%s", d.Name, human.Size(d.Size))
 	if d.Model != "" {
 		s += ", " + d.Model
 	}
@@ -107,17 +108,7 @@ func attr(dir, name string) string {
 	if err != nil {
 		return ""
 	}
-	return printable(b)
-}
-
-// printable drops padding and what no label should hold.
-func printable(b []byte) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return -1
-		}
-		return r
-	}, string(b)))
+	return human.Label(b)
 }
 
 // vpdSerial reads the unit serial number page (SPC-4 section 7.8.17): four
@@ -128,7 +119,7 @@ func vpdSerial(dir string) string {
 		return ""
 	}
 	n := int(b[2])<<8 | int(b[3])
-	return printable(b[4:min(4+n, len(b))])
+	return human.Label(b[4:min(4+n, len(b))])
 }
 
 // onUSB reports whether the path to the device leads over USB: a stick or an
@@ -191,11 +182,11 @@ func refusal(d Disk, rule boot.Disk, need int64) string {
 	case d.Removable && !named:
 		return "removable or on USB, and not named by serial, wwn or model"
 	case rule.Min > 0 && d.Size < rule.Min:
-		return fmt.Sprintf("%s is smaller than the %s asked for", size(d.Size), size(rule.Min))
+		return fmt.Sprintf("%s is smaller than the %s asked for", human.Size(d.Size), human.Size(rule.Min))
 	case rule.Max > 0 && d.Size > rule.Max:
-		return fmt.Sprintf("%s is larger than the %s asked for", size(d.Size), size(rule.Max))
+		return fmt.Sprintf("%s is larger than the %s asked for", human.Size(d.Size), human.Size(rule.Max))
 	case d.Size < need:
-		return fmt.Sprintf("%s is smaller than the image's %s", size(d.Size), size(need))
+		return fmt.Sprintf("%s is smaller than the image's %s", human.Size(d.Size), human.Size(need))
 	}
 	return ""
 }
@@ -220,20 +211,4 @@ func Except(paths ...string) func(Disk) string {
 		}
 		return ""
 	}
-}
-
-// size writes bytes for a person: 256 MiB, 1025 MiB, 232.9 GiB (250059350016 bytes).
-func size(n int64) string {
-	units := []string{"KiB", "MiB", "GiB", "TiB"}
-	for i := len(units) - 1; i >= 0; i-- {
-		if unit := int64(1) << (10 * (i + 1)); n >= unit && n%unit == 0 && n/unit < 10_000 {
-			return fmt.Sprintf("%d %s", n/unit, units[i])
-		}
-	}
-	for i := len(units) - 1; i >= 0; i-- {
-		if unit := int64(1) << (10 * (i + 1)); n >= unit {
-			return fmt.Sprintf("%.1f %s (%d bytes)", float64(n)/float64(unit), units[i], n)
-		}
-	}
-	return fmt.Sprintf("%d bytes", n)
 }

@@ -182,14 +182,3 @@ func TestSelect(t *testing.T) {
 	put(2, used)
 	pick("vda: a GPT partition table; vdb: a GPT partition table; vdc: a GPT partition table: the disk is in use", boot.Disk{})
 }
-
-func TestSize(t *testing.T) {
-	for n, want := range map[int64]string{
-		0: "0 bytes", 1023: "1023 bytes", 256 << 20: "256 MiB", 1<<30 + 1<<20: "1025 MiB", 8 << 30: "8 GiB",
-		250059350016: "232.9 GiB (250059350016 bytes)", 3<<20 - 1: "3.0 MiB (3145727 bytes)",
-	} {
-		if got := size(n); got != want {
-			t.Errorf("%d: %q, want %q", n, got, want)
-		}
-	}
-}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -88,7 +89,7 @@ func Begin(ctx context.Context, dev Device, m *images.Manifest, opt Options) (*J
 		return nil, fmt.Errorf("flash: manifest: %w", err)
 	}
 	if dev.Size() < m.Raw.Size {
-		return nil, fmt.Errorf("flash: the image has %s, the disk only %s", size(m.Raw.Size), size(dev.Size()))
+		return nil, fmt.Errorf("flash: the image has %s, the disk only %s", human.Size(m.Raw.Size), human.Size(dev.Size()))
 	}
 	if opt.Progress == nil {
 		opt.Progress = func(string, int64, int64) {}
@@ -194,7 +195,7 @@ func (j *Job) Complete() bool {
 // when it returns.
 func (j *Job) WriteBlock(i int, data []byte) error {
 	if i < 0 || i >= len(j.blocks) {
-		return fmt.Errorf("write block %d: the image ends at %s", i, size(j.m.Raw.Size))
+		return fmt.Errorf("write block %d: the image ends at %s", i, human.Size(j.m.Raw.Size))
 	}
 	b := &j.m.Blocks[i]
 	if err := b.Check(data); err != nil {

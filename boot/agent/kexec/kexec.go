@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/u-root/u-root/pkg/boot/kexec"
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +24,7 @@ func Load(kernel, initrd *os.File, cmdline string) error {
 		return err
 	}
 	err := loadFiles(kernel, initrd, cmdline)
-	if err == unix.ENOSYS && runtime.GOARCH == "arm64" {
+	if err == unix.ENOSYS && segments(runtime.GOARCH) {
 		err = loadSegments(kernel, initrd, cmdline)
 	}
 	if err != nil {
@@ -47,7 +48,7 @@ func loadFiles(kernel, initrd *os.File, cmdline string) error {
 // of Load, where the files are in tmpfs: there, in the pages from which they
 // will run and, with kexec_file_load(2), in a buffer that it reads them into.
 func Copies() int64 {
-	if runtime.GOARCH == "arm64" && unix.KexecFileLoad(-1, -1, "", 0) == unix.ENOSYS {
+	if segments(runtime.GOARCH) && unix.KexecFileLoad(-1, -1, "", 0) == unix.ENOSYS {
 		return 2
 	}
 	return 3
@@ -61,7 +62,7 @@ func explain(err error, goarch string) error {
 	}
 	switch errno {
 	case unix.ENOSYS:
-		return fmt.Errorf("%w: this kernel was built without kexec_file_load%s", ErrUnsupported, map[bool]string{true: " and kexec_load"}[goarch == "arm64"])
+		return fmt.Errorf("%w: this kernel was built without kexec_file_load%s", ErrUnsupported, map[bool]string{true: " and kexec_load"}[segments(goarch)])
 	case unix.EPERM:
 		return fmt.Errorf("%w: not allowed, it needs root and a kernel that is not locked down", ErrUnsupported)
 	case unix.EBUSY:
@@ -78,11 +79,16 @@ func explain(err error, goarch string) error {
 
 // supported says which architectures have a way.
 func supported(goarch string) error {
-	switch goarch {
-	case "amd64", "arm64", "riscv64":
+	if a, ok := board.ArchOf(goarch); ok && a.KexecFile {
 		return nil
 	}
 	return fmt.Errorf("load kernel: %w: Linux has no kexec_file_load on %s", ErrUnsupported, goarch)
+}
+
+// segments reports whether loadSegments can be used.
+func segments(goarch string) bool {
+	a, ok := board.ArchOf(goarch)
+	return ok && a.KexecSegments
 }
 
 // Exec starts the kernel that was loaded. It returns only on error.

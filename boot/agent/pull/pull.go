@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
@@ -178,12 +179,12 @@ func (t *transfer) run(ctx context.Context) error {
 		}
 		wait := t.timing.wait(idle)
 		if g := t.timing.GiveUp; g > 0 && time.Since(last)+wait > g {
-			return fmt.Errorf("no new byte for %v after %d of %s: %w", time.Since(last).Round(time.Millisecond), t.held, size(t.file.Size), err)
+			return fmt.Errorf("no new byte for %v after %d of %s: %w", time.Since(last).Round(time.Millisecond), t.held, human.Count(t.file.Size), err)
 		}
 		t.log().Info("pull waits before it asks all sources again", "file", t.file.Name, "held", t.held, "wait", wait.Round(time.Millisecond), "err", err)
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("stopped after %d of %s: %w (before that: %v)", t.held, size(t.file.Size), context.Cause(ctx), err)
+			return fmt.Errorf("stopped after %d of %s: %w (before that: %v)", t.held, human.Count(t.file.Size), context.Cause(ctx), err)
 		case <-time.After(wait):
 		}
 	}
@@ -207,7 +208,7 @@ func (t *transfer) round(ctx context.Context) error {
 		case t.broken != nil:
 			return &final{fmt.Errorf("write: %w", t.broken)}
 		case ctx.Err() != nil:
-			return &final{fmt.Errorf("stopped after %d of %s: %w", t.held, size(t.file.Size), context.Cause(ctx))}
+			return &final{fmt.Errorf("stopped after %d of %s: %w", t.held, human.Count(t.file.Size), context.Cause(ctx))}
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrCorrupt), errors.Is(err, ErrChanged):
 			return &final{fmt.Errorf("%s: %w", scheme(source), err)}
 		}
@@ -312,13 +313,6 @@ func (a *all) Error() string {
 		s = append(s, err.Error())
 	}
 	return strings.Join(s, "; ")
-}
-
-func size(n int64) string {
-	if n < 0 {
-		return "an unknown number of bytes"
-	}
-	return fmt.Sprintf("%d bytes", n)
 }
 
 func scheme(source string) string {

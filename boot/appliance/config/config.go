@@ -5,7 +5,6 @@ package config
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"net/netip"
@@ -15,35 +14,39 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/ftp"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/tftp"
 	"go.yaml.in/yaml/v3"
 )
 
-// Config is a checked configuration.
+// Config is a checked configuration: what each room of the appliance is to do.
 type Config struct {
 	File      string // the config file, "" without one
 	Root      string
 	State     string
 	Upload    string // "" refuses uploads
 	Interface []string
-	Address   netip.Prefix // set on the interface by the firmware, invalid without
-	DHCP      DHCP
-	TFTP      string // listen address, "" is off; likewise FTP and HTTP
-	FTP       string
-	HTTP      string
-	Advertise netip.Addr // invalid: the interface's own
+	Address   netip.Prefix      // set on the interface by the firmware, invalid without
+	Advertise netip.Addr        // invalid: the interface's own
+	Listen    map[string]string // address by name of boot.Protocols; "" is off
 
-	TFTPSinglePort bool
-	TFTPRollToOne  bool        // block 1 follows block 65535, else 0
-	TFTPFragments  bool        // blocks that only fragments carry are granted
-	TFTPLimits     tftp.Limits // zero where nothing is said
-	FTPPassive     Ports       // zero: any
+	DHCP DHCP
+	TFTP TFTP
+	FTP  ftp.Config
 
 	Images   map[string]Image
 	Profiles []*boot.Profile
 	Unknown  boot.Action // for machines that no profile matches: ignore or wait
 	Log      string      // text or json
+}
+
+// TFTP holds the settings of its server.
+type TFTP struct {
+	SinglePort bool
+	RollToOne  bool        // block 1 follows block 65535, else 0
+	Fragments  bool        // blocks that only fragments carry are granted
+	Limits     tftp.Limits // zero where nothing is said
 }
 
 // DHCP modes.
@@ -69,79 +72,29 @@ type Image struct {
 	SHA256 string
 }
 
-// Ports is a range of TCP ports, both included.
-type Ports struct{ From, To uint16 }
+// Image is the file of an image that a profile names: by a key of images, or
+// by a name under the root.
+func (c *Config) Image(name string) Image {
+	if im, ok := c.Images[name]; ok {
+		return im
+	}
+	return Image{File: name}
+}
+
+// ImageFiles are the files under the root by key of images.
+func (c *Config) ImageFiles() map[string]string {
+	byKey := map[string]string{}
+	for key, im := range c.Images {
+		byKey[key] = im.File
+	}
+	return byKey
+}
 
 // Defaults of keys that are not set.
 const (
 	DefaultState = "/var/lib/bootlace"
 	DefaultLease = time.Hour
 )
-
-// Flags are the flags of `bootlace serve`. What is set there goes over the file.
-type Flags struct {
-	file  string
-	check bool
-	set   []func(*raw)
-}
-
-// Check reports whether --check was given: read the config and stop.
-func (f *Flags) Check() bool { return f.check }
-
-// Register adds the flags to a set.
-func (f *Flags) Register(set *flag.FlagSet) {
-	set.StringVar(&f.file, "config", "", "`FILE` with this configuration in YAML")
-	set.BoolVar(&f.check, "check", false, "check the configuration and end")
-	str := func(name, doc string, put func(*raw, string)) {
-		set.Func(name, doc, func(v string) error {
-			f.set = append(f.set, func(r *raw) { put(r, v) })
-			return nil
-		})
-	}
-	yes := func(name, doc string, put func(*raw)) {
-		set.BoolFunc(name, doc, func(string) error {
-			f.set = append(f.set, put)
-			return nil
-		})
-	}
-	first := true
-	str("root", "`DIR` that is served", func(r *raw, v string) { r.Root = v })
-	str("state", "`DIR` for leases and machines (default "+DefaultState+")", func(r *raw, v string) { r.State = v })
-	str("interface", "serve on `IF` only; may be given several times", func(r *raw, v string) {
-		if first {
-			r.Interface, first = nil, false
-		}
-		r.Interface = append(r.Interface, v)
-	})
-	str("address", "`CIDR` to set on the interface, as firmware", func(r *raw, v string) { r.Address = v })
-	str("dhcp", "`MODE`: proxy, full or off (default proxy)", func(r *raw, v string) { r.DHCP.Mode = v })
-	str("pool", "addresses `A-B` to hand out with --dhcp full", func(r *raw, v string) { r.Pool = v })
-	yes("force", "serve addresses although another DHCP server answers", func(r *raw) { r.Force = true })
-	str("tftp", "`ADDR` to listen on, or off (default :69)", func(r *raw, v string) { r.TFTP.Listen = v })
-	str("ftp", "`ADDR` to listen on, or off (default :21)", func(r *raw, v string) { r.FTP = v })
-	str("http", "`ADDR` to listen on, or off (default :80)", func(r *raw, v string) { r.HTTP = v })
-	str("advertise", "`ADDR` that devices are told (default: the interface's)", func(r *raw, v string) { r.Advertise = v })
-	str("upload", "`DIR` that takes uploaded files (default: none are taken)", func(r *raw, v string) { r.Upload = v })
-	yes("tftp-single-port", "answer all of TFTP from one port", func(r *raw) { r.SinglePort = true })
-	str("ftp-passive", "TCP ports `A-B` for FTP's data connections", func(r *raw, v string) { r.Passive = v })
-	str("flash", "every machine's disk gets `IMAGE`", func(r *raw, v string) { r.Flash = v })
-	str("boot", "every machine boots `KERNEL,INITRD[,CMDLINE]`", func(r *raw, v string) { r.Boot = v })
-	str("log", "`FORMAT`: text or json (default text)", func(r *raw, v string) { r.Log = v })
-}
-
-// SetDefaults puts values behind those of the file and the flags; the firmware
-// names its store's folders so.
-func (f *Flags) SetDefaults(file, root, state, log string) {
-	if f.file == "" {
-		f.file = file
-	}
-	f.set = append([]func(*raw){func(r *raw) {
-		r.Root, r.State = root, state
-		if r.Log == "" {
-			r.Log = log
-		}
-	}}, f.set...)
-}
 
 // Load reads the file that the flags name, puts the flags over it and checks
 // the whole. Every error is one that the user can mend.

@@ -2,10 +2,12 @@ package config
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -67,30 +69,64 @@ profiles:
 
 func TestTFTP(t *testing.T) {
 	base := "root: DIR/root\nstate: DIR/state\n"
-	for text, want := range map[string]Config{
-		"":                            {TFTP: ":69"},
+	for text, want := range map[string]struct {
+		listen string
+		TFTP
+	}{
+		"":                            {listen: ":69"},
 		"tftp: off\n":                 {},
-		"tftp: :1069\n":               {TFTP: ":1069"},
-		"tftp: {single_port: true}\n": {TFTP: ":69", TFTPSinglePort: true},
-		"tftp: {single_port: false}\ntftp-single-port: true\n": {TFTP: ":69", TFTPSinglePort: true},
+		"tftp: :1069\n":               {listen: ":1069"},
+		"tftp: {single_port: true}\n": {":69", TFTP{SinglePort: true}},
+		"tftp: {single_port: false}\ntftp-single-port: true\n": {":69", TFTP{SinglePort: true}},
 		"tftp: {listen: off}\n":                                {},
-		"tftp:\n":                                              {TFTP: ":69"},
+		"tftp:\n":                                              {listen: ":69"},
 		"tftp: {listen: 127.0.0.1:69, blksize: 1024, windowsize: 16, fragments: true, rollover: 1, transfers: 9, per_client: 8, half_open: 7}\n": {
-			TFTP: "127.0.0.1:69", TFTPFragments: true, TFTPRollToOne: true,
-			TFTPLimits: tftp.Limits{Blksize: 1024, Windowsize: 16, Transfers: 9, PerClient: 8, HalfOpen: 7},
+			"127.0.0.1:69", TFTP{Fragments: true, RollToOne: true,
+				Limits: tftp.Limits{Blksize: 1024, Windowsize: 16, Transfers: 9, PerClient: 8, HalfOpen: 7}},
 		},
 	} {
-		c, err := load(t, base+text)
-		if err != nil {
-			t.Errorf("%q: %v", text, err)
-			continue
+		t.Run(text, func(t *testing.T) {
+			c, err := load(t, base+text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Listen["tftp"] != want.listen || c.TFTP != want.TFTP {
+				t.Errorf("%q, %+v", c.Listen["tftp"], c.TFTP)
+			}
+		})
+	}
+	if c, err := load(t, base+"tftp: {listen: ':69', windowsize: 4}\n", "--tftp", ":70"); err != nil || c.Listen["tftp"] != ":70" || c.TFTP.Limits.Windowsize != 4 {
+		t.Errorf("flag over file: %+v, %v", c, err)
+	}
+}
+
+// Each row of the tables is there: a key is in the file, and each protocol has
+// one for its address.
+func TestKeys(t *testing.T) {
+	fields := reflect.TypeFor[raw]()
+	names := map[string]bool{}
+	for _, k := range keys {
+		names[k.name] = true
+		if field, _ := fieldOf(fields, k.name); field == nil {
+			t.Errorf("%s is no key of the file", k.name)
 		}
-		if c.TFTP != want.TFTP || c.TFTPSinglePort != want.TFTPSinglePort || c.TFTPFragments != want.TFTPFragments || c.TFTPRollToOne != want.TFTPRollToOne || c.TFTPLimits != want.TFTPLimits {
-			t.Errorf("%q: %+v", text, c)
+		if k.doc != "" && k.flag == nil && k.name != "interface" {
+			t.Errorf("the flag %s goes nowhere", k.name)
 		}
 	}
-	if c, err := load(t, base+"tftp: {listen: ':69', windowsize: 4}\n", "--tftp", ":70"); err != nil || c.TFTP != ":70" || c.TFTPLimits.Windowsize != 4 {
-		t.Errorf("flag over file: %+v, %v", c, err)
+	for i := range fields.NumField() {
+		if name := fields.Field(i).Tag.Get("yaml"); !names[name] {
+			t.Errorf("the key %s is in no row", name)
+		}
+	}
+	c, err := load(t, "root: DIR/root\nstate: DIR/state\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range boot.Protocols {
+		if !names[p.Name] || c.Listen[p.Name] != fmt.Sprintf(":%d", p.Port) {
+			t.Errorf("%s listens on %q by default", p.Name, c.Listen[p.Name])
+		}
 	}
 }
 
@@ -99,8 +135,8 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.HTTP != "" || c.TFTP != ":69" || len(c.Interface) != 2 || c.Interface[1] != "eth2" {
-		t.Errorf("flags: http %q, tftp %q, interface %q", c.HTTP, c.TFTP, c.Interface)
+	if c.Listen["http"] != "" || c.Listen["tftp"] != ":69" || len(c.Interface) != 2 || c.Interface[1] != "eth2" {
+		t.Errorf("flags: http %q, tftp %q, interface %q", c.Listen["http"], c.Listen["tftp"], c.Interface)
 	}
 	s := c.DHCP.Subnets[0]
 	if s.PoolFrom != netip.MustParseAddr("10.0.0.100") || s.Lease != 2*time.Hour || len(s.DNS) != 1 {

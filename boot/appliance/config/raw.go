@@ -1,30 +1,5 @@
 package config
 
-// raw is bootlace.yaml as it is written; typed turns it into a Config.
-// A flag of `bootlace serve` has the same key.
-type raw struct {
-	Root       string              `yaml:"root"`
-	State      string              `yaml:"state"`
-	Interface  list                `yaml:"interface"`
-	Address    string              `yaml:"address"`
-	DHCP       rawDHCP             `yaml:"dhcp"`
-	Pool       string              `yaml:"pool"`
-	Force      bool                `yaml:"force"`
-	TFTP       rawTFTP             `yaml:"tftp"`
-	FTP        string              `yaml:"ftp"`
-	HTTP       string              `yaml:"http"`
-	Advertise  string              `yaml:"advertise"`
-	Upload     string              `yaml:"upload"`
-	SinglePort bool                `yaml:"tftp-single-port"`
-	Passive    string              `yaml:"ftp-passive"`
-	Flash      string              `yaml:"flash"`
-	Boot       string              `yaml:"boot"`
-	Log        string              `yaml:"log"`
-	Images     map[string]rawImage `yaml:"images"`
-	Profiles   []rawProfile        `yaml:"profiles"`
-	Unknown    string              `yaml:"unknown"`
-}
-
 // rawTFTP is an address as well, see yaml.go.
 type rawTFTP struct {
 	Listen     string `yaml:"listen"`

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -15,39 +16,31 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/ftp"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
 // typed turns what was written into a Config. It reads no file.
 func (r *raw) typed() (*Config, error) {
-	c := &Config{
-		Root: r.Root, State: r.State, Upload: r.Upload,
-		Interface:      r.Interface,
-		TFTPSinglePort: r.SinglePort,
-		Images:         map[string]Image{},
-		Log:            or(r.Log, "text"),
-	}
-	if c.Root == "" {
-		return nil, &keyError{"root", errors.New("not set; --root DIR names the folder to serve")}
-	}
-	c.State = or(c.State, DefaultState)
+	c := &Config{Listen: map[string]string{}, Images: map[string]Image{}}
 	d := new(decoder)
-	d.oneOf("log", c.Log, "text", "json")
-	if r.Address != "" {
-		c.Address = value(d, "address", r.Address, netip.ParsePrefix, "an address with its prefix length, like 10.0.0.1/24")
+	for _, k := range keys {
+		if k.typed != nil && d.err == nil {
+			k.typed(d, r, c)
+		}
 	}
-	if r.Advertise != "" {
-		c.Advertise = value(d, "advertise", r.Advertise, netip.ParseAddr, "an address, like 10.0.0.1")
+	return c, d.err
+}
+
+func (d *decoder) root(r *raw, c *Config) {
+	c.Root = r.Root
+	if c.Root == "" {
+		d.fail("root", errors.New("not set; --root DIR names the folder to serve"))
 	}
-	c.TFTP = d.listen("tftp", r.TFTP.Listen, ":69")
-	d.tftp(&r.TFTP, c)
-	c.FTP = d.listen("ftp", r.FTP, ":21")
-	c.HTTP = d.listen("http", r.HTTP, ":80")
-	if r.Passive != "" {
-		c.FTPPassive = value(d, "ftp-passive", r.Passive, parsePorts, "a range of ports, like 30000-30999")
-	}
-	d.dhcp(r, c)
+}
+
+func (d *decoder) images(r *raw, c *Config) {
 	for name, image := range r.Images {
 		key := "images." + name
 		if image.File == "" {
@@ -58,8 +51,6 @@ func (r *raw) typed() (*Config, error) {
 		}
 		c.Images[name] = Image{File: image.File, SHA256: strings.ToLower(image.SHA256)}
 	}
-	d.profiles(r, c)
-	return c, d.err
 }
 
 // A decoder keeps the first error.
@@ -71,13 +62,24 @@ func (d *decoder) fail(key string, err error) {
 	}
 }
 
-func (d *decoder) oneOf(key, value string, want ...string) {
+func (d *decoder) oneOf(key, value string, want ...string) { oneOf(d, key, value, want...) }
+
+func oneOf[T ~string](d *decoder, key string, value T, want ...T) {
 	if !slices.Contains(want, value) {
-		d.fail(key, fmt.Errorf("%q is not one of %s", value, strings.Join(want, ", ")))
+		list := strings.Trim(fmt.Sprint(want), "[]")
+		d.fail(key, fmt.Errorf("%q is not one of %s", value, strings.ReplaceAll(list, " ", ", ")))
 	}
 }
 
-// value parses text; an error says what would be right.
+// optional is value for a key that need not be set: then it gives the zero value.
+func optional[T any](d *decoder, key, text string, parse func(string) (T, error), want string) (v T) {
+	if text == "" {
+		return v
+	}
+	return value(d, key, text, parse, want)
+}
+
+// value parses text. An error says what would be right.
 func value[T any](d *decoder, key, text string, parse func(string) (T, error), want string) T {
 	v, err := parse(text)
 	if err != nil {
@@ -86,18 +88,27 @@ func value[T any](d *decoder, key, text string, parse func(string) (T, error), w
 	return v
 }
 
-func (d *decoder) listen(key, text, or string) string {
+// listen reads the address of a protocol's server.
+func (d *decoder) listen(c *Config, proto, text string) {
 	switch text {
 	case "":
-		return or
+		c.Listen[proto] = defaultListen(proto)
+		return
 	case Off:
-		return ""
+		c.Listen[proto] = ""
+		return
 	}
 	_, port, err := net.SplitHostPort(text)
 	if n, nerr := strconv.Atoi(port); err != nil || nerr != nil || n < 0 || n > 65535 {
-		d.fail(key, fmt.Errorf("%q is not an address to listen on, like :69 or 10.0.0.1:69, or off", text))
+		d.fail(proto, fmt.Errorf("%q is not an address to listen on, like :69 or 10.0.0.1:69, or off", text))
 	}
-	return text
+	c.Listen[proto] = text
+}
+
+// defaultListen is the protocol's own port on every address.
+func defaultListen(proto string) string {
+	p, _ := boot.ProtocolByName(proto)
+	return fmt.Sprintf(":%d", p.Port)
 }
 
 func (d *decoder) tftp(r *rawTFTP, c *Config) {
@@ -112,10 +123,9 @@ func (d *decoder) tftp(r *rawTFTP, c *Config) {
 		return n
 	}
 	const many = 1 << 20
-	c.TFTPSinglePort = c.TFTPSinglePort || r.SinglePort
-	c.TFTPFragments = r.Fragments
-	c.TFTPRollToOne = count("rollover", r.Rollover, 0, 1) == 1
-	c.TFTPLimits = tftp.Limits{
+	c.TFTP.Fragments = r.Fragments
+	c.TFTP.RollToOne = count("rollover", r.Rollover, 0, 1) == 1
+	c.TFTP.Limits = tftp.Limits{
 		Blksize: count("blksize", r.Blksize, 8, 65464), Windowsize: count("windowsize", r.Windowsize, 1, 65535),
 		Transfers: count("transfers", r.Transfers, 1, many), PerClient: count("per_client", r.PerClient, 1, many),
 		HalfOpen: count("half_open", r.HalfOpen, 1, many),
@@ -123,7 +133,7 @@ func (d *decoder) tftp(r *rawTFTP, c *Config) {
 }
 
 func (d *decoder) dhcp(r *raw, c *Config) {
-	c.DHCP.Mode, c.DHCP.Force = or(r.DHCP.Mode, Proxy), r.Force
+	c.DHCP.Mode = or(r.DHCP.Mode, Proxy)
 	d.oneOf("dhcp.mode", c.DHCP.Mode, Proxy, Full, Off)
 	for i, s := range r.DHCP.Subnets {
 		key := fmt.Sprintf("dhcp.subnets[%d]", i)
@@ -155,17 +165,6 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 		}
 		c.DHCP.Subnets = append(c.DHCP.Subnets, n)
 	}
-	if r.Pool != "" {
-		if len(c.DHCP.Subnets) > 0 {
-			d.fail("pool", errors.New("set beside dhcp.subnets; give each subnet its pool there"))
-		}
-		// Its network is that of the interface, known once that is chosen.
-		from, to := d.pool("pool", r.Pool, netip.Prefix{})
-		if from.Is6() {
-			d.fail("pool", errors.New("IPv6 addresses belong under dhcp.subnets, with their net"))
-		}
-		c.DHCP.Subnets = append(c.DHCP.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: DefaultLease})
-	}
 	for i, h := range r.DHCP.Hosts {
 		key := fmt.Sprintf("dhcp.hosts[%d]", i)
 		host := lease.Host{Name: h.Name}
@@ -173,6 +172,22 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 		host.Addr = value(d, key+".ip", h.IP, netip.ParseAddr, "an address, like 10.0.0.10")
 		c.DHCP.Hosts = append(c.DHCP.Hosts, host)
 	}
+}
+
+// onePool reads --pool, which is a subnet of its own. Its network is that of the
+// interface, known once that is chosen.
+func (d *decoder) onePool(r *raw, c *Config) {
+	if r.Pool == "" {
+		return
+	}
+	if len(c.DHCP.Subnets) > 0 {
+		d.fail("pool", errors.New("set beside dhcp.subnets; give each subnet its pool there"))
+	}
+	from, to := d.pool("pool", r.Pool, netip.Prefix{})
+	if from.Is6() {
+		d.fail("pool", errors.New("IPv6 addresses belong under dhcp.subnets, with their net"))
+	}
+	c.DHCP.Subnets = append(c.DHCP.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: DefaultLease})
 }
 
 // six holds what DHCPv6 relies on.
@@ -210,11 +225,13 @@ func (d *decoder) pool(key, text string, net netip.Prefix) (from, to netip.Addr)
 }
 
 func (d *decoder) profiles(r *raw, c *Config) {
-	c.Unknown = boot.Action(or(r.Unknown, string(boot.ActionIgnore)))
-	d.oneOf("unknown", string(c.Unknown), string(boot.ActionIgnore), string(boot.ActionWait))
 	for i, p := range r.Profiles {
 		c.Profiles = append(c.Profiles, d.profile(fmt.Sprintf("profiles[%d]", i), p, c))
 	}
+}
+
+// oneProfile reads --flash or --boot, which is the one profile of all machines.
+func (d *decoder) oneProfile(r *raw, c *Config) {
 	if r.Flash == "" && r.Boot == "" {
 		return
 	}
@@ -234,7 +251,7 @@ func (d *decoder) profiles(r *raw, c *Config) {
 func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 	out := &boot.Profile{
 		Name: p.Name, Action: boot.Action(p.Action),
-		Then: or(p.Then, boot.Reboot), OnFailure: or(p.OnFailure, boot.Retry),
+		Then: cmp.Or(boot.Next(p.Then), boot.Reboot), OnFailure: cmp.Or(boot.Next(p.OnFailure), boot.Retry),
 		Kernel: p.Kernel, Initrd: p.Initrd, Cmdline: p.Cmdline,
 		Transfer: boot.DefaultTransfer,
 		Images:   p.Image,
@@ -248,15 +265,16 @@ func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 	if err := boot.OneOf("action", out.Action, boot.Actions...); err != nil {
 		d.fail(key, err)
 	}
-	d.oneOf(key+".then", out.Then, boot.Reboot, boot.Poweroff, boot.Wait)
-	d.oneOf(key+".on_failure", out.OnFailure, boot.Retry, boot.Wait, boot.Reboot)
+	oneOf(d, key+".then", out.Then, boot.ThenValues...)
+	oneOf(d, key+".on_failure", out.OnFailure, boot.OnFailureValues...)
+	row := out.Action.Row()
 	switch {
-	case out.Action == boot.ActionFlash && len(p.Image) == 0:
-		d.fail(key, errors.New("image: not set; action flash needs one"))
-	case out.Action != boot.ActionFlash && len(p.Image) > 0:
+	case row.NeedsImage && len(p.Image) == 0:
+		d.fail(key, fmt.Errorf("image: not set; action %s needs one", out.Action))
+	case !row.NeedsImage && len(p.Image) > 0:
 		d.fail(key+".image", fmt.Errorf("action %s takes no image", out.Action))
-	case out.Action == boot.ActionBoot && p.Kernel == "":
-		d.fail(key, errors.New("kernel: not set; action boot needs one"))
+	case row.NeedsKernel && p.Kernel == "":
+		d.fail(key, fmt.Errorf("kernel: not set; action %s needs one", out.Action))
 	}
 	for name := range p.Image {
 		if _, ok := board.ByName(name); name != "" && !ok {
@@ -264,7 +282,7 @@ func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 		}
 	}
 	out.Match = d.match(key+".match", p.Match)
-	if out.Action == boot.ActionBoot {
+	if row.NeedsKernel {
 		d.kexec(key+".match", boot.Match{Board: out.Match.Board, Arch: out.Match.Arch})
 	}
 	out.Disk = boot.Disk{
@@ -274,7 +292,7 @@ func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 	if _, err := path.Match(p.Disk.Model, ""); err != nil {
 		d.fail(key+".disk.model", fmt.Errorf("%q is not a pattern", p.Disk.Model))
 	}
-	if out.Disk.Overwrite && !out.Match.Names() {
+	if out.Disk.Overwrite && !out.Match.Specific() {
 		d.fail(key+".disk.overwrite", errors.New("true in a profile that does not match by mac, uuid or serial: it would wipe the disk of any machine that comes by"))
 	}
 	if len(p.Transfer.Order) > 0 {
@@ -376,14 +394,14 @@ func ParseSize(text string) (int64, error) {
 	return n, nil
 }
 
-func parsePorts(text string) (Ports, error) {
+func parsePorts(text string) (ftp.Config, error) {
 	a, b, ok := strings.Cut(text, "-")
 	from, err := strconv.ParseUint(a, 10, 16)
 	to, err2 := strconv.ParseUint(b, 10, 16)
 	if !ok || err != nil || err2 != nil || from == 0 || to < from {
-		return Ports{}, fmt.Errorf("parse ports %q", text)
+		return ftp.Config{}, fmt.Errorf("parse ports %q", text)
 	}
-	return Ports{uint16(from), uint16(to)}, nil
+	return ftp.Config{PassiveFrom: uint16(from), PassiveTo: uint16(to)}, nil
 }
 
 func or(s, alternative string) string {

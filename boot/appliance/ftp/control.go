@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
 // maxLine bounds a command in bytes. A reply that repeats it still fits into
@@ -197,7 +199,7 @@ func (n *session) setCode(err error) {
 	switch {
 	case errors.Is(err, errRestart):
 		n.code = "554" // RFC 1123 section 4.1.3.4
-	case errors.Is(err, errUnreadable), errors.Is(err, errShort):
+	case errors.Is(err, files.Unreadable), errors.Is(err, errShort):
 		n.code = "451"
 	case errors.Is(err, errStalled), errors.Is(err, errBroken), errors.Is(err, errEnding):
 		n.code = "426"

@@ -3,7 +3,6 @@ package ftp
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -13,7 +12,7 @@ import (
 	ftpserver "github.com/fclairamb/ftpserverlib"
 	"github.com/spf13/afero"
 
-	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
 // A driver answers the library's questions about one client, and is the file
@@ -71,12 +70,12 @@ func (d *driver) GetHandle(name string, flags int, _ int64) (ftpserver.FileTrans
 	if flags != os.O_RDONLY {
 		return nil, errReadOnly{}
 	}
-	f, err := d.Tree.Open(name, d.peer)
+	f, err := d.Tree.Open(d.ctx, d.who, name)
 	if err != nil {
-		err = plain(err)
-		d.setCode(err)
-		d.note(boot.Event{File: strings.TrimPrefix(name, "/"), Text: fmt.Sprintf("ftp: %s: %v", strings.TrimPrefix(name, "/"), err)})
-		return nil, err
+		why := files.Explain(err)
+		d.setCode(why)
+		d.Tree.Done(d.who, files.Refused(strings.TrimPrefix(name, "/"), why.Error()))
+		return nil, why
 	}
 	t := d.newTransfer(f)
 	if t == nil {
@@ -91,18 +90,18 @@ func (d *driver) Stat(name string) (os.FileInfo, error) {
 	if d.client.GetLastCommand() == "RNFR" {
 		return nil, errReadOnly{}
 	}
-	info, err := d.Tree.Stat(name, d.peer)
+	info, err := d.Tree.Stat(d.ctx, d.who, name)
 	if err != nil {
-		return nil, plain(err)
+		return nil, files.Explain(err)
 	}
 	return entry{info}, nil
 }
 
 // ReadDir lists a folder.
 func (d *driver) ReadDir(name string) ([]os.FileInfo, error) {
-	entries, err := d.Tree.ReadDir(name)
+	entries, err := d.Tree.ReadDir(d.ctx, d.who, name)
 	if err != nil {
-		return nil, plain(err)
+		return nil, files.Explain(err)
 	}
 	var infos []os.FileInfo
 	for _, e := range entries {
@@ -124,17 +123,6 @@ func (e entry) Mode() os.FileMode {
 		return fs.ModeDir | 0o555
 	}
 	return 0o444
-}
-
-// plain gives an error of the tree in words for the client, who knows the name.
-func plain(err error) error {
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid):
-		return errors.New("no such file")
-	case errors.Is(err, fs.ErrPermission):
-		return errors.New("not a file that is served")
-	}
-	return errUnreadable
 }
 
 // errReadOnly answers whatever would change something: 553 to STOR and APPE

@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/images"
+	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
 const bigSize = chunk + 123456
@@ -72,14 +72,19 @@ func start(t *testing.T, listen string, change func(*Server)) *fixture {
 			t.Fatal(err)
 		}
 	}
-	tree, err := images.OpenTree(f.root, nil, func(name string, from netip.Addr) ([]byte, error) {
+	made := func(_ context.Context, c files.Client, name string) ([]byte, error) {
 		switch name {
 		case "plan/made":
-			return []byte("for " + from.String()), nil
+			return []byte("for " + c.Addr.String()), nil
 		case "plan/broken":
 			return nil, errors.New("read /dev/sda: input/output error")
 		}
 		return nil, fs.ErrNotExist
+	}
+	tree, err := files.OpenTree(f.root, files.Made{After: made}, func(c files.Client, ev boot.Event) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.notes, f.froms = append(f.notes, ev), append(f.froms, c.Addr)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -87,11 +92,6 @@ func start(t *testing.T, listen string, change func(*Server)) *fixture {
 	s := &Server{
 		Tree: tree,
 		Log:  slog.New(slog.DiscardHandler),
-		Note: func(from netip.Addr, ev boot.Event) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.notes, f.froms = append(f.notes, ev), append(f.froms, from)
-		},
 	}
 	if change != nil {
 		change(s)

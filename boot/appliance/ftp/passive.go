@@ -17,8 +17,7 @@ import (
 
 // What a client may read of how its transfer fared.
 var (
-	errRestart    = errors.New("restart point lies outside the file")
-	errUnreadable = errors.New("file cannot be read now")
+	errRestart = errors.New("restart point lies outside the file")
 
 	errNoData  = errors.New("no data connection came from your address")
 	errNoPort  = errors.New("no port for data is free, try again")

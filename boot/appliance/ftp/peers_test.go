@@ -17,8 +17,8 @@ import (
 
 	peer "github.com/jlaffaye/ftp"
 
+	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/nettest"
-	"github.com/bootlace/bootlace/images"
 )
 
 // run runs a program and returns what it printed.
@@ -182,7 +182,7 @@ func TestMain(m *testing.M) {
 	if root == "" {
 		os.Exit(m.Run())
 	}
-	tree, err := images.OpenTree(root, nil, nil)
+	tree, err := files.OpenTree(root, files.Made{}, nil)
 	if err != nil {
 		panic(err)
 	}

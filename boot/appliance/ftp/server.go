@@ -16,9 +16,8 @@ import (
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
 
-	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/appliance/limit"
-	"github.com/bootlace/bootlace/images"
 )
 
 // Timing holds how long the server waits for whom.
@@ -62,21 +61,24 @@ const chunk = 1 << 20
 
 // DefaultLimits bounds the clients: a bench of 400 devices with one connection
 // each, behind one address where there is a router between.
-var DefaultLimits = limit.Conns{Total: 1024, PerHost: 512}
+var DefaultLimits = limit.Bounds{Total: 1024, PerHost: 512}
+
+// Config is what the config says of the server.
+type Config struct {
+	// PassiveFrom and PassiveTo are the TCP ports of data connections, both
+	// included; zero: any.
+	PassiveFrom, PassiveTo uint16
+}
 
 // A Server serves until told to end. Its fields are set before Serve and not
 // changed afterwards.
 type Server struct {
-	Tree *images.Tree
-	Note func(from netip.Addr, ev boot.Event) // of each file asked for; may be nil
-
-	// PassiveFrom and PassiveTo are the ports of data connections, both
-	// included; zero: any.
-	PassiveFrom, PassiveTo uint16
+	Config
+	Tree *files.Tree
 
 	Log    *slog.Logger // nil: discarded
 	Timing Timing
-	Limits *limit.Conns // nil: DefaultLimits
+	Limits limit.Bounds // zero: DefaultLimits
 }
 
 // Serve answers on a TCP listener, which it closes, until ctx ends, and
@@ -93,7 +95,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var clients sync.WaitGroup
 	defer waitAtMost(s.Timing.Stop, &clients)
 	defer cancel() // before waiting
-	accept := s.Limits.Listen(l, func(c net.Conn) {
+	conns := &limit.Conns{Bounds: s.Limits.Or(DefaultLimits)}
+	accept := conns.Listen(l, func(c net.Conn) {
 		c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 		io.WriteString(c, "421 Too many connections, try again later\r\n")
 	})
@@ -124,16 +127,13 @@ func (s *Server) withDefaults() *Server {
 	if d.Timing == (Timing{}) {
 		d.Timing = DefaultTiming
 	}
-	if d.Limits == nil {
-		d.Limits = &limit.Conns{Total: DefaultLimits.Total, PerHost: DefaultLimits.PerHost}
-	}
 	return &d
 }
 
 // serve runs one client. Each gets a library server of its own: that is how a
 // callback of the library, which says nothing of the client, knows whose it is.
 func (s *Server) serve(ctx context.Context, c net.Conn) {
-	n := newSession(s, c)
+	n := newSession(ctx, s, c)
 	stop := context.AfterFunc(ctx, n.close)
 	defer stop()
 	lib := ftpserver.NewFtpServer(&driver{session: n})
@@ -157,6 +157,8 @@ func waitAtMost(d time.Duration, wg *sync.WaitGroup) {
 // A session is one client's control connection and what hangs on it.
 type session struct {
 	*Server
+	ctx         context.Context // ends with the server; the library hands none on
+	who         files.Client
 	peer, local netip.Addr
 	control     *control
 	done        chan struct{} // closed when the session ends
@@ -172,8 +174,9 @@ type session struct {
 	data    *data
 }
 
-func newSession(s *Server, c net.Conn) *session {
-	n := &session{Server: s, peer: limit.Host(c.RemoteAddr()), local: limit.Host(c.LocalAddr()), done: make(chan struct{}), last: time.Now()}
+func newSession(ctx context.Context, s *Server, c net.Conn) *session {
+	n := &session{Server: s, ctx: ctx, peer: limit.Host(c.RemoteAddr()), local: limit.Host(c.LocalAddr()), done: make(chan struct{}), last: time.Now()}
+	n.who = files.Client{Addr: n.peer, Via: "ftp"}
 	n.control = newControl(n, c)
 	return n
 }

@@ -199,7 +199,7 @@ func TestRestartPoints(t *testing.T) {
 }
 
 func TestClientsAreBounded(t *testing.T) {
-	f := start(t, loopback, func(s *Server) { s.Limits = &limit.Conns{Total: 3, PerHost: 2} })
+	f := start(t, loopback, func(s *Server) { s.Limits = limit.Bounds{Total: 3, PerHost: 2} })
 	a, b := f.login("127.0.0.2"), f.login("127.0.0.2")
 	f.dial("127.0.0.2").want("421")
 	f.login("127.0.0.3")

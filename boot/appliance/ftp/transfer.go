@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/images"
+	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
 // A transfer is one RETR.
 type transfer struct {
-	file    *images.File
+	file    *files.File
 	session *session
 	began   time.Time
 	offset  int64 // of REST
@@ -20,7 +19,7 @@ type transfer struct {
 }
 
 // newTransfer returns nil once the session has ended.
-func (n *session) newTransfer(f *images.File) *transfer {
+func (n *session) newTransfer(f *files.File) *transfer {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ended {
@@ -69,32 +68,25 @@ func (t *transfer) Close() error {
 	n.mu.Unlock()
 
 	name, size, took := t.file.Name(), t.file.Size(), time.Since(t.began)
-	ev := boot.Event{File: name, Bytes: t.sent, Total: size, Took: took}
+	o := files.Outcome{File: name, Bytes: t.sent, Total: size, Took: took}
 	switch {
 	case t.err != nil:
-		ev.Text = fmt.Sprintf("ftp: %s from byte %d broke off after %d bytes: %v", name, t.offset, t.sent, reason(t.err))
+		o.Failed, o.Text = true, fmt.Sprintf("%s from byte %d broke off after %d bytes: %v", name, t.offset, t.sent, reason(t.err))
 	case t.offset > 0:
-		ev.Text = fmt.Sprintf("ftp: sent %s, bytes %d-%d/%d in %v", name, t.offset, t.offset+t.sent-1, size, took.Round(time.Millisecond))
+		o.Text = files.Sent(name, fmt.Sprintf("bytes %d-%d/%d", t.offset, t.offset+t.sent-1, size), t.sent, took)
 	default:
-		ev.Text = fmt.Sprintf("ftp: sent %s, %d bytes in %v", name, t.sent, took.Round(time.Millisecond))
+		o.Text = files.Sent(name, "", t.sent, took)
 	}
-	n.note(ev)
+	n.Tree.Done(n.who, o)
 	return err
 }
 
 // reason is our own error under what the library wraps around it.
 func reason(err error) error {
-	for _, own := range []error{errNoData, errStalled, errBroken, errShort, errEnding, errUnreadable} {
+	for _, own := range []error{errNoData, errStalled, errBroken, errShort, errEnding, files.Unreadable} {
 		if errors.Is(err, own) {
 			return own
 		}
 	}
 	return err
-}
-
-func (n *session) note(ev boot.Event) {
-	if n.Note != nil {
-		ev.Kind, ev.Proto = boot.KindServe, "ftp"
-		n.Note(n.peer, ev)
-	}
 }

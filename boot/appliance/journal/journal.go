@@ -117,7 +117,7 @@ func (j *Journal) tell(ev boot.Event) {
 		j.stories[ev.Machine] = e
 	}
 	s, into := e.Value.(*story), &e.Value.(*story).saw
-	if FromDevice(ev.Kind) || ev.Kind == boot.KindAsked {
+	if ev.Kind.Row().FromDevice || ev.Kind == boot.KindAsked {
 		into = &s.heard
 	}
 	if s.in == j.heard && into == &s.heard {

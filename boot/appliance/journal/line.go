@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/human"
 )
 
 // What the strings of an event hold at most, in bytes. Longer ones are cut.
@@ -20,53 +18,22 @@ const (
 // Clean makes strings that a device may have chosen fit for one line of a log
 // or a terminal.
 func Clean(ev boot.Event) boot.Event {
-	ev.Text = printable(ev.Text, maxText)
-	ev.File = printable(ev.File, maxText)
+	ev.Text = fit(ev.Text, maxText)
+	ev.File = fit(ev.File, maxText)
 	for _, s := range []*string{&ev.Machine, &ev.Boot, &ev.Job, &ev.Proto, &ev.Disk, &ev.Image, &ev.Digest, &ev.Session} {
-		*s = printable(*s, maxWord)
+		*s = fit(*s, maxWord)
 	}
-	ev.Kind = boot.Kind(printable(string(ev.Kind), maxWord))
+	ev.Kind = boot.Kind(fit(string(ev.Kind), maxWord))
 	return ev
 }
 
-// printable replaces what does not print, among it the escapes that would
-// command a terminal, and cuts s to at most n bytes between two characters.
-func printable(s string, n int) string {
-	if len(s) > n {
-		for n > 0 && !utf8.RuneStart(s[n]) {
-			n--
-		}
-		s = s[:n]
-	}
-	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '?' // one byte, so that s does not grow
-		}
-		return r
-	}, s)
-}
-
-// LevelProgress is that of progress: below what a log usually shows, above
-// debug messages. The firmware's console shows it.
-const LevelProgress = slog.LevelInfo - 1
-
-// level says how loud an event is.
-func level(k boot.Kind) slog.Level {
-	switch k {
-	case boot.KindFailed:
-		return slog.LevelError
-	case boot.KindRetry, boot.KindRefused:
-		return slog.LevelWarn
-	case boot.KindWrite:
-		return LevelProgress
-	}
-	return slog.LevelInfo
-}
+// fit is human.Line in at most n bytes.
+func fit(s string, n int) string { return human.Line(human.Cut(s, n)) }
 
 // write logs an event: its text is the message, the fields that are set are
 // attributes under the keys of its JSON form, and event=true marks the line.
 func write(log *slog.Logger, ev boot.Event) {
-	h, ctx, lv := log.Handler(), context.Background(), level(ev.Kind)
+	h, ctx, lv := log.Handler(), context.Background(), ev.Kind.Row().Level
 	if !h.Enabled(ctx, lv) {
 		return
 	}

@@ -135,9 +135,9 @@ func FuzzPrintable(f *testing.F) {
 	f.Add("\xff\xc3", 1)
 	f.Fuzz(func(t *testing.T, s string, n int) {
 		n = max(0, min(n, 1000))
-		got := printable(s, n)
+		got := fit(s, n)
 		if len(got) > n || strings.ContainsAny(got, "\n\r\x1b\x00") {
-			t.Errorf("printable(%q, %d) = %q", s, n, got)
+			t.Errorf("fit(%q, %d) = %q", s, n, got)
 		}
 	})
 }

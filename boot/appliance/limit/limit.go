@@ -1,5 +1,8 @@
-// Package limit bounds how many connections strangers hold on a server of the
-// serving half.
+// Package limit bounds what strangers may take of the serving half:
+// connections, answers a second, and what is remembered of them.
+//
+// The servers of protocols and the appliance's root use it. It counts. It
+// neither speaks a protocol nor stores anything.
 package limit
 
 import (
@@ -8,11 +11,28 @@ import (
 	"sync"
 )
 
-// Conns bounds the connections of one server. It is safe for use by several
+// Bounds is how many connections a server has at most.
+type Bounds struct {
+	Total int // in all
+
+	// PerHost is the most one address may hold, and never more than the free
+	// slots that are left. As the server fills up, addresses that hold many
+	// are refused first.
+	PerHost int
+}
+
+// Or returns b, or other where b is zero.
+func (b Bounds) Or(other Bounds) Bounds {
+	if b == (Bounds{}) {
+		return other
+	}
+	return b
+}
+
+// Conns counts the connections of one server. It is safe for use by several
 // goroutines.
 type Conns struct {
-	Total   int // in all
-	PerHost int // from one address, and no more than are left: the last ones go to those who have the fewest
+	Bounds
 
 	mu    sync.Mutex
 	n     int

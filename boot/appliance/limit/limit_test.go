@@ -14,7 +14,7 @@ func TestConns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	conns := &Conns{Total: 3, PerHost: 2}
+	conns := &Conns{Bounds: Bounds{Total: 3, PerHost: 2}}
 	accepted := make(chan net.Conn, 10)
 	go func() {
 		ll := conns.Listen(l, func(c net.Conn) { io.WriteString(c, "full") })
@@ -61,7 +61,7 @@ func TestConns(t *testing.T) {
 
 // Two addresses of 512 cannot take all 1024: others come in after them.
 func TestTheLastAreForThoseWhoHaveFew(t *testing.T) {
-	c := Conns{Total: 1024, PerHost: 512}
+	c := Conns{Bounds: Bounds{Total: 1024, PerHost: 512}}
 	host := netip.MustParseAddr("10.0.0.0")
 	for _, want := range []int{512, 256, 128, 64, 32} {
 		host = host.Next()

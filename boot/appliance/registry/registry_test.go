@@ -192,7 +192,7 @@ func TestUpdateIsRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.Flashed = &boot.Flashed{Job: "j", Disk: "d", Time: time.Now().UTC().Round(0)}
-	want.Wanted = &boot.Wanted{Action: boot.ActionFlash, Overwrite: true, Job: "k"}
+	want.Wanted = &boot.Wanted{Order: boot.Order{Action: boot.ActionFlash, Overwrite: true}, Job: "k"}
 	got, err := f.Update(ctx, want.ID, func(m *boot.Machine) error {
 		m.Flashed, m.Wanted = want.Flashed, want.Wanted
 		return nil

@@ -13,21 +13,12 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/journal"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
-// A Row is what the API says of one machine.
-type Row struct {
-	boot.Machine
-	Status string       `json:"status"`           // see journal.Status
-	Last   *boot.Event  `json:"last,omitempty"`   // the latest event
-	Events []boot.Event `json:"events,omitempty"` // only of /api/machines/<id>
-}
-
-func (s *Server) row(m boot.Machine) Row {
-	row := Row{Machine: m, Events: s.Journal.Machine(m.ID)}
-	row.Status = journal.Status(row.Events)
+func (s *Server) row(m boot.Machine) boot.Row {
+	row := boot.Row{Machine: m, Events: s.Journal.Machine(m.ID)}
+	row.Status = s.Status(row.Events)
 	if n := len(row.Events); n > 0 {
 		last := row.Events[n-1] // a copy, that does not hold on to all of them
 		row.Last = &last
@@ -213,7 +204,7 @@ func (s *Server) control(trusted bool, action boot.Action) http.HandlerFunc {
 		if !ok {
 			return
 		}
-		if err := s.Control(r.Context(), m.ID, action, ask.Overwrite); err != nil {
+		if err := s.Control(r.Context(), m.ID, boot.Order{Action: action, Overwrite: ask.Overwrite}); err != nil {
 			s.broken(w, r, err)
 			return
 		}

@@ -25,10 +25,10 @@ func TestMachines(t *testing.T) {
 	if _, body := f.do("GET", "/api/machines"); body != "[]\n" {
 		t.Errorf("no machines: %q", body)
 	}
-	f.post("token of bj", Report{Boot: "b", Job: "j", Events: []boot.Event{
+	f.post("token of bj", boot.Report{Boot: "b", Job: "j", Events: []boot.Event{
 		{Kind: boot.KindStart, Session: "1"}, {Kind: boot.KindWrite, Bytes: 37, Total: 100, Session: "2"},
 	}})
-	var rows []Row
+	var rows []boot.Row
 	res, body := f.do("GET", "/api/machines")
 	if err := json.Unmarshal([]byte(body), &rows); err != nil || res.Header.Get("Content-Type") != "application/json" {
 		t.Fatal(err, body)
@@ -37,7 +37,7 @@ func TestMachines(t *testing.T) {
 		t.Errorf("rows are %s", body)
 	}
 	for _, name := range []string{rows[0].ID, mac.String(), mac.Hyphens()} {
-		var row Row
+		var row boot.Row
 		if _, body := f.do("GET", "/api/machines/"+name); json.Unmarshal([]byte(body), &row) != nil || row.ID != rows[0].ID || len(row.Events) != 2 {
 			t.Errorf("%s is %s", name, body)
 		}
@@ -161,8 +161,8 @@ func TestControl(t *testing.T) {
 	var got []asked
 	var fail error
 	f := start(t, func(s *Server) {
-		s.Control = func(_ context.Context, id string, action boot.Action, overwrite bool) error {
-			got = append(got, asked{id, action, overwrite})
+		s.Control = func(_ context.Context, id string, order boot.Order) error {
+			got = append(got, asked{id, order.Action, order.Overwrite})
 			return fail
 		}
 	})
@@ -250,7 +250,7 @@ func TestLongAnswers(t *testing.T) {
 		f.Journal.Add(boot.Event{Kind: boot.KindDHCP, Machine: m.ID, Text: "one"})
 		f.Journal.Add(boot.Event{Kind: boot.KindDHCP, Machine: m.ID, Text: "two"})
 	}
-	var rows []Row
+	var rows []boot.Row
 	if _, body := f.do("GET", "/api/machines"); json.Unmarshal([]byte(body), &rows) != nil || len(rows) != machines || rows[0].Last == nil || rows[0].Last.Text != "two" {
 		t.Errorf("%d of %d machines: %.300s", len(rows), machines, body)
 	}

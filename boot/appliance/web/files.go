@@ -15,8 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/images"
+	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
 // file serves the tree.
@@ -26,10 +25,10 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusMethodNotAllowed, "files are for reading")
 		return
 	}
-	from, begin := client(r), time.Now()
-	f, err := s.Tree.Open(r.URL.Path, from)
+	who, begin := files.Client{Addr: client(r), Via: "http"}, time.Now()
+	f, err := s.Tree.Open(r.Context(), who, r.URL.Path)
 	if errors.Is(err, syscall.EISDIR) {
-		s.list(w, r)
+		s.list(w, r, who)
 		return
 	}
 	name := strings.TrimLeft(r.URL.Path, "/")
@@ -38,9 +37,7 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 		err = fs.ErrNotExist
 	}
 	if err != nil {
-		status, why := explain(err)
-		text(w, status, why)
-		s.note(from, boot.Event{File: name, Text: "http: " + name + ": " + why})
+		s.Tree.Done(who, files.Refused(name, refuse(w, err)))
 		return
 	}
 	defer f.Close()
@@ -53,44 +50,38 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	}
 	a := &answer{ResponseWriter: w, stall: s.Timing.Stall}
 	http.ServeContent(a, r, "", f.ModTime(), content(f))
-	s.noteSent(from, r, f, a, time.Since(begin))
+	if hasBody(r, a) {
+		s.Tree.Done(who, outcome(f, a, time.Since(begin)))
+	}
 }
 
 // content is the file itself where there is one, for sendfile.
-func content(f *images.File) io.ReadSeeker {
+func content(f *files.File) io.ReadSeeker {
 	if f.OS() != nil {
 		return f.OS()
 	}
 	return f
 }
 
-// noteSent notes an answer that had a body of file bytes.
-func (s *Server) noteSent(from netip.Addr, r *http.Request, f *images.File, a *answer, took time.Duration) {
-	if r.Method != http.MethodGet || a.status != http.StatusOK && a.status != http.StatusPartialContent {
-		return
-	}
-	ev := boot.Event{File: f.Name(), Bytes: a.sent, Total: f.Size(), Took: took}
-	part := a.Header().Get("Content-Range")
-	switch {
-	case a.Header().Get("Content-Length") != fmt.Sprint(a.sent):
-		// The client left or stalled, the file became shorter, or the server ends.
-		ev.Text = fmt.Sprintf("http: %s broke off after %d bytes", f.Name(), a.sent)
-		if part != "" {
-			ev.Text += " of " + part
-		}
-	case part != "":
-		ev.Text = fmt.Sprintf("http: sent %s, %s in %v", f.Name(), part, took.Round(time.Millisecond))
-	default:
-		ev.Text = fmt.Sprintf("http: sent %s, %d bytes in %v", f.Name(), a.sent, took.Round(time.Millisecond))
-	}
-	s.note(from, ev)
+// hasBody reports whether an answer had bytes of a file in it.
+func hasBody(r *http.Request, a *answer) bool {
+	return r.Method == http.MethodGet && (a.status == http.StatusOK || a.status == http.StatusPartialContent)
 }
 
-func (s *Server) note(from netip.Addr, ev boot.Event) {
-	if s.Note != nil {
-		ev.Kind, ev.Proto = boot.KindServe, "http"
-		s.Note(from, ev)
+// outcome says how much of a file the client took.
+func outcome(f *files.File, a *answer, took time.Duration) files.Outcome {
+	o := files.Outcome{File: f.Name(), Bytes: a.sent, Total: f.Size(), Took: took}
+	part := a.Header().Get("Content-Range")
+	if a.Header().Get("Content-Length") != fmt.Sprint(a.sent) {
+		// The client left or stalled, the file became shorter, or the server ends.
+		o.Failed, o.Text = true, fmt.Sprintf("%s broke off after %d bytes", f.Name(), a.sent)
+		if part != "" {
+			o.Text += " of " + part
+		}
+		return o
 	}
+	o.Text = files.Sent(f.Name(), part, a.sent, took)
+	return o
 }
 
 // client returns the address of who asks, the zero Addr on a unix socket.
@@ -102,18 +93,17 @@ func client(r *http.Request) netip.Addr {
 	return ap.Addr().Unmap()
 }
 
-// explain gives the status for an error of the tree, and words that tell
-// nothing of the host.
-func explain(err error) (int, string) {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return http.StatusNotFound, "no such file"
-	case errors.Is(err, fs.ErrInvalid):
-		return http.StatusBadRequest, "no name of a file"
-	case errors.Is(err, fs.ErrPermission):
-		return http.StatusForbidden, "not a file that is served"
-	}
-	return http.StatusInternalServerError, "file cannot be read"
+// statusOf is the status of each refusal.
+var statusOf = map[*files.Refusal]int{
+	files.NoFile: http.StatusNotFound, files.NoName: http.StatusBadRequest,
+	files.NotServed: http.StatusForbidden, files.Unreadable: http.StatusInternalServerError,
+}
+
+// refuse answers for an error of the tree, and returns the words.
+func refuse(w http.ResponseWriter, err error) string {
+	why := files.Explain(err)
+	text(w, statusOf[why], why.Error())
+	return why.Error()
 }
 
 // contentType knows text by its ending; all else is bytes, HTML too, so that
@@ -130,17 +120,16 @@ func contentType(name string) string {
 
 // list shows a folder: links to a browser, else one name a line. Folders end
 // in a slash.
-func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+func (s *Server) list(w http.ResponseWriter, r *http.Request, who files.Client) {
 	if p := r.URL.Path; !strings.HasSuffix(p, "/") {
 		// Relative, so that no name can point to another host.
 		w.Header().Set("Location", "./"+(&url.URL{Path: path.Base(p)}).EscapedPath()+"/")
 		w.WriteHeader(http.StatusMovedPermanently)
 		return
 	}
-	entries, err := s.Tree.ReadDir(r.URL.Path)
+	entries, err := s.Tree.ReadDir(r.Context(), who, r.URL.Path)
 	if err != nil {
-		status, why := explain(err)
-		text(w, status, why)
+		refuse(w, err)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")

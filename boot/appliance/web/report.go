@@ -1,7 +1,6 @@
 package web
 
 import (
-	"container/list"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,22 +12,13 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/journal"
+	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
-
-// A Report is what a device posts to /api/machines/<mac>/events, with the
-// token of its plan. The answer is 204 once the events are in the journal, 400
-// or 403 where sending it again would not help.
-type Report struct {
-	Boot   string       `json:"boot"`
-	Job    string       `json:"job"`
-	Events []boot.Event `json:"events"` // Session tells them apart within a boot
-}
 
 // Bounds of one report, and of what is remembered to tell a repeated event.
 // A boot remembers more than two reports hold, since a device repeats the last.
 const (
-	MaxReport    = 64 << 10 // bytes
-	MaxEvents    = 256      // in a report
+	MaxEvents    = 256 // in a report
 	maxBoots     = 512
 	maxSessions  = 2*MaxEvents + 1  // of a boot
 	maxSession   = 40               // bytes; a decimal number has 20
@@ -47,27 +37,27 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		Boot, Job string
 		Events    json.RawMessage
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxReport)).Decode(&rep); err != nil {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, boot.MaxReport)).Decode(&rep); err != nil {
 		status, why := http.StatusBadRequest, "no report"
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-			status, why = http.StatusRequestEntityTooLarge, fmt.Sprintf("report is larger than %d bytes", MaxReport)
+			status, why = http.StatusRequestEntityTooLarge, fmt.Sprintf("report is larger than %d bytes", boot.MaxReport)
 		}
 		text(w, status, why)
 		return
 	}
 	token, _ := bearer(r)
-	id, err := s.Verify(mac, rep.Boot, rep.Job, token)
+	id, err := s.Verify(r.Context(), mac, rep.Boot, rep.Job, token)
 	if err != nil {
 		s.refuse(r, mac)
 		text(w, http.StatusForbidden, "wrong token for this machine, boot and job")
 		return
 	}
-	all := Report{Boot: rep.Boot, Job: rep.Job}
+	all := boot.Report{Boot: rep.Boot, Job: rep.Job}
 	if json.Unmarshal(rep.Events, &all.Events) != nil {
 		text(w, http.StatusBadRequest, "no report: events are not as they should be")
 		return
 	}
-	if why := all.check(); why != "" {
+	if why := checkReport(&all); why != "" {
 		text(w, http.StatusBadRequest, why)
 		return
 	}
@@ -78,14 +68,14 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// check says what is wrong with a report, before any of it is taken.
-func (rep *Report) check() string {
+// checkReport says what is wrong with a report, before any of it is taken.
+func checkReport(rep *boot.Report) string {
 	if len(rep.Events) > MaxEvents {
 		return fmt.Sprintf("more than %d events", MaxEvents)
 	}
 	for _, ev := range rep.Events {
 		switch {
-		case !journal.FromDevice(ev.Kind):
+		case !ev.Kind.Row().FromDevice:
 			return fmt.Sprintf("kind %.32q is not a device's", ev.Kind)
 		case len(ev.Session) > maxSession:
 			return fmt.Sprintf("session is longer than %d bytes", maxSession)
@@ -98,7 +88,7 @@ func (rep *Report) check() string {
 
 // take records the events that are new. One boot's reports are taken one after
 // the other, so that a repeated one waits for the first.
-func (s *Server) take(r *http.Request, id string, mac boot.MAC, rep *Report) error {
+func (s *Server) take(r *http.Request, id string, mac boot.MAC, rep *boot.Report) error {
 	b := s.reports.of(id + " " + rep.Boot)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,40 +128,32 @@ func (s *Server) refuse(r *http.Request, mac boot.MAC) {
 
 // reports remembers, in bounded memory, what was reported and what was refused.
 type reports struct {
+	boots *limit.Recent[string, *sessions] // by machine and boot
+
 	mu      sync.Mutex
-	boots   map[string]*list.Element
-	order   *list.List // of *sessions, the boot heard last at the back
 	refused map[boot.MAC]time.Time
 }
 
 func newReports() *reports {
-	return &reports{boots: map[string]*list.Element{}, order: list.New(), refused: map[boot.MAC]time.Time{}}
+	return &reports{boots: limit.NewRecent[string, *sessions](maxBoots), refused: map[boot.MAC]time.Time{}}
 }
 
 // sessions are the latest events of one boot.
 type sessions struct {
-	boot string
-
 	mu   sync.Mutex
 	seen map[string]struct{}
 	last []string // the same, oldest first
 }
 
-func (p *reports) of(key string) *sessions {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	e, ok := p.boots[key]
-	if !ok {
-		e = p.order.PushBack(&sessions{boot: key, seen: map[string]struct{}{}})
-		p.boots[key] = e
-	}
-	p.order.MoveToBack(e)
-	if p.order.Len() > maxBoots {
-		old := p.order.Front()
-		delete(p.boots, old.Value.(*sessions).boot)
-		p.order.Remove(old)
-	}
-	return e.Value.(*sessions)
+// of returns the sessions of one boot, which is then the latest one heard.
+func (p *reports) of(key string) (b *sessions) {
+	p.boots.Update(key, func(known *sessions) *sessions {
+		if b = known; b == nil {
+			b = &sessions{seen: map[string]struct{}{}}
+		}
+		return b
+	})
+	return b
 }
 
 func (b *sessions) has(session string) bool {

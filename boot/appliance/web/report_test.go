@@ -66,7 +66,7 @@ func TestReport(t *testing.T) {
 		Seq: 77, Time: time.Unix(1, 0), Machine: "another", MAC: boot.MAC{9}, Boot: "other", Job: "other", Kind: boot.KindDone,
 		Text: "all\nwell", Bytes: 3, Total: 4, Took: time.Second, Uptime: time.Minute, Disk: "QM1", Image: "lab", Digest: "d", Session: "1",
 	}
-	if got := f.post("token of bj", Report{Boot: "b", Job: "j", Events: []boot.Event{mine}}); got != 204 {
+	if got := f.post("token of bj", boot.Report{Boot: "b", Job: "j", Events: []boot.Event{mine}}); got != 204 {
 		t.Fatalf("status %d", got)
 	}
 	m, err := f.Registry.Find(t.Context(), mac.String())
@@ -84,10 +84,10 @@ func TestReport(t *testing.T) {
 	}
 
 	// Repeated, overlapping and other boots' events.
-	f.post("token of bj", Report{Boot: "b", Job: "j", Events: []boot.Event{mine}})
-	f.post("token of bj", Report{Boot: "b", Job: "j", Events: events(1, 3, boot.KindStart)})
-	f.post("token of cj", Report{Boot: "c", Job: "j", Events: events(1, 1, boot.KindStart)})
-	f.post("token of cj", Report{Boot: "c", Job: "j", Events: make([]boot.Event, 0)})
+	f.post("token of bj", boot.Report{Boot: "b", Job: "j", Events: []boot.Event{mine}})
+	f.post("token of bj", boot.Report{Boot: "b", Job: "j", Events: events(1, 3, boot.KindStart)})
+	f.post("token of cj", boot.Report{Boot: "c", Job: "j", Events: events(1, 1, boot.KindStart)})
+	f.post("token of cj", boot.Report{Boot: "c", Job: "j", Events: make([]boot.Event, 0)})
 	if want := []string{"all?well", "2", "3", "1"}; !reflect.DeepEqual(f.texts(), want) {
 		t.Errorf("journal has %q, want %q", f.texts(), want)
 	}
@@ -108,7 +108,7 @@ func TestReportedErrorMakesTheDeviceSendAgain(t *testing.T) {
 			return nil
 		}
 	})
-	rep := Report{Boot: "b", Job: "j", Events: events(1, 3, boot.KindDone)}
+	rep := boot.Report{Boot: "b", Job: "j", Events: events(1, 3, boot.KindDone)}
 	if got := f.post("token of bj", rep); got != 500 {
 		t.Errorf("status %d, want 500", got)
 	}
@@ -126,7 +126,7 @@ func TestReportedErrorMakesTheDeviceSendAgain(t *testing.T) {
 
 func TestReportRefused(t *testing.T) {
 	f := start(t, nil)
-	good := Report{Boot: "b", Job: "j", Events: events(1, 1, boot.KindDone)}
+	good := boot.Report{Boot: "b", Job: "j", Events: events(1, 1, boot.KindDone)}
 	m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: mac})
 	if err != nil {
 		t.Fatal(err)
@@ -161,8 +161,8 @@ func TestReportRefused(t *testing.T) {
 
 func TestReportBad(t *testing.T) {
 	f := start(t, nil)
-	bad := func(ev boot.Event) Report {
-		return Report{Boot: "b", Job: "j", Events: append(events(1, 1, boot.KindDone), ev)}
+	bad := func(ev boot.Event) boot.Report {
+		return boot.Report{Boot: "b", Job: "j", Events: append(events(1, 1, boot.KindDone), ev)}
 	}
 	for name, tt := range map[string]struct {
 		body any
@@ -177,8 +177,8 @@ func TestReportBad(t *testing.T) {
 		"negative":          {bad(boot.Event{Kind: boot.KindWrite, Bytes: -1}), 400},
 		"long session":      {bad(boot.Event{Kind: boot.KindWrite, Session: strings.Repeat("1", maxSession+1)}), 400},
 		"events of strings": {`{"boot":"b","job":"j","events":["x"]}`, 400},
-		"too many events":   {Report{Boot: "b", Job: "j", Events: events(1, MaxEvents+1, boot.KindDone)}, 400},
-		"too large":         {`{"boot":"` + strings.Repeat("b", MaxReport) + `"}`, 413},
+		"too many events":   {boot.Report{Boot: "b", Job: "j", Events: events(1, MaxEvents+1, boot.KindDone)}, 400},
+		"too large":         {`{"boot":"` + strings.Repeat("b", boot.MaxReport) + `"}`, 413},
 	} {
 		token := "token of bj"
 		if got := f.post(token, tt.body); got != tt.want {
@@ -198,7 +198,7 @@ func TestConcurrentReportsAreOne(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if got := f.post("token of bj", Report{Boot: "b", Job: "j", Events: events(1, 20, boot.KindStart)}); got != 204 {
+			if got := f.post("token of bj", boot.Report{Boot: "b", Job: "j", Events: events(1, 20, boot.KindStart)}); got != 204 {
 				t.Errorf("status %d", got)
 			}
 		})
@@ -223,8 +223,8 @@ func TestWhatIsRememberedOfReportsIsBounded(t *testing.T) {
 		}
 		p.of("busy").add("x")
 	}
-	if len(p.boots) != maxBoots || p.order.Len() != maxBoots || !p.of("busy").has("x") {
-		t.Errorf("%d boots, %d listed", len(p.boots), p.order.Len())
+	if p.boots.Len() != maxBoots || !p.of("busy").has("x") {
+		t.Errorf("%d boots", p.boots.Len())
 	}
 	now := time.Now()
 	n := 0

@@ -10,16 +10,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/appliance/journal"
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
-	"github.com/bootlace/bootlace/images"
 )
 
 // Timing holds how long the server waits for whom.
@@ -66,33 +65,33 @@ const (
 
 // DefaultLimits bounds the connections: a bench of 400 devices with one each,
 // behind one address where there is a router between.
-var DefaultLimits = limit.Conns{Total: 1024, PerHost: 512}
+var DefaultLimits = limit.Bounds{Total: 1024, PerHost: 512}
 
 // A Server serves until told to end. Its fields are set before the first Serve
 // and not changed afterwards.
 type Server struct {
-	Tree     *images.Tree
+	Tree     *files.Tree
 	Journal  *journal.Journal
 	Registry *registry.Registry
+	Status   func([]boot.Event) string // where a machine stands, from its events in order
 
 	// Verify says which machine may report on this boot and job with token.
-	Verify func(mac boot.MAC, bootID, job, token string) (machine string, err error)
+	Verify func(ctx context.Context, mac boot.MAC, bootID, job, token string) (machine string, err error)
 	// Reported is called for each event that a device reports, in order, before
 	// the journal has it and the device is answered. On an error the device is
 	// asked to send the event again; so it may be called twice for one event.
 	Reported func(ctx context.Context, machine string, ev boot.Event) error
-	// Control does what a person asks for: ActionFlash or ActionLocal.
-	Control func(ctx context.Context, machine string, action boot.Action, overwrite bool) error
-	// Note is told of each file that went out, or did not, with who asked.
-	Note func(from netip.Addr, ev boot.Event)
+	// Control takes an order for a machine.
+	Control func(ctx context.Context, machine string, order boot.Order) error
 
 	Token  string       // for control over TCP; "" allows none
 	Log    *slog.Logger // nil: discarded
 	Timing Timing
-	Limits *limit.Conns // nil: DefaultLimits
+	Limits limit.Bounds // zero: DefaultLimits
 
 	once    sync.Once
 	reports *reports
+	conns   limit.Conns
 	streams limit.Conns // clients of /api/events
 }
 
@@ -105,11 +104,9 @@ func (s *Server) init() {
 		if s.Timing == (Timing{}) {
 			s.Timing = DefaultTiming
 		}
-		if s.Limits == nil {
-			s.Limits = &limit.Conns{Total: DefaultLimits.Total, PerHost: DefaultLimits.PerHost}
-		}
+		s.conns.Bounds = s.Limits.Or(DefaultLimits)
 		s.reports = newReports()
-		s.streams.Total, s.streams.PerHost = maxStreams, maxHostStreams
+		s.streams.Bounds = limit.Bounds{Total: maxStreams, PerHost: maxHostStreams}
 	})
 }
 
@@ -117,7 +114,7 @@ func (s *Server) init() {
 // returns nil then, within two seconds.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.init()
-	return s.serve(ctx, s.Limits.Listen(l, nil), false)
+	return s.serve(ctx, s.conns.Listen(l, nil), false)
 }
 
 // ServeControl answers on a unix socket, whose permissions say who may ask for
@@ -178,7 +175,7 @@ func (s *Server) handler(trusted bool) http.Handler {
 			api.ServeHTTP(w, r)
 			return
 		}
-		// Past the mux, which redirects //grubx64.efi: images.Clean knows what
+		// Past the mux, which redirects //grubx64.efi: files.Clean knows what
 		// firmware means, and firmware does not always follow.
 		s.file(w, r)
 	})

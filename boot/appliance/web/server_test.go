@@ -19,11 +19,12 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/appliance/journal"
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 	"github.com/bootlace/bootlace/boot/appliance/store"
-	"github.com/bootlace/bootlace/images"
+	"github.com/bootlace/bootlace/boot/appliance/verdict"
 )
 
 // A fixture is a server on loopback and on a unix socket, over a tree, a store
@@ -90,11 +91,17 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	if err := os.Symlink("../secret", filepath.Join(root, "escape")); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := images.OpenTree(root, nil, func(name string, from netip.Addr) ([]byte, error) {
+	f := &fixture{t: t, log: &lockedBuffer{}, stopped: make(chan struct{})}
+	made := func(_ context.Context, c files.Client, name string) ([]byte, error) {
 		if name == "plan/made" {
-			return []byte("for " + from.String()), nil
+			return []byte("for " + c.Addr.String()), nil
 		}
 		return nil, fs.ErrNotExist
+	}
+	tree, err := files.OpenTree(root, files.Made{After: made}, func(c files.Client, ev boot.Event) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.notes, f.froms = append(f.notes, ev), append(f.froms, c.Addr)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -103,24 +110,19 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, log: &lockedBuffer{}, stopped: make(chan struct{})}
 	f.Server = &Server{
 		Tree:     tree,
 		Journal:  journal.New(slog.New(slog.DiscardHandler), 1000),
 		Registry: registry.New(db),
+		Status:   verdict.Status,
 		Token:    "control token",
 		Log:      slog.New(slog.NewTextHandler(f.log, nil)),
-		Verify: func(mac boot.MAC, bootID, job, token string) (string, error) {
+		Verify: func(_ context.Context, mac boot.MAC, bootID, job, token string) (string, error) {
 			if token != "token of "+bootID+job {
 				return "", errors.New("wrong")
 			}
 			m, err := f.Registry.Identify(context.Background(), registry.Traits{MAC: mac})
 			return m.ID, err
-		},
-		Note: func(from netip.Addr, ev boot.Event) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.notes, f.froms = append(f.notes, ev), append(f.froms, from)
 		},
 	}
 	if change != nil {
@@ -212,7 +214,7 @@ var noRedirect = &http.Client{
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	f := start(t, func(s *Server) { s.Limits = &limit.Conns{Total: 4, PerHost: 2} })
+	f := start(t, func(s *Server) { s.Limits = limit.Bounds{Total: 4, PerHost: 2} })
 	var held []net.Conn
 	for range 2 {
 		c, err := net.Dial("tcp", f.addr)
@@ -280,7 +282,7 @@ func TestTiming(t *testing.T) {
 	if rate := float64(chunk) / d.Stall.Seconds(); rate > 20e3 {
 		t.Errorf("a client must take %.0f B/s, more than a slow link carries", rate)
 	}
-	if rate := MaxReport / d.Request.Seconds(); rate > 8e3 {
+	if rate := boot.MaxReport / d.Request.Seconds(); rate > 8e3 {
 		t.Errorf("a report must come at %.0f B/s, more than 64 kbit/s", rate)
 	}
 }

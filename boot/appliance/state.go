@@ -1,0 +1,107 @@
+package appliance
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/store"
+	"github.com/bootlace/bootlace/images"
+)
+
+// Files in the state folder.
+const (
+	StoreFile    = "bootlace.db"
+	ControlSock  = "control.sock"  // changes are taken here, see web.Server.Control
+	ControlFile  = "control.token" // or over HTTP with this token
+	keyFile      = "event.key"     // event tokens are computed with it
+	manifestsDir = "manifests"     // of images that have none beside them
+)
+
+// maxSockPath is what sun_path holds (unix(7)), less the zero at its end.
+const maxSockPath = 107
+
+// A state is what the appliance keeps in its state folder.
+type state struct {
+	dir          string
+	store        store.Store
+	key          []byte
+	controlToken string
+}
+
+// openState makes the folder where it is missing. The user can mend what it
+// returns as a Mistake. With listen false another appliance may have the
+// folder open: the store is then an empty one, for a check alone.
+func openState(dir string, listen bool) (*state, error) {
+	if sock := filepath.Join(dir, ControlSock); len(sock) > maxSockPath {
+		return nil, Mistake{fmt.Errorf("state: %s: its name may have %d bytes at most, for the socket in it", dir, maxSockPath-len(ControlSock)-1)}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, Mistake{fmt.Errorf("state: %w", err)}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, Mistake{fmt.Errorf("state: %w", err)}
+	}
+	db, err := store.Open(filepath.Join(dir, StoreFile))
+	if errors.Is(err, store.ErrBusy) {
+		if listen {
+			return nil, Mistake{err}
+		}
+		db, err = scratch() // a config is checked while the appliance runs that is to get it
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &state{dir: dir, store: db}
+	if s.key, err = secret(filepath.Join(dir, keyFile)); err == nil {
+		var token []byte
+		token, err = secret(filepath.Join(dir, ControlFile))
+		s.controlToken = string(token)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// scratch is an empty store that goes when it is closed.
+func scratch() (store.Store, error) {
+	dir, err := os.MkdirTemp("", "bootlace")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir) // the file stays as long as it is open
+	return store.Open(filepath.Join(dir, StoreFile))
+}
+
+// secret reads a key of 32 bytes from the state folder, or draws it.
+func secret(path string) ([]byte, error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		raw = []byte(boot.RandomHex(32))
+		return raw, images.WriteFile(path, raw, 0o600)
+	}
+	if err == nil && len(bytes.TrimSpace(raw)) < 32 {
+		err = fmt.Errorf("%s: shorter than 32 bytes; remove it and start again", path)
+	}
+	return bytes.TrimSpace(raw), err
+}
+
+// listenControl opens the unix socket for changes. One left by a process that
+// died is removed: the store's lock says that no other is alive.
+func (s *state) listenControl() (net.Listener, error) {
+	path := filepath.Join(s.dir, ControlSock)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return l, os.Chmod(path, 0o600)
+}
