@@ -28,7 +28,7 @@ func timed(t *testing.T, get func(ctx context.Context, s *stream) error, f func(
 var errGone = errors.New("gone")
 
 // A pull without a new byte ends between GiveUp - MaxBackoff and
-// GiveUp + n × Stall after the last one.
+// GiveUp + 2n × Stall after the last one.
 func TestGiveUp(t *testing.T) {
 	part := content(100_000, 4)
 	first := func(s *stream) error { // all that ever comes
@@ -53,7 +53,7 @@ func TestGiveUp(t *testing.T) {
 			first(s)
 			<-ctx.Done()
 			return ctx.Err()
-		}, d.GiveUp - d.MaxBackoff, d.GiveUp + 2*d.Stall, "no byte moved for 15s", 2 * int(d.GiveUp/(d.MaxBackoff+2*d.Stall))},
+		}, d.GiveUp - d.MaxBackoff, d.GiveUp + 2*2*d.Stall, "no byte moved for 15s", 2 * int(d.GiveUp/(d.MaxBackoff+2*d.Stall))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			timed(t, tt.get, func(t *testing.T, p *Puller, changes *[]Change) {
