@@ -38,7 +38,7 @@ func TestCurl(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "got")
 	get := func(want []byte, args ...string) {
 		t.Helper()
-		out, err := run(t, "curl", append([]string{"-sS", "--max-time", "20", "-o", file}, args...)...)
+		out, err := run(t, "curl", append([]string{"-sS", "--max-time", "120", "-o", file}, args...)...)
 		got, rerr := os.ReadFile(file)
 		if err != nil || rerr != nil || !bytes.Equal(got, want) {
 			t.Errorf("curl %v: %v, %v, %d bytes, want %d: %s", args, err, rerr, len(got), len(want), out)
@@ -61,12 +61,12 @@ func TestCurl(t *testing.T) {
 		t.Errorf("head: %q, %v", out, err)
 	}
 	for _, bad := range []string{"none", "..%2fsecret", "escape", ".key"} {
-		if out, err := run(t, "curl", "-sS", "--max-time", "20", "--path-as-is", url+bad); err == nil {
+		if out, err := run(t, "curl", "-sS", "--max-time", "120", "--path-as-is", url+bad); err == nil {
 			t.Errorf("%s: %s", bad, out)
 		}
 	}
 	for _, args := range [][]string{{"-P", "-", url + "small"}, {"-T", file, url + "up"}, {"-Q", "DELE small", url}} {
-		if out, err := run(t, "curl", append([]string{"-sS", "--max-time", "20"}, args...)...); err == nil {
+		if out, err := run(t, "curl", append([]string{"-sS", "--max-time", "120"}, args...)...); err == nil {
 			t.Errorf("curl %v: %s", args, out)
 		}
 	}
@@ -75,7 +75,7 @@ func TestCurl(t *testing.T) {
 func TestLftp(t *testing.T) {
 	f := start(t, loopback, nil)
 	dir := t.TempDir()
-	out, err := run(t, "lftp", "-c", fmt.Sprintf(`set net:max-retries 1; set net:timeout 10; set cmd:fail-exit yes
+	out, err := run(t, "lftp", "-c", fmt.Sprintf(`set net:max-retries 1; set net:timeout 120; set cmd:fail-exit yes
 open ftp://%[2]s; mirror / %[1]s/all; pget -n 3 /big -o %[1]s/parts; get /big -o %[1]s/cut; cls -1 /sub/deep`, dir, f.addr))
 	if err != nil || out != "/sub/deep/x y\n" {
 		t.Fatalf("lftp: %v: %q", err, out)
@@ -93,7 +93,7 @@ open ftp://%[2]s; mirror / %[1]s/all; pget -n 3 /big -o %[1]s/parts; get /big -o
 	if err := os.Truncate(filepath.Join(dir, "cut"), 1000); err != nil {
 		t.Fatal(err)
 	}
-	out, err = run(t, "lftp", "-c", fmt.Sprintf("set net:max-retries 1; open ftp://%s; get -c /big -o %s/cut", f.addr, dir))
+	out, err = run(t, "lftp", "-c", fmt.Sprintf("set net:max-retries 1; set net:timeout 120; open ftp://%s; get -c /big -o %s/cut", f.addr, dir))
 	if got, rerr := os.ReadFile(filepath.Join(dir, "cut")); err != nil || rerr != nil || !bytes.Equal(got, pattern(bigSize)) {
 		t.Errorf("get -c: %v, %v, %d bytes: %s", err, rerr, len(got), out)
 	}
@@ -101,77 +101,79 @@ open ftp://%[2]s; mirror / %[1]s/all; pget -n 3 /big -o %[1]s/parts; get /big -o
 
 // The device's own client.
 func TestJlaffaye(t *testing.T) {
-	for _, opt := range [][]peer.DialOption{nil, {peer.DialWithDisabledEPSV(true)}} {
-		f := start(t, loopback, nil)
-		c, err := peer.Dial(f.addr, append(opt, peer.DialWithTimeout(10*time.Second))...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Login("anonymous", "x"); err != nil {
-			t.Fatal(err)
-		}
-		all := pattern(bigSize)
-		for _, offset := range []int{0, 1, chunk, bigSize} {
-			r, err := c.RetrFrom("big", uint64(offset))
+	for name, opt := range map[string][]peer.DialOption{"EPSV": nil, "PASV": {peer.DialWithDisabledEPSV(true)}} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, loopback, nil)
+			c, err := peer.Dial(f.addr, append(opt, peer.DialWithTimeout(hangGuard))...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := io.ReadAll(r)
-			if err != nil || !bytes.Equal(got, all[offset:]) {
-				t.Errorf("from %d: %d bytes, %v", offset, len(got), err)
+			if err := c.Login("anonymous", "x"); err != nil {
+				t.Fatal(err)
 			}
-			if err := r.Close(); err != nil {
-				t.Errorf("from %d: close: %v", offset, err)
+			all := pattern(bigSize)
+			for _, offset := range []int{0, 1, chunk, bigSize} {
+				r, err := c.RetrFrom("big", uint64(offset))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(r)
+				if err != nil || !bytes.Equal(got, all[offset:]) {
+					t.Errorf("from %d: %d bytes, %v", offset, len(got), err)
+				}
+				if err := r.Close(); err != nil {
+					t.Errorf("from %d: close: %v", offset, err)
+				}
 			}
-		}
-		if n, err := c.FileSize("big"); err != nil || n != bigSize {
-			t.Errorf("size %d, %v", n, err)
-		}
-		if mod, err := c.GetTime("big"); err != nil || time.Since(mod) > time.Hour {
-			t.Errorf("time %v, %v", mod, err)
-		}
-		if list, err := c.List("/"); err != nil || len(list) != 5 || list[0].Name != "big" || list[0].Size != bigSize || list[4].Type != peer.EntryTypeFolder {
-			t.Errorf("list %+v, %v", list, err)
-		}
-		for name, want := range map[string]int{"none": 550, "../secret": 550, ".key": 550} {
-			_, err := c.Retr(name)
-			var reply *textproto.Error
-			if !errors.As(err, &reply) || reply.Code != want {
-				t.Errorf("RETR %s: %v, want %d", name, err, want)
+			if n, err := c.FileSize("big"); err != nil || n != bigSize {
+				t.Errorf("size %d, %v", n, err)
 			}
-		}
-		if _, err := c.RetrFrom("big", bigSize+1); err == nil {
-			t.Error("RETR from behind the end")
-		}
-		if err := c.Stor("new", strings.NewReader("x")); err == nil {
-			t.Error("STOR works")
-		}
-		if err := c.Quit(); err != nil {
-			t.Errorf("quit: %v", err)
-		}
+			if mod, err := c.GetTime("big"); err != nil || time.Since(mod) > time.Hour {
+				t.Errorf("time %v, %v", mod, err)
+			}
+			if list, err := c.List("/"); err != nil || len(list) != 5 || list[0].Name != "big" || list[0].Size != bigSize || list[4].Type != peer.EntryTypeFolder {
+				t.Errorf("list %+v, %v", list, err)
+			}
+			for name, want := range map[string]int{"none": 550, "../secret": 550, ".key": 550} {
+				_, err := c.Retr(name)
+				var reply *textproto.Error
+				if !errors.As(err, &reply) || reply.Code != want {
+					t.Errorf("RETR %s: %v, want %d", name, err, want)
+				}
+			}
+			if _, err := c.RetrFrom("big", bigSize+1); err == nil {
+				t.Error("RETR from behind the end")
+			}
+			if err := c.Stor("new", strings.NewReader("x")); err == nil {
+				t.Error("STOR works")
+			}
+			if err := c.Quit(); err != nil {
+				t.Errorf("quit: %v", err)
+			}
 
-		// A server that ends in mid-transfer must not look like the end of a file.
-		if err := os.Truncate(filepath.Join(f.root, "big"), 64<<20); err != nil {
-			t.Fatal(err)
-		}
-		if c, err = peer.Dial(f.addr, append(opt, peer.DialWithTimeout(10*time.Second))...); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Login("anonymous", "x"); err != nil {
-			t.Fatal(err)
-		}
-		r, err := c.Retr("big")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(r, make([]byte, 1000)); err != nil {
-			t.Fatal(err)
-		}
-		f.stop()
-		_, rerr := io.Copy(io.Discard, r)
-		if cerr := r.Close(); rerr == nil || cerr == nil {
-			t.Errorf("read: %v, close: %v", rerr, cerr)
-		}
+			// A server that ends in mid-transfer must not look like the end of a file.
+			if err := os.Truncate(filepath.Join(f.root, "big"), 64<<20); err != nil {
+				t.Fatal(err)
+			}
+			if c, err = peer.Dial(f.addr, append(opt, peer.DialWithTimeout(hangGuard))...); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Login("anonymous", "x"); err != nil {
+				t.Fatal(err)
+			}
+			r, err := c.Retr("big")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(r, make([]byte, 1000)); err != nil {
+				t.Fatal(err)
+			}
+			f.stop()
+			_, rerr := io.Copy(io.Discard, r)
+			if cerr := r.Close(); rerr == nil || cerr == nil {
+				t.Errorf("read: %v, close: %v", rerr, cerr)
+			}
+		})
 	}
 }
 
@@ -221,7 +223,7 @@ func TestLinkLocal(t *testing.T) {
 	if _, err := stdout.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	out, err := b.Command(t, "curl", "-sS", "-g", "--max-time", "10", "ftp://[fe80::1%25eth0]:2121/small").CombinedOutput()
+	out, err := b.Command(t, "curl", "-sS", "-g", "--max-time", "120", "ftp://[fe80::1%25eth0]:2121/small").CombinedOutput()
 	if err != nil || string(out) != "hello\nworld\r\n" {
 		t.Errorf("%v: %q", err, out)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -39,19 +38,21 @@ func TestRetr(t *testing.T) {
 		{"big", 0, all, fmt.Sprintf("ftp: sent big, %d bytes in ", bigSize)},
 		{"big", chunk + 1, all[chunk+1:], fmt.Sprintf("ftp: sent big, bytes %d-%d/%d in ", chunk+1, bigSize-1, bigSize)},
 	} {
-		if i%2 == 1 {
-			c.cmd("200", "TYPE A") // whatever a client thinks an image is
-		} else {
-			c.cmd("200", "TYPE I")
-		}
-		if got := c.retr(tt.name, tt.offset); !bytes.Equal(got, tt.want) {
-			t.Errorf("RETR %s from %d: %d bytes, want %d", tt.name, tt.offset, len(got), len(tt.want))
-		}
-		ev := f.noted(i + 1)
-		if ev.Kind != boot.KindServe || ev.Proto != "ftp" || ev.Bytes != int64(len(tt.want)) || ev.Total != int64(len(tt.want)+tt.offset) ||
-			!strings.HasPrefix(ev.Text, tt.text) || ev.Took <= 0 || f.froms[i] != netip.MustParseAddr("127.0.0.1") {
-			t.Errorf("RETR %s from %d: noted %+v", tt.name, tt.offset, ev)
-		}
+		c.step(fmt.Sprintf("%s from %d", tt.name, tt.offset), func(t *testing.T) {
+			if i%2 == 1 {
+				c.cmd("200", "TYPE A") // whatever a client thinks an image is
+			} else {
+				c.cmd("200", "TYPE I")
+			}
+			if got := c.retr(tt.name, tt.offset); !bytes.Equal(got, tt.want) {
+				t.Errorf("%d bytes, want %d", len(got), len(tt.want))
+			}
+			ev := f.noted(i + 1)
+			if ev.Kind != boot.KindServe || ev.Proto != "ftp" || ev.Bytes != int64(len(tt.want)) || ev.Total != int64(len(tt.want)+tt.offset) ||
+				!strings.HasPrefix(ev.Text, tt.text) || ev.Took <= 0 || f.froms[i] != netip.MustParseAddr("127.0.0.1") {
+				t.Errorf("noted %+v", ev)
+			}
+		})
 	}
 	c.cmd("221", "QUIT")
 }
@@ -68,9 +69,11 @@ func TestMetadata(t *testing.T) {
 		{"CWD sub", "250 CD worked on /sub\r\n"}, {"SIZE deep/x y", "213 6\r\n"}, {"SIZE ../small", "213 13\r\n"}, {"CDUP", "250 CDUP worked on /\r\n"},
 		{"PWD", "257 \"/\" is the current directory\r\n"},
 	} {
-		if got := c.cmd("", "%s", tt[0]); got != tt[1] {
-			t.Errorf("%s: %q, want %q", tt[0], got, tt[1])
-		}
+		c.step(tt[0], func(t *testing.T) {
+			if got := c.cmd("", "%s", tt[0]); got != tt[1] {
+				t.Errorf("%q, want %q", got, tt[1])
+			}
+		})
 	}
 	for _, tt := range [][2]string{
 		{"NLST", "big\r\nempty\r\ninside\r\nsmall\r\nsub\r\n"},
@@ -79,13 +82,15 @@ func TestMetadata(t *testing.T) {
 		{"LIST -la small", "-r--r--r-- 1 ftp ftp           13 "},
 		{"LIST sub", "dr-xr-xr-x 1 ftp ftp "},
 	} {
-		dc := c.connect(c.port())
-		c.cmd("150", "%s", tt[0])
-		got, err := io.ReadAll(dc)
-		c.want("226")
-		if err != nil || !strings.HasPrefix(string(got), tt[1]) || strings.Contains(string(got), "hidden") {
-			t.Errorf("%s: %q, %v, want %q", tt[0], got, err, tt[1])
-		}
+		c.step(tt[0], func(t *testing.T) {
+			dc := c.connect(c.port())
+			c.cmd("150", "%s", tt[0])
+			got, err := io.ReadAll(dc)
+			c.want("226")
+			if err != nil || !strings.HasPrefix(string(got), tt[1]) || strings.Contains(string(got), "hidden") {
+				t.Errorf("%q, %v, want %q", got, err, tt[1])
+			}
+		})
 	}
 	if feat := c.cmd("211", "FEAT"); !strings.Contains(feat, " REST STREAM") || strings.Contains(feat, "MFMT") || strings.Contains(feat, "TLS") {
 		t.Errorf("FEAT: %s", feat)
@@ -106,18 +111,20 @@ func TestHostileNames(t *testing.T) {
 			if name == "small/" || verb != "RETR" && verb != "SIZE" && (name == "/" || name == "." || name == ".." || name == "" || name == "sub" || name == "up/..") {
 				continue // says "folder", or is the file
 			}
-			reply := c.cmd("", "%s %s", verb, name)
-			if reply[0] != '5' && reply[0] != '4' {
-				t.Errorf("%s %.60q: %q", verb, name, reply)
-			}
-			for _, leak := range []string{"outside", "openat", "no such file or directory", "too many", "not permitted"} {
-				if strings.Contains(reply, leak) {
-					t.Errorf("%s %.60q: reply has %q: %q", verb, name, leak, reply)
+			c.step(fmt.Sprintf("%s %.60q", verb, name), func(t *testing.T) {
+				reply := c.cmd("", "%s %s", verb, name)
+				if reply[0] != '5' && reply[0] != '4' {
+					t.Errorf("%q", reply)
 				}
-			}
-			if !strings.Contains(name, f.root) && strings.Contains(reply, filepath.Dir(f.root)) {
-				t.Errorf("%s %.60q: reply has a host path: %q", verb, name, reply)
-			}
+				for _, leak := range []string{"outside", "openat", "no such file or directory", "too many", "not permitted"} {
+					if strings.Contains(reply, leak) {
+						t.Errorf("reply has %q: %q", leak, reply)
+					}
+				}
+				if !strings.Contains(name, f.root) && strings.Contains(reply, filepath.Dir(f.root)) {
+					t.Errorf("reply has a host path: %q", reply)
+				}
+			})
 		}
 	}
 	if got := c.retr("small", 0); string(got) != "hello\nworld\r\n" {
@@ -136,8 +143,10 @@ func TestNothingCanBeChanged(t *testing.T) {
 		{"PORT 127,0,0,1,0,21", "502"}, {"EPRT |1|127.0.0.1|21|", "502"}, {"AUTH TLS", "502"}, {"PROT P", "502"}, {"MODE Z", "504"},
 		{"HASH small", "502"}, {"XSHA256 small", "502"}, {"NONSENSE", "502"}, {"STAT", "502"}, {"XSEM", "502"}, {"", "502"}, {"RETRsmall", "502"},
 	} {
-		c.connect(c.port())
-		c.cmd(tt[1], "%s", tt[0])
+		c.step(tt[0], func(t *testing.T) {
+			c.connect(c.port())
+			c.cmd(tt[1], "%s", tt[0])
+		})
 	}
 	c.cmd("350", "REST 1")
 	c.cmd("553", "STOR small")
@@ -161,14 +170,16 @@ func tree(t *testing.T, root string) (all string) {
 func TestLogin(t *testing.T) {
 	f := start(t, loopback, nil)
 	for _, user := range []string{"root", "admin", ""} {
-		c := f.dial("")
-		c.want("220")
-		c.cmd("530", "RETR small")
-		c.cmd("331", "USER %s", user)
-		c.cmd("530", "PASS x")
-		if _, err := c.in.ReadByte(); err == nil {
-			t.Errorf("user %q may go on", user)
-		}
+		t.Run(fmt.Sprintf("%q", user), func(t *testing.T) {
+			c := f.dial("")
+			c.want("220")
+			c.cmd("530", "RETR small")
+			c.cmd("331", "USER %s", user)
+			c.cmd("530", "PASS x")
+			if _, err := c.in.ReadByte(); err == nil {
+				t.Error("may go on")
+			}
+		})
 	}
 	c := f.dial("")
 	c.want("220")
@@ -180,10 +191,12 @@ func TestRestartPoints(t *testing.T) {
 	f := start(t, loopback, nil)
 	c := f.login("")
 	for _, tt := range [][2]string{{"14", "554"}, {"-1", "554"}, {"9223372036854775807", "554"}} {
-		dc := c.connect(c.port())
-		c.cmd("350", "REST %s", tt[0])
-		c.cmd(tt[1], "RETR small")
-		dc.Close()
+		c.step("REST "+tt[0], func(t *testing.T) {
+			dc := c.connect(c.port())
+			c.cmd("350", "REST %s", tt[0])
+			c.cmd(tt[1], "RETR small")
+			dc.Close()
+		})
 	}
 	dc := c.connect(c.port())
 	c.cmd("550", "RETR none") // the code of before is not kept
@@ -208,91 +221,45 @@ func TestClientsAreBounded(t *testing.T) {
 		t.Error("a client that was there is disturbed")
 	}
 	a.Close()
-	for range 100 {
+	for end := time.Now().Add(hangGuard); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		c := f.dial("127.0.0.4")
 		if line, _ := c.in.ReadString('\n'); strings.HasPrefix(line, "220") {
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
+		c.Close()
 	}
 	t.Error("no client is taken after one left")
 }
 
-func TestSlowClientsAreCutOff(t *testing.T) {
-	f := start(t, loopback, func(s *Server) {
-		s.Timing = DefaultTiming
-		s.Timing.Login, s.Timing.Idle, s.Timing.Data, s.Timing.Stall = time.Second, 1500*time.Millisecond, 300*time.Millisecond, 500*time.Millisecond
-	})
-	if err := os.Truncate(filepath.Join(f.root, "big"), 64<<20); err != nil {
-		t.Fatal(err)
-	}
-	// Says nothing, or not enough, however busily.
-	f.dial("").want("220")
-	c := f.dial("")
-	c.want("220")
-	for range 4 {
-		time.Sleep(200 * time.Millisecond)
-		c.cmd("200", "NOOP")
-	}
-	c.want("421")
-
-	// Asks and does not connect.
-	c = f.login("")
+// A client asks for a file and does not connect.
+func TestNoDataConnection(t *testing.T) {
+	f := start(t, loopback, func(s *Server) { s.Timing.Data = 100 * time.Millisecond })
+	c := f.login("")
 	c.port()
 	c.cmd("425", "RETR small")
 	if ev := f.noted(1); ev.Bytes != 0 || !strings.HasSuffix(ev.Text, errNoData.Error()) {
 		t.Errorf("noted %+v", ev)
 	}
-	c.want("421") // then does nothing
-
-	// Connects and takes nothing, while the control connection is quiet for
-	// longer than Idle.
-	c = f.login("")
-	dc := c.connect(c.port())
-	c.cmd("150", "RETR big")
-	if reply := c.want("426"); !strings.Contains(reply, errStalled.Error()) || strings.Contains(reply, "i/o timeout") {
-		t.Errorf("reply is %q", reply)
-	}
-	if ev := f.noted(2); !strings.HasSuffix(ev.Text, errStalled.Error()) || ev.Bytes >= ev.Total {
-		t.Errorf("noted %+v", ev)
-	}
-	if _, err := io.Copy(io.Discard, dc); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("what came ends in %v, want a reset", err)
-	}
-	began := time.Now()
-	c.want("421")
-	if idle := time.Since(began); idle < 700*time.Millisecond {
-		t.Errorf("idle time after a transfer was %v", idle)
-	}
 }
 
-func TestLongTransferOutlivesIdle(t *testing.T) {
-	f := start(t, loopback, func(s *Server) {
-		s.Timing = DefaultTiming
-		s.Timing.Idle = time.Second
-	})
-	if err := os.Truncate(filepath.Join(f.root, "big"), 16<<20); err != nil {
+// A client connects and takes nothing.
+func TestStalledClientIsCutOff(t *testing.T) {
+	f := start(t, loopback, func(s *Server) { s.Timing.Stall = 300 * time.Millisecond })
+	if err := os.Truncate(filepath.Join(f.root, "big"), 64<<20); err != nil {
 		t.Fatal(err)
 	}
 	c := f.login("")
 	dc := c.connect(c.port())
 	c.cmd("150", "RETR big")
-	dc.(*net.TCPConn).SetReadBuffer(64 << 10)
-	buf := make([]byte, 1<<20)
-	n := 0
-	for began := time.Now(); time.Since(began) < 2500*time.Millisecond; time.Sleep(50 * time.Millisecond) {
-		k, err := io.ReadFull(dc, buf[:256<<10])
-		if err != nil {
-			t.Fatal(err)
-		}
-		n += k
+	if reply := c.want("426"); !strings.Contains(reply, errStalled.Error()) || strings.Contains(reply, "i/o timeout") {
+		t.Errorf("reply is %q", reply)
 	}
-	rest, err := io.Copy(io.Discard, dc)
-	if err != nil || n+int(rest) != 16<<20 {
-		t.Fatalf("%d bytes, %v", n+int(rest), err)
+	if ev := f.noted(1); !strings.HasSuffix(ev.Text, errStalled.Error()) || ev.Bytes >= ev.Total {
+		t.Errorf("noted %+v", ev)
 	}
-	c.want("226")
-	c.cmd("200", "NOOP")
+	if _, err := io.Copy(io.Discard, dc); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("what came ends in %v, want a reset", err)
+	}
 }
 
 func TestFileBecomesShorter(t *testing.T) {
@@ -384,7 +351,7 @@ func TestEndsInMidTransfer(t *testing.T) {
 		waits.port()
 		fmt.Fprint(waits, "RETR small\r\n")
 		dc.Read(make([]byte, 1))
-		f.stop() // measures
+		f.stop()
 		if n, err := io.Copy(io.Discard, dc); err == nil || n >= 64<<20 {
 			t.Errorf("%d bytes, then an ordinary end", n)
 		}
