@@ -37,15 +37,19 @@ func TestMachines(t *testing.T) {
 		t.Errorf("rows are %s", body)
 	}
 	for _, name := range []string{rows[0].ID, mac.String(), mac.Hyphens()} {
-		var row boot.Row
-		if _, body := f.do("GET", "/api/machines/"+name); json.Unmarshal([]byte(body), &row) != nil || row.ID != rows[0].ID || len(row.Events) != 2 {
-			t.Errorf("%s is %s", name, body)
-		}
+		t.Run(name, func(t *testing.T) {
+			var row boot.Row
+			if _, body := f.do("GET", "/api/machines/"+name); json.Unmarshal([]byte(body), &row) != nil || row.ID != rows[0].ID || len(row.Events) != 2 {
+				t.Error(body)
+			}
+		})
 	}
 	for _, path := range []string{"/api/machines/none", "/api/machines/00:00:00:00:00:00", "/api/", "/api/machines/x/y"} {
-		if res, _ := f.do("GET", path); res.StatusCode != 404 {
-			t.Errorf("%s: %s", path, res.Status)
-		}
+		t.Run(path, func(t *testing.T) {
+			if res, _ := f.do("GET", path); res.StatusCode != 404 {
+				t.Error(res.Status)
+			}
+		})
 	}
 	if res, body := f.do("GET", "/healthz"); res.StatusCode != 200 || body != "ok\n" {
 		t.Errorf("healthz: %s %q", res.Status, body)
@@ -107,11 +111,13 @@ func TestEvents(t *testing.T) {
 		"after Last-Event-ID":      {some, []string{"3", "4"}},
 		"counted before a restart": {restarted, []string{"1", "2", "3", "4"}},
 	} {
-		for _, want := range tt.want {
-			if ev := tt.s.next(t); ev.Text != want || fmt.Sprint(ev.Seq) != want {
-				t.Errorf("%s: got %q (seq %d), want %q", name, ev.Text, ev.Seq, want)
+		t.Run(name, func(t *testing.T) {
+			for _, want := range tt.want {
+				if ev := tt.s.next(t); ev.Text != want || fmt.Sprint(ev.Seq) != want {
+					t.Errorf("got %q (seq %d), want %q", ev.Text, ev.Seq, want)
+				}
 			}
-		}
+		})
 	}
 	if res, _ := f.do("GET", "/api/events?since=x"); res.StatusCode != 400 {
 		t.Errorf("since=x: %s", res.Status)
@@ -122,19 +128,9 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-func TestEventStreamLivesAndIsBounded(t *testing.T) {
-	f := start(t, func(s *Server) {
-		s.Timing = DefaultTiming
-		s.Timing.Beat, s.Timing.Stall = 200*time.Millisecond, 3*time.Second
-	})
+func TestEventStreamsAreBounded(t *testing.T) {
+	f := start(t, nil)
 	s := f.follow("", "")
-	for began, beats := time.Now(), 0; beats < 18; beats++ { // longer than Stall, which a busy machine must not reach
-		for s.Scan() && s.Text() != ":" {
-		}
-		if s.Err() != nil {
-			t.Fatalf("after %v: %v", time.Since(began), s.Err())
-		}
-	}
 	for range maxHostStreams - 1 {
 		f.follow("", "")
 	}
@@ -142,12 +138,11 @@ func TestEventStreamLivesAndIsBounded(t *testing.T) {
 		t.Errorf("one stream too many: %s", res.Status)
 	}
 	s.Close()
-	for range 100 {
+	for end := time.Now().Add(hangGuard); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if host := netip.MustParseAddr("127.0.0.1"); f.streams.Take(host) {
 			f.streams.Release(host)
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	t.Error("a stream that was closed still counts")
 }
@@ -190,33 +185,36 @@ func TestControl(t *testing.T) {
 		raw, _ := io.ReadAll(res.Body)
 		return res.StatusCode, string(raw)
 	}
-	for i, tt := range []struct {
+	for _, tt := range []struct {
+		name               string
 		c                  *http.Client
 		path, auth, cookie string
 		body               string
 		status             int
 		want               *asked
 	}{
-		{unix, mac.String() + "/flash", "", "", `{"overwrite":true}`, 204, &asked{m.ID, boot.ActionFlash, true}},
-		{unix, m.ID + "/flash", "", "", `{}`, 204, &asked{m.ID, boot.ActionFlash, false}},
-		{unix, m.ID + "/local", "", "", ``, 204, &asked{m.ID, boot.ActionLocal, false}},
-		{noRedirect, m.ID + "/flash", "Bearer control token", "", `{}`, 204, &asked{m.ID, boot.ActionFlash, false}},
-		{noRedirect, m.ID + "/flash", "", "", `{}`, 401, nil},
-		{noRedirect, m.ID + "/flash", "Bearer wrong", "", `{}`, 401, nil},
-		{noRedirect, m.ID + "/flash", "Bearer ", "", `{}`, 401, nil},
-		{noRedirect, m.ID + "/flash", "Basic control token", "", `{}`, 401, nil},
-		{noRedirect, m.ID + "/flash", "", "control token", `{}`, 401, nil},
-		{noRedirect, "none/flash", "", "", `{}`, 401, nil},
-		{unix, "none/flash", "", "", `{}`, 404, nil},
-		{unix, m.ID + "/flash", "", "", `{"overwrit":true}`, 400, nil},
-		{unix, m.ID + "/flash", "", "", `{"overwrite":"yes"}`, 400, nil},
-		{unix, m.ID + "/boil", "", "", `{}`, 405, nil},
+		{"overwrite", unix, mac.String() + "/flash", "", "", `{"overwrite":true}`, 204, &asked{m.ID, boot.ActionFlash, true}},
+		{"by id", unix, m.ID + "/flash", "", "", `{}`, 204, &asked{m.ID, boot.ActionFlash, false}},
+		{"local", unix, m.ID + "/local", "", "", ``, 204, &asked{m.ID, boot.ActionLocal, false}},
+		{"by TCP with the token", noRedirect, m.ID + "/flash", "Bearer control token", "", `{}`, 204, &asked{m.ID, boot.ActionFlash, false}},
+		{"by TCP without", noRedirect, m.ID + "/flash", "", "", `{}`, 401, nil},
+		{"a wrong token", noRedirect, m.ID + "/flash", "Bearer wrong", "", `{}`, 401, nil},
+		{"an empty token", noRedirect, m.ID + "/flash", "Bearer ", "", `{}`, 401, nil},
+		{"another scheme", noRedirect, m.ID + "/flash", "Basic control token", "", `{}`, 401, nil},
+		{"a cookie", noRedirect, m.ID + "/flash", "", "control token", `{}`, 401, nil},
+		{"no machine, and no token", noRedirect, "none/flash", "", "", `{}`, 401, nil},
+		{"no machine", unix, "none/flash", "", "", `{}`, 404, nil},
+		{"an unknown key", unix, m.ID + "/flash", "", "", `{"overwrit":true}`, 400, nil},
+		{"a value of another type", unix, m.ID + "/flash", "", "", `{"overwrite":"yes"}`, 400, nil},
+		{"an unknown action", unix, m.ID + "/boil", "", "", `{}`, 405, nil},
 	} {
-		got = nil
-		status, body := ask(tt.c, tt.path, tt.auth, tt.cookie, tt.body)
-		if status != tt.status || (tt.want == nil) != (len(got) == 0) || tt.want != nil && got[0] != *tt.want {
-			t.Errorf("case %d: %d %q, asked %v; want %d %v", i, status, body, got, tt.status, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			got = nil
+			status, body := ask(tt.c, tt.path, tt.auth, tt.cookie, tt.body)
+			if status != tt.status || (tt.want == nil) != (len(got) == 0) || tt.want != nil && got[0] != *tt.want {
+				t.Errorf("%d %q, asked %v; want %d %v", status, body, got, tt.status, tt.want)
+			}
+		})
 	}
 	fail = errors.New("open /var/lib/x: broken")
 	if status, body := ask(unix, m.ID+"/flash", "", "", `{}`); status != 500 || strings.Contains(body, "/var") {
@@ -231,9 +229,11 @@ func TestControl(t *testing.T) {
 func TestNoTokenMeansNoControlOverTCP(t *testing.T) {
 	f := start(t, func(s *Server) { s.Token = "" })
 	for _, auth := range []string{"Bearer ", "Bearer", "Bearer x"} {
-		if res, _ := f.do("POST", "/api/machines/x/flash", "Authorization", auth); res.StatusCode != 401 {
-			t.Errorf("%q: %s", auth, res.Status)
-		}
+		t.Run(fmt.Sprintf("%q", auth), func(t *testing.T) {
+			if res, _ := f.do("POST", "/api/machines/x/flash", "Authorization", auth); res.StatusCode != 401 {
+				t.Error(res.Status)
+			}
+		})
 	}
 }
 

@@ -36,26 +36,28 @@ func TestFiles(t *testing.T) {
 		{"/plan/made", "", 200, "for 127.0.0.1", "http: sent plan/made, 13 bytes"},
 		{"/none", "", 404, "no such file\n", "http: none: no such file"},
 	} {
-		var h []string
-		if tt.rng != "" {
-			h = []string{"Range", tt.rng}
-		}
-		res, body := f.do("GET", tt.path, h...)
-		if res.StatusCode != tt.status || body != tt.body {
-			t.Errorf("GET %s %s: %s, %d bytes, want %d with %d", tt.path, tt.rng, res.Status, len(body), tt.status, len(tt.body))
-		}
-		n++
-		ev := f.noted(n)
-		want := int64(len(tt.body))
-		if tt.status == 404 {
-			want = 0
-		}
-		if ev.Kind != boot.KindServe || ev.Proto != "http" || ev.Bytes != want || !strings.HasPrefix(ev.Text, tt.text) || f.froms[n-1] != netip.MustParseAddr("127.0.0.1") {
-			t.Errorf("GET %s %s: noted %+v", tt.path, tt.rng, ev)
-		}
-		if name := strings.Trim(strings.ReplaceAll(tt.path, "%5C", ""), "/"); ev.File != name {
-			t.Errorf("noted file %q, want %q", ev.File, name)
-		}
+		t.Run(tt.path+" "+tt.rng, func(t *testing.T) {
+			var h []string
+			if tt.rng != "" {
+				h = []string{"Range", tt.rng}
+			}
+			res, body := f.do("GET", tt.path, h...)
+			if res.StatusCode != tt.status || body != tt.body {
+				t.Errorf("%s, %d bytes, want %d with %d", res.Status, len(body), tt.status, len(tt.body))
+			}
+			n++
+			ev := f.noted(n)
+			want := int64(len(tt.body))
+			if tt.status == 404 {
+				want = 0
+			}
+			if ev.Kind != boot.KindServe || ev.Proto != "http" || ev.Bytes != want || !strings.HasPrefix(ev.Text, tt.text) || f.froms[n-1] != netip.MustParseAddr("127.0.0.1") {
+				t.Errorf("noted %+v", ev)
+			}
+			if name := strings.Trim(strings.ReplaceAll(tt.path, "%5C", ""), "/"); ev.File != name {
+				t.Errorf("noted file %q, want %q", ev.File, name)
+			}
+		})
 	}
 }
 
@@ -65,23 +67,25 @@ func TestFilesNobodyGets(t *testing.T) {
 		"/../secret", "/%2e%2e/secret", `/..%5csecret`, "/sub/../../secret", "/escape", "/.key", "/.hidden/x", "/.hidden", "/.hidden/",
 		"/sub/../.key", "/small/", "/small/x", "/a%00b", "/a%0d%0aSet-Cookie:x", "/%ff", "/" + strings.Repeat("a", 5000),
 	} {
-		// By hand: a client would clean the path.
-		c, err := net.Dial("tcp", f.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
-		raw, err := io.ReadAll(c)
-		c.Close()
-		answer := string(raw)
-		if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 40") {
-			t.Errorf("GET %.40s: %v, %.100q", path, err, answer)
-		}
-		for _, leak := range []string{"outside", "Set-Cookie", os.TempDir(), "openat", "root"} {
-			if strings.Contains(answer, leak) {
-				t.Errorf("GET %.40s: answer has %q: %q", path, leak, answer)
+		t.Run(fmt.Sprintf("%.40s", path), func(t *testing.T) {
+			// By hand: a client would clean the path.
+			c, err := net.Dial("tcp", f.addr)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
+			fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
+			raw, err := io.ReadAll(c)
+			c.Close()
+			answer := string(raw)
+			if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 40") {
+				t.Errorf("%v, %.100q", err, answer)
+			}
+			for _, leak := range []string{"outside", "Set-Cookie", os.TempDir(), "openat", "root"} {
+				if strings.Contains(answer, leak) {
+					t.Errorf("answer has %q: %q", leak, answer)
+				}
+			}
+		})
 	}
 }
 
@@ -102,9 +106,11 @@ func TestConditions(t *testing.T) {
 		{"If-Range", `"other"`, 200},
 		{"If-Match", `"other"`, 412},
 	} {
-		if res, _ := f.do("GET", "/small", tt.name, tt.value, "Range", "bytes=1-2"); res.StatusCode != tt.status {
-			t.Errorf("%s %s: %s, want %d", tt.name, tt.value, res.Status, tt.status)
-		}
+		t.Run(tt.name+" "+tt.value, func(t *testing.T) {
+			if res, _ := f.do("GET", "/small", tt.name, tt.value, "Range", "bytes=1-2"); res.StatusCode != tt.status {
+				t.Errorf("%s, want %d", res.Status, tt.status)
+			}
+		})
 	}
 	if res, _ := f.do("GET", "/small", "Range", "bytes=5-"); res.StatusCode != 416 {
 		t.Errorf("range behind the end: %s", res.Status)
@@ -112,18 +118,22 @@ func TestConditions(t *testing.T) {
 	for path, want := range map[string]string{
 		"/small": "application/octet-stream", "/page.html": "application/octet-stream", "/boot.cfg": "text/plain; charset=utf-8",
 	} {
-		res, _ := f.do("GET", path)
-		if got := res.Header.Get("Content-Type"); got != want || res.Header.Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s is %s", path, got)
-		}
+		t.Run(path, func(t *testing.T) {
+			res, _ := f.do("GET", path)
+			if got := res.Header.Get("Content-Type"); got != want || res.Header.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%q, want %q", got, want)
+			}
+		})
 	}
 	if res, _ := f.do("GET", "/plan/made"); res.Header.Get("ETag") != "" || res.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("a made file may be kept: %v", res.Header)
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "TRACE"} {
-		if res, _ := f.do(method, "/small"); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
-			t.Errorf("%s: %s", method, res.Status)
-		}
+		t.Run(method, func(t *testing.T) {
+			if res, _ := f.do(method, "/small"); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
+				t.Error(res.Status)
+			}
+		})
 	}
 }
 
@@ -147,10 +157,7 @@ func TestListing(t *testing.T) {
 }
 
 func TestBrokenDownloadIsNoted(t *testing.T) {
-	f := start(t, func(s *Server) {
-		s.Timing = DefaultTiming
-		s.Timing.Stall = 300 * time.Millisecond
-	})
+	f := start(t, func(s *Server) { s.Timing.Stall = 300 * time.Millisecond })
 	if err := os.Truncate(filepath.Join(filepath.Dir(f.sock), "root", "big"), 256<<20); err != nil {
 		t.Fatal(err)
 	}
@@ -185,5 +192,5 @@ func TestEndsInMidDownload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer idle.Close()
-	f.stop() // measures
+	f.stop()
 }
