@@ -3,8 +3,10 @@ package journal
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,11 +74,13 @@ func TestLevels(t *testing.T) {
 	for kind, want := range map[boot.Kind]string{
 		boot.KindFailed: "ERROR", boot.KindRetry: "WARN", boot.KindRefused: "WARN", boot.KindWrite: "DEBUG+3", boot.KindDone: "INFO",
 	} {
-		var log bytes.Buffer
-		New(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), 1).Add(boot.Event{Kind: kind})
-		if !strings.Contains(log.String(), "level="+want) {
-			t.Errorf("%s is logged as %s", kind, &log)
-		}
+		t.Run(string(kind), func(t *testing.T) {
+			var log bytes.Buffer
+			New(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), 1).Add(boot.Event{Kind: kind})
+			if !strings.Contains(log.String(), "level="+want) {
+				t.Errorf("logged as %s", &log)
+			}
+		})
 	}
 	var log bytes.Buffer
 	New(slog.New(slog.NewTextHandler(&log, nil)), 1).Add(boot.Event{Kind: boot.KindWrite})
@@ -90,9 +94,11 @@ func TestParseLineRefusesOtherLines(t *testing.T) {
 		``, `{}`, `null`, `[]`, `event`, `{"msg":"listening","addr":":80"}`, `{"event":false,"seq":1}`,
 		`{"event":true,"seq":-1}`, `{"event":true,"mac":"x"}`,
 	} {
-		if ev, ok := ParseLine([]byte(line)); ok {
-			t.Errorf("ParseLine(%s) = %+v", line, ev)
-		}
+		t.Run(strconv.Quote(line), func(t *testing.T) {
+			if ev, ok := ParseLine([]byte(line)); ok {
+				t.Errorf("read as %+v", ev)
+			}
+		})
 	}
 }
 
@@ -120,9 +126,11 @@ func TestTextIsFitForALog(t *testing.T) {
 		strings.Repeat("a", 511) + "ö":     strings.Repeat("a", 511),
 		strings.Repeat("\xff", maxText+10): strings.Repeat("?", maxText),
 	} {
-		if got := New(quiet(), 1).Add(boot.Event{Text: in}).Text; got != want {
-			t.Errorf("text %q became %q, want %q", in, got, want)
-		}
+		t.Run(fmt.Sprintf("%.20q", in), func(t *testing.T) {
+			if got := New(quiet(), 1).Add(boot.Event{Text: in}).Text; got != want {
+				t.Errorf("%q became %q, want %q", in, got, want)
+			}
+		})
 	}
 	ev := New(quiet(), 1).Add(boot.Event{Disk: "QM\n1", Session: strings.Repeat("s", 1000), File: "a\x00b"})
 	if ev.Disk != "QM?1" || len(ev.Session) != maxWord || ev.File != "a?b" {
