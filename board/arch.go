@@ -27,9 +27,8 @@ type Arch struct {
 	// BootCommand is U-Boot's command that starts our kernel image.
 	BootCommand string
 
-	// How a running kernel can start another.
-	KexecFile     bool // kexec_file_load(2)
-	KexecSegments bool // kexec_load(2), for kernels without the former
+	// Kexec: a running kernel can start another from files.
+	Kexec bool
 
 	// Variant names the oldest processors that our programs run on, as a
 	// variable for go build: GOARM=7.
@@ -53,16 +52,16 @@ type Kbuild struct {
 var Arches = []*Arch{amd64, arm64, arm, riscv64}
 
 var amd64 = &Arch{
-	Name:      "amd64",
-	BIOS:      []Client{ClientBIOS},
-	UEFI:      []Client{ClientUEFIx64, ClientUEFIx64BC},
-	HTTP:      []Client{ClientHTTPx64},
-	EFI:       "x64",
-	KexecFile: true,
-	Variant:   "GOAMD64=v1",
-	Debian:    "amd64",
-	QEMU:      "qemu-system-x86_64",
-	Kbuild:    &Kbuild{Arch: "x86_64", Target: "bzImage", Image: "arch/x86/boot/bzImage"},
+	Name:    "amd64",
+	BIOS:    []Client{ClientBIOS},
+	UEFI:    []Client{ClientUEFIx64, ClientUEFIx64BC},
+	HTTP:    []Client{ClientHTTPx64},
+	EFI:     "x64",
+	Kexec:   true,
+	Variant: "GOAMD64=v1",
+	Debian:  "amd64",
+	QEMU:    "qemu-system-x86_64",
+	Kbuild:  &Kbuild{Arch: "x86_64", Target: "bzImage", Image: "arch/x86/boot/bzImage"},
 }
 
 var arm64 = &Arch{
@@ -72,12 +71,10 @@ var arm64 = &Arch{
 	UBoot:       []Client{ClientUBootArm64, ClientUBootHTTParm64},
 	EFI:         "aa64",
 	BootCommand: "booti",
-	KexecFile:   true,
-	// Debian's arm64 kernel has no kexec_file_load(2).
-	KexecSegments: true,
-	Variant:       "GOARM64=v8.0",
-	Debian:        "arm64",
-	QEMU:          "qemu-system-aarch64",
+	Kexec:       true,
+	Variant:     "GOARM64=v8.0",
+	Debian:      "arm64",
+	QEMU:        "qemu-system-aarch64",
 }
 
 // arm is 32-bit. It has kexec_load(2) alone, for which the caller would have
@@ -101,7 +98,7 @@ var riscv64 = &Arch{
 	HTTP:        []Client{ClientHTTPriscv64},
 	EFI:         "riscv64",
 	BootCommand: "booti",
-	KexecFile:   true,
+	Kexec:       true,
 	Variant:     "GORISCV64=rva20u64",
 	Debian:      "riscv64",
 	QEMU:        "qemu-system-riscv64",

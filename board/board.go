@@ -85,7 +85,7 @@ func (b *Board) File(name string) string { return "firmware/" + b.Name + "/" + n
 // Kexec reports whether a kernel on this board can start another from files.
 func (b *Board) Kexec() bool {
 	a, ok := ArchOf(b.Arch)
-	return ok && a.KexecFile
+	return ok && a.Kexec
 }
 
 // ByName finds a board in the table.

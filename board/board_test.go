@@ -46,8 +46,8 @@ func TestBoards(t *testing.T) {
 		if b.QEMU != nil && (len(b.QEMU.Args) == 0 || b.QEMU.NIC == "" || b.QEMU.Disk == "") {
 			t.Errorf("%s: QEMU incomplete", b.Name)
 		}
-		// Our agent names its board. That counts more than the rest.
-		if got, _ := Recognise(Traits{Client: ClientUnknown, UserClass: UserClass, VendorClass: VendorClass + b.Name}); got != b {
+		// Our agent on it is known by name, whatever else it says.
+		if got, _ := Recognise(Traits{Client: ClientUnknown, UserClass: AgentUserClass, VendorClass: AgentVendorPrefix + b.Name}); got != b {
 			t.Errorf("its agent is taken for %v", got)
 		}
 	}
@@ -129,7 +129,7 @@ func TestRecognise(t *testing.T) {
 		{"Pi 4 with EDK2", Traits{Client: ClientUEFIarm64, VendorClass: pxe, GUID: guid, MAC: pi4}, "rpi4", "uefi-pxe"},
 		{"riscv64", Traits{Client: ClientUEFIriscv64, VendorClass: pxe, GUID: guid}, "", "uefi-pxe"},
 		{"architecture without PXE", Traits{Client: ClientUEFIx64, VendorClass: "anaconda-Linux", MAC: intel}, "pc-x86_64", ""},
-		{"agent of a board we do not know", Traits{Client: ClientBIOS, UserClass: UserClass, VendorClass: VendorClass + "toaster"}, "", "bootlace"},
+		{"agent of a board we do not know", Traits{Client: ClientBIOS, UserClass: AgentUserClass, VendorClass: AgentVendorPrefix + "toaster"}, "", "bootlace"},
 	} {
 		b, l := Recognise(test.traits)
 		board, loader := "", ""

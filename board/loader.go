@@ -98,11 +98,23 @@ const (
 	PxelinuxFile = "pxelinux.0"    // if the user put one beside the firmware
 )
 
-// UserClass is our own agent's option 77.
-const UserClass = "bootlace"
+// What our own agent and the appliance say to each other by DHCP.
+const (
+	// AgentUserClass is the agent's option 77.
+	AgentUserClass = "bootlace"
+	// AgentVendorPrefix begins the agent's option 60. The board's name follows.
+	AgentVendorPrefix = "bootlace:"
+	// ApplianceClass is option 60 of an answer to the agent. It says that the
+	// offer is the appliance's, whose address is siaddr, else option 54.
+	ApplianceClass = "bootlace"
+)
 
-// VendorClass begins option 60 of our own agent. The board's name follows.
-const VendorClass = "bootlace:"
+// What firmware says in option 60, and wants to hear there (PXE 2.1 section
+// 2.2.3, UEFI 2.10 section 24.7.3.1).
+const (
+	PXEClass  = "PXEClient"
+	HTTPClass = "HTTPClient"
+)
 
 // Loaders is the table, from the special to the general. The first row whose Is
 // returns true is the loader.
@@ -110,7 +122,7 @@ var Loaders = []*Loader{
 	{
 		// Our own firmware has booted already. It wants an address and a plan.
 		Name: "bootlace",
-		Is:   func(t Traits) bool { return t.UserClass == UserClass },
+		Is:   func(t Traits) bool { return t.UserClass == AgentUserClass },
 	},
 	{
 		// iPXE sends its user class as a plain string, against RFC 3004.
@@ -128,7 +140,7 @@ var Loaders = []*Loader{
 	},
 	{
 		Name:  "uefi-http",
-		Is:    func(t Traits) bool { return strings.HasPrefix(t.VendorClass, "HTTPClient") },
+		Is:    func(t Traits) bool { return strings.HasPrefix(t.VendorClass, HTTPClass) },
 		Files: []string{UKI},
 		HTTP:  true,
 	},
@@ -181,7 +193,7 @@ var Loaders = []*Loader{
 
 func isIPXE(t Traits) bool { return t.UserClass == "iPXE" || len(t.IPXE) > 0 }
 
-func isPXE(t Traits) bool { return strings.HasPrefix(t.VendorClass, "PXEClient") }
+func isPXE(t Traits) bool { return strings.HasPrefix(t.VendorClass, PXEClass) }
 
 // isUBoot recognises U-Boot, also when it boots an EFI program. EDK2 then always
 // sends the machine's UUID in option 97, U-Boot never does.

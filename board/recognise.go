@@ -23,7 +23,7 @@ func Recognise(t Traits) (*Board, *Loader) {
 // tells, if the firmware put a name in it. Then the network card and its MAC
 // count, and last the architecture alone.
 func recognise(t Traits) *Board {
-	if name, ok := strings.CutPrefix(t.VendorClass, VendorClass); ok {
+	if name, ok := strings.CutPrefix(t.VendorClass, AgentVendorPrefix); ok {
 		b, _ := ByName(name)
 		return b
 	}

@@ -1,5 +1,3 @@
-// Package boot holds the nouns that the serving half and the device half share:
-// Machine, Profile, Plan and Event. It does nothing; packages below it do.
 package boot
 
 import (

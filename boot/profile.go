@@ -42,15 +42,17 @@ type Match struct {
 	Circuit   []string // globs over the relay's circuit ID (RFC 3046 section 3.1), as text
 }
 
-// Facts is what is known of a machine when a profile is chosen for it.
+// Facts is what is known of a machine when a profile is chosen for it. The zero
+// value of each says nothing.
 type Facts struct {
-	MACs      []MAC
-	UUID      *UUID
+	MAC       MAC   // of the link that it uses now
+	MACs      []MAC // all that it was seen with
+	UUID      *UUID // nil unless it tells machines apart
 	Serial    string
-	Board     string
-	Arch      string
-	Interface string
-	Circuit   string
+	Board     string // name
+	Arch      string // GOARCH
+	Interface string // on which the appliance heard it
+	Circuit   string // the relay's circuit ID (RFC 3046 section 3.1), as text
 }
 
 // Specific reports whether the match picks out machines by something of their

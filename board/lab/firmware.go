@@ -67,7 +67,7 @@ func Missing(b *board.Board, f Firmware) error {
 		return err
 	}
 	if _, err := lookPath(program); err != nil {
-		return err
+		return fmt.Errorf("%w (Debian packages qemu-system-x86, qemu-system-arm)", err)
 	}
 	var files []string
 	switch f {

@@ -151,6 +151,9 @@ func (vm *VM) Kill() {
 	<-vm.ended
 }
 
+// Started is when the machine was turned on. Times of its lines count from there.
+func (vm *VM) Started() time.Time { return vm.serial.start }
+
 // PID is QEMU's process.
 func (vm *VM) PID() int { return vm.cmd.Process.Pid }
 

@@ -26,7 +26,7 @@ func (o offer) addr() (netip.Prefix, bool) { return address(o.msg) }
 // appliance returns where the appliance is, if this offer is from one: option
 // 60 says so, and siaddr, else option 54, says where.
 func (o offer) appliance() (netip.Addr, bool) {
-	if !strings.HasPrefix(o.msg.ClassIdentifier(), board.UserClass) {
+	if !strings.HasPrefix(o.msg.ClassIdentifier(), board.ApplianceClass) {
 		return netip.Addr{}, false
 	}
 	if a, ok := ipv4(o.msg.ServerIPAddr); ok {

@@ -192,8 +192,8 @@ func (s *Session) ask(ctx context.Context, l link.Link, heard chan<- offer) erro
 // modifiers are what every packet of ours says of the machine.
 func (s *Session) modifiers() []dhcpv4.Modifier {
 	m := []dhcpv4.Modifier{
-		dhcpv4.WithUserClass(board.UserClass, true), // RFC 3004
-		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.VendorClass + s.Board)),
+		dhcpv4.WithUserClass(board.AgentUserClass, true), // RFC 3004
+		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.AgentVendorPrefix + s.Board)),
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)),
 		dhcpv4.WithRequestedOptions(dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionClassIdentifier),
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/link"
 )
 
 // serveDHCP answers what the agent sends by calling reply on the servers' link,
@@ -77,7 +77,7 @@ func TestProxyDHCP(t *testing.T) {
 		mu.Lock()
 		heard = m
 		mu.Unlock()
-		return answer(m, dhcpv4.MessageTypeOffer, l.addr, dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.UserClass)))
+		return answer(m, dhcpv4.MessageTypeOffer, l.addr, dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.ApplianceClass)))
 	})
 	l.putPlan(l.plan(boot.ActionWait))
 	a := l.agent(child{Say: 500 * time.Millisecond})
@@ -88,7 +88,7 @@ func TestProxyDHCP(t *testing.T) {
 
 	mu.Lock()
 	defer mu.Unlock()
-	if got := heard.UserClass(); len(got) != 1 || got[0] != board.UserClass {
+	if got := heard.UserClass(); len(got) != 1 || got[0] != board.AgentUserClass {
 		t.Errorf("user class %q", got)
 	}
 	if raw := heard.Options.Get(dhcpv4.OptionUserClassInformation); string(raw) != "\x08bootlace" {
@@ -133,7 +133,7 @@ func TestLeaseIsKept(t *testing.T) {
 		}
 		return answer(m, typ, l.addr, dhcpv4.WithYourIP(give.AsSlice()), dhcpv4.WithLeaseTime(3600),
 			dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionRenewTimeValue, Value: dhcpv4.Duration(time.Second)}), mask, dhcpv4.WithRouter(l.addr.AsSlice()),
-			dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.UserClass)))
+			dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.ApplianceClass)))
 	})
 	l.putPlan(l.plan(boot.ActionWait))
 	a := l.agent(child{Post: 2 * time.Second}) // a connection from the first address is dead later
@@ -146,12 +146,14 @@ func TestLeaseIsKept(t *testing.T) {
 	}
 	mu.Unlock()
 	l.dev.Do(t, func() {
-		links, err := link.Links("eth0")
-		if err != nil || len(links) != 1 {
-			t.Fatalf("links %v, %v", links, err)
+		ifi, err := net.InterfaceByName("eth0")
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got, err := links[0].Addrs(); err != nil || len(got) != 1 || got[0].Addr() != second {
-			t.Errorf("addresses %v, %v; want %s alone", got, err, second)
+		all, err := ifi.Addrs()
+		all = slices.DeleteFunc(all, func(a net.Addr) bool { return netip.MustParsePrefix(a.String()).Addr().Is6() })
+		if want := second.String() + "/24"; err != nil || len(all) != 1 || all[0].String() != want {
+			t.Errorf("addresses %v, %v; want %s alone", all, err, want)
 		}
 	})
 	p := l.plan(boot.ActionWait)

@@ -10,6 +10,7 @@ import (
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent/flash"
 	"github.com/bootlace/bootlace/boot/agent/pull"
+	"github.com/bootlace/bootlace/boot/agent/source"
 	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/images"
 )
@@ -124,10 +125,10 @@ func (s *Session) write(ctx context.Context, p *boot.Plan, m *images.Manifest, d
 	s.say("%s, %s raw, is for %s", p.Image.Name, human.Size(m.Raw.Size), disk)
 	get := s.puller(p, p.Image.Name)
 	file := pull.File{Name: p.Image.Name, Size: m.Stored.Size, SHA256: m.Stored.SHA256}
-	stored := func(ctx context.Context, w io.Writer) error { return get.Fetch(ctx, file, w) }
+	fetch := func(ctx context.Context, w io.Writer) error { return get.Fetch(ctx, file, w) }
 	var meter human.Meter
 	stage := ""
-	opt := flash.Options{Overwrite: p.Disk.Overwrite, Memory: available(), Progress: func(now string, done, total int64) {
+	opt := flash.Options{Overwrite: p.Disk.Overwrite, Progress: func(now string, done, total int64) {
 		if now != stage {
 			meter, stage = human.Meter{}, now
 		}
@@ -143,7 +144,7 @@ func (s *Session) write(ctx context.Context, p *boot.Plan, m *images.Manifest, d
 			return human.Bar{Label: stage, Done: done, Total: total, Rate: meter.Rate()}.String()
 		})
 	}}
-	return flash.Write(ctx, dev, m, stored, opt)
+	return flash.Write(ctx, dev, m, source.Stream(fetch, available()), opt)
 }
 
 // available is the memory that could be had now, in bytes; 0 where nobody knows.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/link"
 )
@@ -40,7 +41,7 @@ func (s *Session) power() link.Options {
 	// random bytes, and only while somebody waits for them.
 	seeded := make(chan error, 1)
 	go func() { seeded <- link.Seed() }()
-	link.LoadModules(s.Log, link.ModulesFile)
+	link.LoadModules(s.Log, board.ModulesFile)
 	if err := link.MountEFIVars(); err != nil {
 		s.Log.Warn("start", "err", err)
 	}
@@ -71,8 +72,8 @@ const (
 // appliance runs the serve outcome where the command line or the machine's own
 // store asks for it, and reports whether either does.
 func (s *Session) appliance(ctx context.Context, opt link.Options) (bool, error) {
-	asked := opt.Action == boot.ActionServe || opt.Store != ""
-	found, err := s.mountStore(ctx, opt.Store)
+	asked := opt.Action == boot.ActionServe || opt.Volume != ""
+	found, err := s.mountStore(ctx, opt.Volume)
 	if err != nil || !found && !asked {
 		return false, err
 	}

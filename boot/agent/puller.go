@@ -17,7 +17,7 @@ func (s *Session) puller(p *boot.Plan, name string) *pull.Puller {
 		Sources: p.Sources,
 		TFTPMax: p.TFTPMax,
 		Log:     s.cfg.Log, // what Notify says would be on the console twice
-		Notify: func(c pull.Change) {
+		Notify: func(c pull.Attempt) {
 			text := carried(name, c)
 			s.say("%s", text)
 			ev := boot.Event{Kind: boot.KindPull, Proto: c.Proto, File: name, Bytes: c.To - c.From, Took: c.Took, Text: text}
@@ -37,7 +37,7 @@ func (s *Session) puller(p *boot.Plan, name string) *pull.Puller {
 }
 
 // carried says what one protocol did of a pull.
-func carried(name string, c pull.Change) string {
+func carried(name string, c pull.Attempt) string {
 	switch {
 	case c.Err == nil && c.From == 0:
 		return fmt.Sprintf("%s carried %s, %s in %v", c.Proto, name, human.Bytes(c.To), c.Took.Round(time.Millisecond))

@@ -42,9 +42,9 @@ func newOffer(index int, addr, server, next, class string) offer {
 func TestChoose(t *testing.T) {
 	plain := newOffer(0, "10.0.0.9", "10.0.0.1", "10.0.0.1", "")
 	plainB := newOffer(1, "10.1.0.9", "10.1.0.1", "", "PXEClient")
-	full := newOffer(0, "10.0.0.50", "10.0.0.2", "", board.UserClass)
-	proxy := newOffer(0, "", "10.0.0.2", "10.0.0.3", board.UserClass)
-	proxyB := newOffer(1, "", "10.1.0.2", "", board.UserClass+" 1")
+	full := newOffer(0, "10.0.0.50", "10.0.0.2", "", board.ApplianceClass)
+	proxy := newOffer(0, "", "10.0.0.2", "10.0.0.3", board.ApplianceClass)
+	proxyB := newOffer(1, "", "10.1.0.2", "", board.ApplianceClass+" 1")
 	hole := newOffer(0, "10.0.0.9", "10.0.0.1", "", "")
 	hole.msg.UpdateOption(dhcpv4.OptSubnetMask(net.IPMask{255, 0, 255, 0}))
 	addr := netip.MustParseAddr
@@ -89,7 +89,7 @@ func TestChoose(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	plain, proxy := newOffer(0, "10.0.0.9", "10.0.0.1", "", ""), newOffer(0, "", "10.0.0.2", "", board.UserClass)
+	plain, proxy := newOffer(0, "10.0.0.9", "10.0.0.1", "", ""), newOffer(0, "", "10.0.0.2", "", board.ApplianceClass)
 	elsewhere := newOffer(1, "10.1.0.9", "10.0.0.3", "", "")
 	for _, tt := range []struct {
 		name   string
@@ -237,13 +237,13 @@ func testScreen(t *testing.T) {
 func TestCarried(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		change pull.Change
+		change pull.Attempt
 		want   string
 	}{
-		{"whole", pull.Change{Proto: "ftp", To: 4096, Took: 2 * time.Second}, "ftp carried x, 4.0 KiB in 2s"},
-		{"the rest", pull.Change{Proto: "http", From: 5, To: 9, Took: 2 * time.Second}, "http carried x from byte 5 to its end at 9, in 2s"},
-		{"nothing", pull.Change{Proto: "tftp", From: 5, To: 5, Err: errors.New("timeout")}, "tftp carried nothing of x: timeout"},
-		{"a part", pull.Change{Proto: "tftp", To: 5, Err: errors.New("reset")}, "tftp carried x from byte 0 to 5, then: reset"},
+		{"whole", pull.Attempt{Proto: "ftp", To: 4096, Took: 2 * time.Second}, "ftp carried x, 4.0 KiB in 2s"},
+		{"the rest", pull.Attempt{Proto: "http", From: 5, To: 9, Took: 2 * time.Second}, "http carried x from byte 5 to its end at 9, in 2s"},
+		{"nothing", pull.Attempt{Proto: "tftp", From: 5, To: 5, Err: errors.New("timeout")}, "tftp carried nothing of x: timeout"},
+		{"a part", pull.Attempt{Proto: "tftp", To: 5, Err: errors.New("reset")}, "tftp carried x from byte 0 to 5, then: reset"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := carried("x", tt.change); got != tt.want {

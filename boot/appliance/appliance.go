@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/access"
 	"github.com/bootlace/bootlace/boot/appliance/catalog"
 	"github.com/bootlace/bootlace/boot/appliance/config"
 	"github.com/bootlace/bootlace/boot/appliance/files"
@@ -17,7 +18,6 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 	"github.com/bootlace/bootlace/boot/appliance/verdict"
 	"github.com/bootlace/bootlace/boot/appliance/web"
-	"golang.org/x/sync/errgroup"
 )
 
 // journalKeep is how many events are held in memory, about 300 bytes each.
@@ -36,16 +36,11 @@ type Appliance struct {
 	tree     *files.Tree
 	catalog  *catalog.Catalog
 	machines *machines
-	leases   *lease.Leases  // nil but in full mode
+	leases   *lease.Leases // nil but in full mode
+	access   *access.Rules
 	uploads  *files.Uploads // nil where none are taken
 	web      *web.Server
 }
-
-// A Mistake is something that the user can mend in the config, the flags or
-// the folders they name.
-type Mistake struct{ error }
-
-func (m Mistake) Unwrap() error { return m.error }
 
 // New opens the ports and folders and checks what the config names. Close it
 // when done. Errors that the user can mend are Mistakes.
@@ -105,7 +100,10 @@ func (a *Appliance) openLinks() error {
 // openFolders opens what lies in the folders, and joins the rooms that read it.
 // Close undoes it, however far it came.
 func (a *Appliance) openFolders(ctx context.Context) (err error) {
-	machines := registry.New(a.state.store)
+	machines, err := registry.New(ctx, a.state.store, a.log)
+	if err != nil {
+		return err
+	}
 	if a.cfg.DHCP.Mode == config.Full {
 		if a.leases, err = lease.New(ctx, a.state.store, a.cfg.DHCP.Subnets, a.cfg.DHCP.Hosts, a.log); err != nil {
 			return Mistake{fmt.Errorf("dhcp: %w", err)}
@@ -117,6 +115,7 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 		}
 	}
 	// What is made needs the catalog, and the catalog reads the tree.
+	a.access = &access.Rules{Token: a.state.controlToken, Uploads: a.uploads != nil}
 	m := &made{urls: a.urls, manifests: catalog.NewManifests(filepath.Join(a.state.dir, manifestsDir))}
 	if a.tree, err = files.OpenTree(a.cfg.Root, files.Made{Before: m.plan, Elsewhere: m.elsewhere, After: m.script}, a.noteServed); err != nil {
 		return Mistake{fmt.Errorf("root: %w", err)}
@@ -133,7 +132,7 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 	a.web = &web.Server{
 		Tree: a.tree, Journal: a.journal, Registry: machines, Status: verdict.Status,
 		Verify: m.plans.verify, Reported: orders{m.plans}.reported, Control: orders{m.plans}.control,
-		Token: a.state.controlToken, Log: a.log, Limits: a.budget.conns(web.DefaultLimits),
+		MayOrder: a.access.MayOrder, Log: a.log, Limits: a.budget.conns(web.DefaultLimits),
 	}
 	return nil
 }
@@ -164,36 +163,4 @@ func (a *Appliance) Close() error {
 		errs = append(errs, a.state.store.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// Run serves until ctx ends, and returns nil then. A server that cannot start
-// or dies ends the others.
-func (a *Appliance) Run(ctx context.Context) error {
-	servers, err := a.servers(ctx)
-	if err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range servers {
-		group.Go(func() error { return run(ctx) })
-	}
-	args := []any{"root", a.cfg.Root, "dhcp", a.cfg.DHCP.Mode}
-	for _, p := range boot.Protocols {
-		args = append(args, p.Name, a.cfg.Listen[p.Name])
-	}
-	a.log.Info("serving", append(args, "interface", a.urls.linkNames(), "address", a.urls.links[0].addr())...)
-	err = group.Wait()
-	a.log.Info("stopped", a.served()...)
-	return err
-}
-
-// served is how much went out by which protocol, for the log.
-func (a *Appliance) served() (args []any) {
-	for _, p := range boot.Protocols {
-		if _, on := a.sockets[p.Name]; on {
-			n := a.tree.Count(p.Name)
-			args = append(args, slog.Group(p.Name, "files", n.Served.Load(), "failed", n.Failed.Load(), "bytes", n.Bytes.Load()))
-		}
-	}
-	return args
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/config"
-	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
 	"github.com/bootlace/bootlace/boot/appliance/web"
 	"github.com/bootlace/bootlace/boot/tftp"
@@ -181,9 +180,9 @@ func TestAnswersReadNoDisk(t *testing.T) {
 		if i%5 == 0 {
 			traits.UserClass = "iPXE"
 		}
-		h := dhcp.Hearing{MAC: boot.MAC(traits.MAC), Traits: traits, Interface: "lo", Next: at}
-		h.Board, h.Loader = board.Recognise(traits)
-		info, err := infos.decide(t.Context(), h)
+		r := boot.NewRequest(traits, boot.MAC(traits.MAC))
+		r.Interface, r.Server = "lo", at
+		info, err := infos.decide(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
 		}

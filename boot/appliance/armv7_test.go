@@ -41,7 +41,7 @@ func TestNoKexec(t *testing.T) {
 func TestSixOfNoLink(t *testing.T) {
 	cfg := &config.Config{
 		Root: t.TempDir(), State: filepath.Join(t.TempDir(), "state"), Interface: []string{"lo"}, Listen: map[string]string{"tftp": ":69"},
-		DHCP: config.DHCP{Mode: config.Full, Subnets: []lease.Subnet{{Prefix: netip.MustParsePrefix("127.0.0.0/24"), Lease: config.DefaultLease}}},
+		DHCP: config.DHCP{Mode: config.Full, Subnets: []lease.Subnet{{Prefix: netip.MustParsePrefix("127.0.0.0/24"), Lease: lease.DefaultTiming.Lease}}},
 	}
 	for net, want := range map[string]string{"::/64": "", "fd00:77::/64": "dhcp.subnets: fd00:77::/64 is the network of no interface that is served"} {
 		cfg.DHCP.Six = []lease.Subnet{{Prefix: netip.MustParsePrefix(net)}}

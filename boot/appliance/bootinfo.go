@@ -5,7 +5,6 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/policy"
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
@@ -18,25 +17,21 @@ type bootInfos struct {
 	addresses bool // DHCP gives addresses, also to machines that boot nothing
 }
 
-// decide is dhcp.Server.Decide.
-func (bi *bootInfos) decide(ctx context.Context, r dhcp.Hearing) (dhcp.Reply, error) {
-	traits := registry.Traits{MAC: r.MAC, UUID: r.UUID}
-	switch {
-	case r.Board == nil:
-	case r.Traits.UserClass == board.UserClass:
-		traits.Board = r.Board.Name // it runs it
-	default:
-		traits.Board = policy.FirmwareFor(bi.catalog, r.Board).Name
+// decide is Decide of the servers of DHCP.
+func (bi *bootInfos) decide(ctx context.Context, r boot.Request) (boot.BootInfo, error) {
+	traits := registry.Traits{MAC: r.MAC, UUID: r.UUID, Board: r.Board}
+	if b, ok := board.ByName(r.Board); ok && !r.FromAgent() { // the agent names the board it was made for
+		traits.Board = policy.FirmwareFor(bi.catalog, b).Name
 	}
 	m, err := bi.registry.Identify(ctx, traits)
 	if err != nil {
-		return dhcp.Reply{}, err
+		return boot.BootInfo{}, err
 	}
 	f := factsOf(m)
-	f.Interface, f.Circuit = r.Interface, r.Circuit
+	f.MAC, f.Interface, f.Circuit = r.MAC, r.Interface, r.Circuit
 	bi.facts.Put(r.MAC, f)
-	d := bi.policy.Decide(m, f, r.MAC)
-	info := dhcp.Reply{Machine: m.ID}
+	d := bi.policy.Decide(m, f)
+	info := boot.BootInfo{Machine: m.ID}
 	if d.Action == boot.ActionIgnore {
 		// With no profile for it a machine may still have an address in full
 		// mode. A profile that says ignore means silence.
@@ -44,7 +39,7 @@ func (bi *bootInfos) decide(ctx context.Context, r dhcp.Hearing) (dhcp.Reply, er
 		return info, nil
 	}
 	if r.Loader != nil {
-		info.Bootfile = d.Bootfile(bi.catalog, r.Loader, r.MAC, bi.urls.base("http", r.Next))
+		info.Bootfile = d.Bootfile(bi.catalog, r.Loader, r.MAC, bi.urls.base("http", r.Server))
 	}
 	return info, nil
 }

@@ -122,7 +122,7 @@ func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
 	}
 	for _, l := range on {
 		for _, p := range l.prefixes {
-			if err := notGiven(p.Addr(), l.name, out, cfg.DHCP.Hosts); err != nil {
+			if err := checkOwnAddress(p.Addr(), l.name, out, cfg.DHCP.Hosts); err != nil {
 				return nil, err
 			}
 		}
@@ -134,8 +134,8 @@ func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
 	return out, nil
 }
 
-// notGiven checks that an address of ours is no machine's to be.
-func notGiven(self netip.Addr, on string, subnets []lease.Subnet, hosts []lease.Host) error {
+// checkOwnAddress reports an address of ours that a machine could be given.
+func checkOwnAddress(self netip.Addr, on string, subnets []lease.Subnet, hosts []lease.Host) error {
 	for _, s := range subnets {
 		if s.PoolFrom.IsValid() && self.Compare(s.PoolFrom) >= 0 && self.Compare(s.PoolTo) <= 0 {
 			return fmt.Errorf("pool: %s-%s holds %s, the appliance's own address on %s", s.PoolFrom, s.PoolTo, self, on)

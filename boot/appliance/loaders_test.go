@@ -14,7 +14,6 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/config"
-	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
@@ -52,17 +51,17 @@ func of(boards ...string) (files []string) {
 }
 
 // hears is what a machine at an address said by DHCP, and what it was told.
-func (a *Appliance) hears(t *testing.T, from netip.Addr, traits board.Traits) dhcp.Reply {
+func (a *Appliance) hears(t *testing.T, from netip.Addr, traits board.Traits) boot.BootInfo {
 	t.Helper()
-	h := dhcp.Hearing{MAC: boot.MAC(traits.MAC), Traits: traits, Interface: "lo", Next: netip.MustParseAddr("127.0.0.1")}
-	h.Board, h.Loader = board.Recognise(traits)
+	r := boot.NewRequest(traits, boot.MAC(traits.MAC))
+	r.Interface, r.Server = "lo", netip.MustParseAddr("127.0.0.1")
 	infos := &bootInfos{machines: a.machines, urls: a.urls}
-	r, err := infos.decide(t.Context(), h)
+	info, err := infos.decide(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.machines.saw(h.MAC, from)
-	return r
+	a.machines.saw(r.MAC, from)
+	return info
 }
 
 // serves is what a file holds for an address, "" where it is not there.
@@ -110,8 +109,8 @@ func TestBootfile(t *testing.T) {
 	}{
 		{"UEFI", of("qemu-x86_64", "pc-x86_64"), efi, "firmware/qemu-x86_64/bootlace.efi", "qemu-x86_64"},
 		{"UEFI, a PC's firmware alone", of("pc-x86_64"), efi, "firmware/pc-x86_64/bootlace.efi", "pc-x86_64"},
-		{"our agent from elsewhere", of("pc-x86_64"), board.Traits{Client: board.ClientUEFIx64, UserClass: board.UserClass,
-			VendorClass: board.VendorClass + "qemu-x86_64", MAC: virtio}, "", "qemu-x86_64"},
+		{"our agent from elsewhere", of("pc-x86_64"), board.Traits{Client: board.ClientUEFIx64, UserClass: board.AgentUserClass,
+			VendorClass: board.AgentVendorPrefix + "qemu-x86_64", MAC: virtio}, "", "qemu-x86_64"},
 		{"UEFI, no firmware", nil, efi, "", "qemu-x86_64"},
 		{"UEFI HTTP", of("qemu-x86_64"), http, "http://127.0.0.1/firmware/qemu-x86_64/bootlace.efi", "qemu-x86_64"},
 		{"PXE ROM", append(of("pc-x86_64"), "firmware/pc-x86_64/undionly.kpxe", "firmware/pc-x86_64/pxelinux.0"), rom, "firmware/pc-x86_64/undionly.kpxe", "pc-x86_64"},

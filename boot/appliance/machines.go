@@ -71,6 +71,7 @@ func (ms *machines) decide(ctx context.Context, mac boot.MAC) (policy.Decision, 
 		return policy.Decision{}, err
 	}
 	f := factsOf(m)
+	f.MAC = mac
 	if h, ok := ms.facts.Get(mac); ok {
 		f.Interface, f.Circuit = h.Interface, h.Circuit
 		if f.Board == "" {
@@ -80,7 +81,7 @@ func (ms *machines) decide(ctx context.Context, mac boot.MAC) (policy.Decision, 
 	if !slices.Contains(f.MACs, mac) {
 		f.MACs = append(slices.Clone(f.MACs), mac)
 	}
-	d := ms.policy.Decide(m, f, mac)
+	d := ms.policy.Decide(m, f)
 	if d.Action == boot.ActionIgnore {
 		return d, fs.ErrNotExist
 	}

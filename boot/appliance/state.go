@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/store"
+	"github.com/bootlace/bootlace/boot/appliance/store/bolt"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -47,13 +48,7 @@ func openState(dir string, listen bool) (*state, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, Mistake{fmt.Errorf("state: %w", err)}
 	}
-	db, err := store.Open(filepath.Join(dir, StoreFile))
-	if errors.Is(err, store.ErrBusy) {
-		if listen {
-			return nil, Mistake{err}
-		}
-		db, err = scratch() // a config is checked while the appliance runs that is to get it
-	}
+	db, err := openStore(filepath.Join(dir, StoreFile), listen)
 	if err != nil {
 		return nil, err
 	}
@@ -69,14 +64,19 @@ func openState(dir string, listen bool) (*state, error) {
 	return s, nil
 }
 
-// scratch is an empty store that goes when it is closed.
-func scratch() (store.Store, error) {
-	dir, err := os.MkdirTemp("", "bootlace")
-	if err != nil {
+// openStore opens the file of the store. A config is checked while the
+// appliance runs that is to get it; with listen false an empty store then does.
+func openStore(path string, listen bool) (store.Store, error) {
+	db, err := bolt.Open(path)
+	switch {
+	case err == nil:
+		return db, nil
+	case !errors.Is(err, store.ErrBusy):
 		return nil, err
+	case listen:
+		return nil, Mistake{err}
 	}
-	defer os.RemoveAll(dir) // the file stays as long as it is open
-	return store.Open(filepath.Join(dir, StoreFile))
+	return store.NewMemory(), nil
 }
 
 // secret reads a key of 32 bytes from the state folder, or draws it.

@@ -108,7 +108,7 @@ func TestDoneOfNoPlan(t *testing.T) {
 	if f := done(t, a, planFor(t, a, bench), strings.Repeat("0", 64)); f != nil {
 		t.Errorf("a machine that was to boot from its disk counts as flashed: %+v", f)
 	}
-	if list, err := a.state.store.List(t.Context(), "machine/"); err != nil || len(list) != 1 {
+	if list, _, err := a.state.store.List(t.Context(), "machine/"); err != nil || len(list) != 1 {
 		t.Errorf("store has %d machines, %v; want the one that was asked for", len(list), err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/bootlace/bootlace/boot/appliance/access"
 	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/tftp"
 )
@@ -48,7 +49,7 @@ func (a *Appliance) tftpServer() *tftp.Server {
 		},
 		Done: func(r tftp.Result) { a.tree.Done(client(r.Remote.Addr()), tftpOutcome(r)) },
 	}
-	if a.uploads != nil {
+	if a.access.Anonymous().Can(access.Upload) {
 		s.Create = func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) { return a.uploads.Create(r.Name) }
 	}
 	return s

@@ -50,9 +50,10 @@ func Volumes() []Volume {
 }
 
 // FindVolume waits for a volume with this label: disks show up seconds after
-// their driver. It gives up when ctx ends, or, where settle is not 0, when no
-// new block device has come for that long; the error is then fs.ErrNotExist.
-// Devices are read only while there is a new one, so it may wait for hours.
+// their driver. It gives up when ctx ends, and the error wraps that of ctx. Where
+// settle is not 0, it also gives up when no new block device has come for that
+// long, with fs.ErrNotExist. Devices are read only while there is a new one, so
+// it may wait for hours.
 func FindVolume(ctx context.Context, label string, settle time.Duration) (Volume, error) {
 	seen, since := "", time.Now()
 	for {
@@ -60,7 +61,7 @@ func FindVolume(ctx context.Context, label string, settle time.Duration) (Volume
 		if now := strings.Join(names, " ") + "."; now != seen {
 			seen, since = now, time.Now()
 		}
-		if time.Since(since) < fresh {
+		if time.Since(since) < retryOpen {
 			for _, v := range Volumes() {
 				if v.Label == label {
 					return v, nil
@@ -78,10 +79,11 @@ func FindVolume(ctx context.Context, label string, settle time.Duration) (Volume
 	}
 }
 
-// fresh: a device is named in sysfs a moment before it can be opened.
-const fresh = 5 * time.Second
+// retryOpen is how long a new device is tried. It is named in sysfs a moment
+// before it can be opened.
+const retryOpen = 5 * time.Second
 
-// Mount mounts the volume at dir, which it makes, writable.
+// Mount mounts the volume at dir, writable. It makes the folder.
 func (v Volume) Mount(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -94,7 +96,8 @@ func (v Volume) Mount(dir string) error {
 }
 
 // ReadLabel tells the kind of file system on a device and its label, "" where
-// it has none. The type is ext4 (which reads ext2 and ext3 as well) or vfat.
+// it has none. The type is ext4, whose driver reads ext2 and ext3 as well, or
+// vfat.
 func ReadLabel(r io.ReaderAt) (typ, label string, err error) {
 	var b [2048]byte
 	if n, err := r.ReadAt(b[:], 0); n < len(b) {
@@ -113,7 +116,7 @@ func ReadLabel(r io.ReaderAt) (typ, label string, err error) {
 
 // fatLabel reads the label of a FAT file system (Microsoft FAT specification
 // sections 3 and 6.7). The entry in the root directory is the one that systems
-// show and change; the boot sector's copy is what it was called when made.
+// show and change. The boot sector has the label of when it was made.
 func fatLabel(r io.ReaderAt, b []byte) (string, error) {
 	le := binary.LittleEndian
 	var label []byte
@@ -131,7 +134,7 @@ func fatLabel(r io.ReaderAt, b []byte) (string, error) {
 	reserved, fats := int64(le.Uint16(b[0x0e:])), int64(b[0x10])
 	fat, entries := int64(le.Uint16(b[0x16:])), int(le.Uint16(b[0x11:]))
 	root := reserved + fats*fat // in sectors
-	if fat == 0 {               // FAT32: the root directory is a chain; its first cluster holds the label
+	if fat == 0 {               // FAT32: the root directory is a chain. Its first cluster holds the label
 		cluster := int64(b[0x0d])
 		root = reserved + fats*int64(le.Uint32(b[0x24:])) + (int64(le.Uint32(b[0x2c:]))-2)*cluster
 		entries = int(cluster*sector) / 32

@@ -15,7 +15,7 @@ type Options struct {
 	Server  netip.Addr   // bootlace.server=ADDR: the appliance, ahead of what DHCP says
 	Addr    netip.Prefix // bootlace.addr=CIDR: no address is asked for
 	Action  boot.Action  // bootlace.action=serve
-	Store   string       // bootlace.store=LABEL: the file system that holds the appliance's files
+	Volume  string       // bootlace.store=LABEL: the file system that holds the appliance's files
 	Console []string     // bootlace.console=NAME[,NAME]: devices under /dev
 }
 
@@ -30,8 +30,8 @@ func ReadCmdline() (Options, error) {
 
 // ParseCmdline reads our words of a kernel command line (Linux
 // Documentation/admin-guide/kernel-parameters.rst). None of them takes blanks,
-// so quotes are not looked at. A word that cannot be used is in the error;
-// the others hold all the same.
+// so quotes are not looked at. The error names each word that cannot be used.
+// The others hold all the same.
 func ParseCmdline(line string) (Options, error) {
 	var o Options
 	var errs []error
@@ -53,7 +53,7 @@ func ParseCmdline(line string) (Options, error) {
 				o.Action = boot.Action(value)
 			}
 		case "store":
-			o.Store = value
+			o.Volume = value
 		case "console":
 			o.Console = strings.FieldsFunc(value, func(r rune) bool { return r == ',' })
 		default:

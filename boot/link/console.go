@@ -18,9 +18,9 @@ type Console struct {
 	stuck []bool
 }
 
-// writeTime bounds a write to one console: a serial line with flow control
-// and nobody at its end would stop the machine. A screenful of 2,000 bytes
-// takes 2.1 s at 9600 baud.
+// writeTime bounds a write to one console. A serial line with flow control and
+// nobody at its end would stop the machine. A screenful of 2,000 bytes takes
+// 2.1 s at 9600 baud.
 const writeTime = 3 * time.Second
 
 // OpenConsole opens the named devices under /dev, or with no names those the
@@ -32,7 +32,7 @@ func OpenConsole(names ...string) *Console {
 	}
 	c := new(Console)
 	for _, name := range names {
-		// A console= of a port that is not there can be opened with an error only.
+		// To open a console= of a port that is not there is an error.
 		f, err := os.OpenFile(filepath.Join("/dev", filepath.Base(name)), os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 		if err == nil {
 			c.ttys = append(c.ttys, f)
@@ -45,8 +45,8 @@ func OpenConsole(names ...string) *Console {
 	return c
 }
 
-// Write writes p to every console. It never fails: there is nowhere left to
-// say so. One that took too long is not waited for again until it moves.
+// Write writes p to every console. It never fails, for there is nowhere left to
+// say so. A console that took too long is not waited for again until it moves.
 func (c *Console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

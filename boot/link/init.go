@@ -4,16 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 
-	"github.com/u-root/u-root/pkg/kmodule"
 	"golang.org/x/sys/unix"
 )
 
-// mounts is what PID 1 finds missing in an initramfs: the kernel mounts
-// nothing there, not even devtmpfs.
+// mounts is what PID 1 finds missing in an initramfs. The kernel mounts nothing
+// there, not even devtmpfs.
 var mounts = []struct{ typ, dir, opts string }{
 	{"proc", "/proc", ""},
 	{"sysfs", "/sys", ""},
@@ -22,7 +20,7 @@ var mounts = []struct{ typ, dir, opts string }{
 	{"tmpfs", "/run", "mode=0755"},
 }
 
-// Mount mounts what a program expects to find. It goes on past a failure, so
+// Mount mounts what a program expects to find. It goes on after a failure, so
 // that as much as possible works when the errors are shown.
 func Mount() error {
 	var errs []error
@@ -33,7 +31,7 @@ func Mount() error {
 }
 
 // MountEFIVars mounts the firmware's variables where the machine was started
-// by UEFI; elsewhere it does nothing. efivarfs may be a module.
+// by UEFI. Elsewhere it does nothing. efivarfs may be a module.
 func MountEFIVars() error {
 	if _, err := os.Stat("/sys/firmware/efi"); err != nil {
 		return nil
@@ -50,48 +48,8 @@ func mount(typ, dir, opts string) error {
 	return nil
 }
 
-// ModulesFile lists the kernel modules to load, one path a line, each after
-// those it depends on; mkboot writes it.
-const ModulesFile = "/etc/bootlace/modules"
-
-// LoadModules loads the modules that the file lists, in its order. A module
-// that fails is said and passed over: the machine may not have its hardware.
-// No file means a kernel with everything built in.
-func LoadModules(log *slog.Logger, file string) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		if !errors.Is(err, os.ErrNotExist) {
-			log.Warn("no modules loaded", "err", err)
-		}
-		return
-	}
-	for path := range strings.Lines(string(raw)) {
-		if path = strings.TrimSpace(path); path == "" {
-			continue
-		}
-		switch err := loadModule(path); {
-		case errors.Is(err, unix.ENODEV): // as efivarfs says on a BIOS machine
-			log.Info("module without its hardware", "module", path)
-		case err != nil:
-			log.Warn("module not loaded", "module", path, "err", err)
-		}
-	}
-}
-
-func loadModule(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := kmodule.FileInit(f, "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	return nil
-}
-
-// Seed blocks until the kernel's random pool is ready. DHCP's library waits
-// for randomness with a time limit of two minutes a packet, and then gives up.
+// Seed blocks until the kernel's random pool is ready. The library of DHCP waits
+// for that two minutes a packet, and then gives up.
 func Seed() error {
 	var b [1]byte
 	for {
@@ -103,12 +61,12 @@ func Seed() error {
 }
 
 // Reboot writes what is buffered and resets the machine. It returns only on error.
-func Reboot() error { return leave("reboot", unix.LINUX_REBOOT_CMD_RESTART) }
+func Reboot() error { return stop("reboot", unix.LINUX_REBOOT_CMD_RESTART) }
 
 // Poweroff writes what is buffered and switches the machine off. It returns only on error.
-func Poweroff() error { return leave("power off", unix.LINUX_REBOOT_CMD_POWER_OFF) }
+func Poweroff() error { return stop("power off", unix.LINUX_REBOOT_CMD_POWER_OFF) }
 
-func leave(op string, cmd int) error {
+func stop(op string, cmd int) error {
 	unix.Sync()
 	if err := unix.Reboot(cmd); err != nil {
 		return fmt.Errorf("%s: %w", op, err)

@@ -25,19 +25,21 @@ func TestParseCmdline(t *testing.T) {
 		t.Fatal(err)
 	}
 	if o.Server != netip.MustParseAddr("10.0.0.1") || o.Addr != netip.MustParsePrefix("10.0.0.9/24") ||
-		o.Action != boot.ActionServe || o.Store != "LAB" || !slices.Equal(o.Console, []string{"tty0", "ttyS1"}) {
+		o.Action != boot.ActionServe || o.Volume != "LAB" || !slices.Equal(o.Console, []string{"tty0", "ttyS1"}) {
 		t.Errorf("got %+v", o)
 	}
 	for _, bad := range []string{
 		"bootlace.server=", "bootlace.server=host", "bootlace.addr=10.0.0.1", "bootlace.action=flash", "bootlace.sever=10.0.0.1",
 	} {
-		o, err := ParseCmdline("a " + bad + ` bootlace.store="X`)
-		if err == nil || !strings.Contains(err.Error(), bad) {
-			t.Errorf("%s: error %v does not name it", bad, err)
-		}
-		if o.Store != `"X` {
-			t.Errorf("%s: the other words were lost: %+v", bad, o)
-		}
+		t.Run(bad, func(t *testing.T) {
+			o, err := ParseCmdline("a " + bad + ` bootlace.store="X`)
+			if err == nil || !strings.Contains(err.Error(), bad) {
+				t.Errorf("error %v does not name it", err)
+			}
+			if o.Volume != `"X` {
+				t.Errorf("the other words were lost: %+v", o)
+			}
+		})
 	}
 }
 
@@ -108,10 +110,17 @@ func TestReadLabelOfRootDirectory(t *testing.T) {
 }
 
 func TestReadLabelOfOtherThings(t *testing.T) {
-	for _, b := range [][]byte{nil, make([]byte, 100), make([]byte, 4096), bytes.Repeat([]byte{0xff}, 4096)} {
-		if typ, _, err := ReadLabel(bytes.NewReader(b)); err == nil {
-			t.Errorf("%d bytes taken for %s", len(b), typ)
-		}
+	for _, tt := range []struct {
+		name string
+		disk []byte
+	}{
+		{"nothing", nil}, {"a few bytes", make([]byte, 100)}, {"zeros", make([]byte, 4096)}, {"ones", bytes.Repeat([]byte{0xff}, 4096)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if typ, _, err := ReadLabel(bytes.NewReader(tt.disk)); err == nil {
+				t.Errorf("taken for %s", typ)
+			}
+		})
 	}
 }
 
@@ -179,8 +188,9 @@ func TestConsoleWritesToAllAndNeverBlocks(t *testing.T) {
 			t.Fatalf("Write = %d, %v", n, err)
 		}
 	}
-	if took := time.Since(start); took > 2*writeTime {
-		t.Errorf("100 lines took %v: a stuck console is waited for once", took)
+	// A stuck console is waited for once. Line by line it would be longer.
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("100 lines took %v", took)
 	}
 	if st, err := a.Stat(); err != nil || st.Size() != 100<<10 {
 		t.Errorf("the other console has %v bytes, %v", st.Size(), err)

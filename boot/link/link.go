@@ -1,6 +1,3 @@
-// Package link brings a machine that was just switched on as far as a shell
-// script would: file systems, modules, consoles, Ethernet links and addresses,
-// and the disk that holds an appliance's store. It belongs to neither half.
 package link
 
 import (
@@ -17,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 )
 
@@ -29,8 +27,8 @@ type Link struct {
 	Carrier bool // and something answers at the other end of the cable
 }
 
-// kinds are the links with a socket for a cable: drivers give their devices no
-// kind of their own, and the ports of a switch chip are "dsa". Bridges, bonds,
+// kinds are the links with a socket for a cable. Drivers give their devices no
+// kind of their own. The ports of a switch chip are "dsa". Bridges, bonds,
 // tunnels and dummies are not asked to boot a machine.
 var kinds = []string{"device", "dsa"}
 
@@ -62,9 +60,9 @@ func Links(name string) ([]Link, error) {
 	return links, nil
 }
 
-// Up switches on every link of Links(name) that is off, all before any of them
-// has found its carrier, and the loopback. It is harmless to call again: a
-// driver may find its card late.
+// Up switches on the loopback and every link of Links(name) that is off. It
+// waits for the carrier of none. It is harmless to call again: a driver may
+// find its card late.
 func Up(log *slog.Logger, name string) error {
 	links, err := Links(name)
 	if err != nil {
@@ -75,7 +73,7 @@ func Up(log *slog.Logger, name string) error {
 			continue
 		}
 		if err := up(l.Index); err != nil {
-			log.Warn("link stays down", "link", l.Name, "err", err)
+			log.Warn("link stays down", "interface", l.Name, "err", err)
 		}
 	}
 	lo, err := netlink.LinkByName("lo")
@@ -83,7 +81,7 @@ func Up(log *slog.Logger, name string) error {
 		return nil // a kernel without loopback still boots a machine
 	}
 	if err := up(lo.Attrs().Index); err != nil {
-		log.Warn("link stays down", "link", "lo", "err", err)
+		log.Warn("link stays down", "interface", "lo", "err", err)
 	}
 	return nil
 }
@@ -92,8 +90,8 @@ func up(index int) error {
 	return netlink.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}})
 }
 
-// Carrier waits until a link of Links(name) has a carrier and returns all that
-// do. It brings up links that appear while it waits.
+// Carrier waits until a link of Links(name) has a carrier, and returns all that
+// do. It brings up links that appear while it waits. The error wraps that of ctx.
 func Carrier(ctx context.Context, log *slog.Logger, name string) ([]Link, error) {
 	for {
 		if err := Up(log, name); err != nil {
@@ -115,7 +113,8 @@ func Carrier(ctx context.Context, log *slog.Logger, name string) ([]Link, error)
 	}
 }
 
-// carrierPoll: autonegotiation takes 1 to 3 s, so a fifth of one is not felt.
+// carrierPoll is how often a link or a disk is looked for. Autonegotiation takes
+// 1 to 3 s, so a fifth of one is not felt.
 const carrierPoll = 200 * time.Millisecond
 
 // SetAddr makes addr the only IPv4 (or IPv6) address of the link, with its
@@ -131,7 +130,7 @@ func (l Link) SetAddr(addr netip.Prefix) error {
 	if err != nil {
 		return fmt.Errorf("list addresses of %s: %w", l.Name, err)
 	}
-	// The old ones go first: with an address of a subnet Linux removes those
+	// The old ones go first. With an address of a subnet Linux removes those
 	// that were added to the same subnet after it.
 	for _, a := range have {
 		if a.IPNet.String() == want.IPNet.String() || a.IP.IsLinkLocalUnicast() {
@@ -161,34 +160,14 @@ func (l Link) SetRoute(gateway netip.Addr) error {
 	return nil
 }
 
-// Addrs returns the addresses of the link, link-local ones left out.
-func (l Link) Addrs() ([]netip.Prefix, error) {
-	dev := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}
-	list, err := netlink.AddrList(dev, netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, fmt.Errorf("list addresses of %s: %w", l.Name, err)
-	}
-	var out []netip.Prefix
-	for _, a := range list {
-		ip, ok := netip.AddrFromSlice(a.IP)
-		ones, _ := a.Mask.Size()
-		if ok && !ip.IsLinkLocalUnicast() {
-			out = append(out, netip.PrefixFrom(ip.Unmap(), ones))
-		}
-	}
-	return out, nil
-}
-
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// BoardFile names the board that this firmware was built for; mkboot writes it.
-const BoardFile = "/etc/bootlace/board"
-
-// Board returns the name of the board, or "unknown" outside our firmware.
+// Board returns the name of the board that this firmware was built for, or
+// "unknown" outside our firmware.
 func Board() string {
-	raw, err := os.ReadFile(BoardFile)
+	raw, err := os.ReadFile(board.BoardFile)
 	if name := firstLine(raw); err == nil && name != "" {
 		return name
 	}

@@ -1,6 +1,3 @@
-// Package nettest gives tests two network namespaces joined by a veth pair.
-// They are made for the test and go with it; the machine's own network is
-// never touched.
 package nettest
 
 import (

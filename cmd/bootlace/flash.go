@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/agent/flash"
+	"github.com/bootlace/bootlace/boot/agent/source"
 	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/images"
 )
@@ -42,15 +43,16 @@ func runFlash(ctx context.Context, args []string) error {
 	defer dev.Close()
 	show := newProgress(os.Stderr)
 	stage := ""
-	res, err := flash.Write(ctx, dev, m, func(ctx context.Context, w io.Writer) error {
+	fetch := func(_ context.Context, w io.Writer) error {
 		f, err := os.Open(image)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		_, err = io.Copy(w, f)
+		_, err = io.Copy(w, images.Verifying(f, m.Stored))
 		return err
-	}, flash.Options{Overwrite: *overwrite, Progress: func(at string, done, total int64) {
+	}
+	res, err := flash.Write(ctx, dev, m, source.Stream(fetch, 0), flash.Options{Overwrite: *overwrite, Progress: func(at string, done, total int64) {
 		if at != stage {
 			show.clear()
 			stage, show.meter = at, human.Meter{}

@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"testing"
-	"time"
 
 	"github.com/bootlace/bootlace/boot"
 )
@@ -17,9 +16,10 @@ func TestApplianceForgets(t *testing.T) {
 	if err := os.RemoveAll(r.state); err != nil {
 		t.Fatal(err)
 	}
+	r.fast()
 	r.start()
-	r.device.wait("failed: .*refuses the report", time.Minute)
-	r.device.wait("bootlace: done: .*nothing was written", time.Minute)
+	r.device.wait("failed: .*refuses the report")
+	r.device.wait("bootlace: done: .*nothing was written")
 	r.holds(r.target, r.raw)
 	r.told(boot.KindDone, "nothing was written")
 }
@@ -28,16 +28,16 @@ func TestApplianceForgets(t *testing.T) {
 // Nothing of the mixture is called done; then the new image is flashed.
 func TestImageOverwritten(t *testing.T) {
 	r := midFlash(t, "", "ftp")
-	r.slow(4) // while the other image is made
+	r.slow(1) // while the other image is made
 	for i := range r.raw {
 		r.raw[i] ^= 0x5a
 	}
-	r.store("lab.raw.zst", r.raw)
-	r.slow(80)
-	r.device.wait("bootlace: failed", time.Minute)
+	r.addImage("lab.raw.zst", r.raw)
+	r.fast()
+	r.device.wait("bootlace: failed")
 	r.unbootable(r.target)
 	r.notDone(r.device)
-	r.device.wait("bootlace: done", time.Minute)
+	r.device.wait("bootlace: done")
 	r.holds(r.target, r.raw)
 	r.told(boot.KindFailed, `lab\.raw\.zst`)
 }

@@ -18,17 +18,17 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// A bench asks by DHCP in the name of as many machines as it likes. It has an
-// address of its own, from which it sends, and is its own relay: answers come
-// back to it by unicast, whoever they are for.
-type bench struct {
+// A relay asks by DHCP in the name of as many machines as it likes. It sends
+// from an address of its own. Answers come back to it by unicast, whoever they
+// are for.
+type relay struct {
 	*rig
 	conn *net.UDPConn
 }
 
-func newBench(t *testing.T, dhcp string) *bench {
+func newRelay(t *testing.T, dhcp string) *relay {
 	t.Helper()
-	b := &bench{rig: newRig(t)}
+	b := &relay{rig: newRig(t)}
 	if dhcp != "" {
 		b.dhcp = dhcp
 	}
@@ -38,10 +38,10 @@ func newBench(t *testing.T, dhcp string) *bench {
 }
 
 // addr gives the wire's end its address and opens the socket.
-func (b *bench) addr() {
+func (b *relay) addr() {
 	b.t.Helper()
-	b.ip(b.wire, "addr", "add", "10.9.0.50/24", "dev", "eth0")
-	b.wire.Do(b.t, func() {
+	b.ip(b.far, "addr", "add", "10.9.0.50/24", "dev", "eth0")
+	b.far.Do(b.t, func() {
 		var err error
 		if b.conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(10, 9, 0, 50), Port: 67}); err != nil {
 			b.t.Fatal(err)
@@ -50,16 +50,15 @@ func (b *bench) addr() {
 	b.t.Cleanup(func() { b.conn.Close() })
 }
 
-func (b *bench) ip(ns *nettest.NS, args ...string) {
+func (b *relay) ip(ns *nettest.NS, args ...string) {
 	b.t.Helper()
 	if out, err := exec.Command(nettest.Need(b.t, "ip"), append([]string{"-n", ns.Name}, args...)...).CombinedOutput(); err != nil {
 		b.t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
 	}
 }
 
-// ask sends a message of machine n and returns the answer, nil where none comes
-// in a while. want is the address it asks for.
-func (b *bench) ask(mt dhcpv4.MessageType, n int, want netip.Addr) *dhcpv4.DHCPv4 {
+// message is one of machine n. want is the address it asks for.
+func (b *relay) message(mt dhcpv4.MessageType, n int, want netip.Addr) *dhcpv4.DHCPv4 {
 	b.t.Helper()
 	hw := net.HardwareAddr{2, 9, 0, 0, byte(n >> 8), byte(n)}
 	p, err := dhcpv4.New(dhcpv4.WithHwAddr(hw), dhcpv4.WithMessageType(mt), dhcpv4.WithRelay(net.IPv4(10, 9, 0, 50)),
@@ -70,59 +69,82 @@ func (b *bench) ask(mt dhcpv4.MessageType, n int, want netip.Addr) *dhcpv4.DHCPv
 	if want.IsValid() {
 		p.UpdateOption(dhcpv4.OptRequestedIPAddress(want.AsSlice()))
 	}
-	for range 2 { // a loaded machine may lose one
-		if _, err := b.conn.WriteTo(p.ToBytes(), &net.UDPAddr{IP: net.IPv4(10, 9, 0, 1), Port: 67}); err != nil {
-			b.t.Fatal(err)
+	return p
+}
+
+// try sends a message, and returns the answer if one comes in a while.
+func (b *relay) try(p *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+	b.t.Helper()
+	if _, err := b.conn.WriteTo(p.ToBytes(), &net.UDPAddr{IP: net.IPv4(10, 9, 0, 1), Port: 67}); err != nil {
+		b.t.Fatal(err)
+	}
+	buf := make([]byte, 2048)
+	for b.conn.SetReadDeadline(time.Now().Add(700 * time.Millisecond)); ; {
+		n, err := b.conn.Read(buf)
+		if err != nil {
+			return nil
 		}
-		buf := make([]byte, 2048)
-		for b.conn.SetReadDeadline(time.Now().Add(700 * time.Millisecond)); ; {
-			n, err := b.conn.Read(buf)
-			if err != nil {
-				break
-			}
-			if a, err := dhcpv4.FromBytes(buf[:n]); err == nil && a.TransactionID == p.TransactionID {
-				return a
-			}
+		if a, err := dhcpv4.FromBytes(buf[:n]); err == nil && a.TransactionID == p.TransactionID {
+			return a
 		}
 	}
-	return nil
+}
+
+// ask sends a message of machine n until it is answered.
+func (b *relay) ask(mt dhcpv4.MessageType, n int, want netip.Addr) (answer *dhcpv4.DHCPv4) {
+	b.t.Helper()
+	p := b.message(mt, n, want)
+	eventually(b.t, fmt.Sprintf("the %v of machine %d is answered", mt, n), func() bool {
+		answer = b.try(p)
+		return answer != nil
+	})
+	return answer
 }
 
 // lease gets machine n an address.
-func (b *bench) lease(n int) netip.Addr {
+func (b *relay) lease(n int) netip.Addr {
 	b.t.Helper()
 	offer := b.ask(dhcpv4.MessageTypeDiscover, n, netip.Addr{})
-	if offer == nil {
-		b.t.Fatalf("machine %d is offered nothing", n)
-	}
 	addr, _ := netip.AddrFromSlice(offer.YourIPAddr.To4())
 	b.acked(n, addr)
 	return addr
 }
 
-func (b *bench) acked(n int, addr netip.Addr) {
+func (b *relay) acked(n int, addr netip.Addr) {
 	b.t.Helper()
-	if a := b.ask(dhcpv4.MessageTypeRequest, n, addr); a == nil || a.MessageType() != dhcpv4.MessageTypeAck || a.YourIPAddr.String() != addr.String() {
+	if a := b.ask(dhcpv4.MessageTypeRequest, n, addr); a.MessageType() != dhcpv4.MessageTypeAck || a.YourIPAddr.String() != addr.String() {
 		b.t.Errorf("machine %d asked for %s: %v", n, addr, a)
 	}
 }
 
-// api is what anyone on the LAN reads of all that happened.
-func (b *bench) api() string {
+// api reads what anyone on the LAN can read of all that happened, until there
+// is this.
+func (b *relay) api(want string) string {
 	b.t.Helper()
 	var out bytes.Buffer
-	b.wire.Do(b.t, func() {
-		conn, err := net.Dial("tcp", "10.9.0.1:80")
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		defer conn.Close()
-		fmt.Fprintf(conn, "GET /api/events?since=0 HTTP/1.0\r\n\r\n")
-		conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
-		out.ReadFrom(conn)
+	eventually(b.t, "the events say "+want, func() bool {
+		out.Reset()
+		b.far.Do(b.t, func() {
+			conn, err := net.Dial("tcp", "10.9.0.1:80")
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "GET /api/events?since=0 HTTP/1.0\r\n\r\n")
+			conn.SetReadDeadline(time.Now().Add(hangGuard))
+			buf := make([]byte, 4096)
+			for !strings.Contains(out.String(), want) {
+				n, err := conn.Read(buf)
+				if err != nil {
+					return
+				}
+				out.Write(buf[:n])
+			}
+		})
+		return strings.Contains(out.String(), want)
 	})
-	if !strings.Contains(out.String(), fmt.Sprint(http.StatusOK)) {
-		b.t.Fatalf("events: %s", out.String())
+	if status, _, _ := strings.Cut(out.String(), "\r\n"); !strings.Contains(status, fmt.Sprint(http.StatusOK)) {
+		b.t.Fatalf("events: %s", status)
 	}
 	return out.String()
 }
@@ -130,13 +152,13 @@ func (b *bench) api() string {
 // A power cut in mid-lease: what was acknowledged holds, what was only offered
 // can still be had.
 func TestKilledInMidLease(t *testing.T) {
-	b := newBench(t, "")
+	b := newRelay(t, "")
 	b.start()
 	first := b.lease(1)
 	offer := b.ask(dhcpv4.MessageTypeDiscover, 2, netip.Addr{})
 	b.serve.kill()
 	b.start()
-	if a := b.ask(dhcpv4.MessageTypeRequest, 3, first); a == nil || a.MessageType() != dhcpv4.MessageTypeNak {
+	if a := b.ask(dhcpv4.MessageTypeRequest, 3, first); a.MessageType() != dhcpv4.MessageTypeNak {
 		t.Errorf("another machine asked for %s: %v", first, a)
 	}
 	b.acked(1, first)
@@ -147,7 +169,7 @@ func TestKilledInMidLease(t *testing.T) {
 // The state's disk is full: nobody is told of a lease that is not kept, what
 // the disk says stays here, and once there is room all goes on.
 func TestLeaseOnAFullDisk(t *testing.T) {
-	b := newBench(t, "")
+	b := newRelay(t, "")
 	small(t, b.state)
 	b.start()
 	fill := filepath.Join(b.state, "fill")
@@ -155,16 +177,27 @@ func TestLeaseOnAFullDisk(t *testing.T) {
 		t.Fatal("the disk is not full")
 	}
 	addr := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 9, 0, byte(100 + n)}) }
+	const full = "no space left on device"
 	kept := 0 // the file has some room of its own
-	for ; kept < 11 && b.ask(dhcpv4.MessageTypeRequest, kept, addr(kept)) != nil; kept++ {
+	for kept < 11 {
+		p := b.message(dhcpv4.MessageTypeRequest, kept, addr(kept))
+		answered := false
+		eventually(t, fmt.Sprintf("machine %d has an answer, or the disk is full", kept), func() bool {
+			answered = b.try(p) != nil
+			return answered || strings.Contains(b.serve.text(), full)
+		})
+		if !answered {
+			break
+		}
+		kept++
 	}
 	if kept == 11 {
 		t.Fatal("no lease needs room on the disk")
 	}
-	if said := b.api(); !strings.Contains(said, "no address: the appliance could not store it; its log says why") || strings.Contains(said, b.state) || strings.Contains(said, "space left") {
+	if said := b.api("no address: the appliance could not store it; its log says why"); strings.Contains(said, b.state) || strings.Contains(said, "space left") {
 		t.Errorf("anyone can read %s", said)
 	}
-	b.serve.wait("no space left on device", 10*time.Second)
+	b.serve.wait(full)
 	if err := os.Remove(fill); err != nil {
 		t.Fatal(err)
 	}
@@ -176,11 +209,11 @@ func TestLeaseOnAFullDisk(t *testing.T) {
 // Strangers take the whole pool: who has an address keeps it, who has one
 // reserved gets it, and the appliance neither grows nor writes much.
 func TestPoolTakenByStrangers(t *testing.T) {
-	b := newBench(t, `{mode: full, subnets: [{net: 10.9.0.0/24, pool: 10.9.0.100-10.9.0.110}], hosts: [{mac: "02:09:00:00:00:02", ip: 10.9.0.105}]}`)
+	b := newRelay(t, `{mode: full, subnets: [{net: 10.9.0.0/24, pool: 10.9.0.100-10.9.0.110}], hosts: [{mac: "02:09:00:00:00:02", ip: 10.9.0.105}]}`)
 	b.start()
 	known := b.lease(1)
 	for n := range 11 {
-		b.ask(dhcpv4.MessageTypeRequest, 1000+n, netip.AddrFrom4([4]byte{10, 9, 0, byte(100 + n)}))
+		b.try(b.message(dhcpv4.MessageTypeRequest, 1000+n, netip.AddrFrom4([4]byte{10, 9, 0, byte(100 + n)})))
 	}
 	for n := range 5000 { // more MACs than anything remembers
 		p, err := dhcpv4.NewDiscovery(net.HardwareAddr{2, 10, 0, 0, byte(n >> 8), byte(n)}, dhcpv4.WithRelay(net.IPv4(10, 9, 0, 50)),
@@ -195,16 +228,14 @@ func TestPoolTakenByStrangers(t *testing.T) {
 			time.Sleep(2 * time.Millisecond)
 		}
 	}
-	if a := b.ask(dhcpv4.MessageTypeDiscover, 7000, netip.Addr{}); a != nil {
+	if a := b.try(b.message(dhcpv4.MessageTypeDiscover, 7000, netip.Addr{})); a != nil {
 		t.Errorf("one more is offered %s", a.YourIPAddr)
 	}
 	b.acked(1, known)
 	if got := b.lease(2); got.String() != "10.9.0.105" {
 		t.Errorf("the host with an address of its own got %s", got)
 	}
-	if !strings.Contains(b.api(), "pool exhausted: every address of 10.9.0.100-10.9.0.110 is taken") {
-		t.Error("nothing says that the pool is exhausted")
-	}
+	b.api("pool exhausted: every address of 10.9.0.100-10.9.0.110 is taken")
 	db, err := os.Stat(filepath.Join(b.state, "bootlace.db"))
 	if err != nil || db.Size() > 256<<10 {
 		t.Errorf("the store has %d bytes, %v", db.Size(), err)
@@ -215,7 +246,7 @@ func TestPoolTakenByStrangers(t *testing.T) {
 }
 
 // rss is what the appliance has in memory, in kB.
-func (b *bench) rss() int {
+func (b *relay) rss() int {
 	b.t.Helper()
 	// `ip netns exec` became the program itself.
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.serve.cmd.Process.Pid))
@@ -233,32 +264,29 @@ func (b *bench) rss() int {
 // The network card is unplugged and comes back, as one on USB may: the kernel
 // takes it for another.
 func TestCardPluggedInAgain(t *testing.T) {
-	b := newBench(t, "")
+	b := newRelay(t, "")
 	b.start()
 	first := b.lease(1)
 	b.conn.Close()
 	b.ip(b.appliance, "link", "del", "eth0")
-	b.serve.wait("nobody is answered", 20*time.Second)
-	b.ip(b.appliance, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.wire.Name)
+	b.serve.wait("nobody is answered")
+	b.ip(b.appliance, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.far.Name)
 	b.ip(b.appliance, "link", "set", "eth0", "up")
-	b.ip(b.wire, "link", "set", "eth0", "up")
+	b.ip(b.far, "link", "set", "eth0", "up")
 	b.addr()
-	time.Sleep(3 * time.Second) // it is there, but has no address yet
+	time.Sleep(3 * time.Second) // time to take it for good, though it has no address yet
 	b.ip(b.appliance, "addr", "add", "10.9.0.1/24", "dev", "eth0")
-	for end := time.Now().Add(20 * time.Second); ; {
-		if a := b.ask(dhcpv4.MessageTypeRequest, 1, first); a != nil && a.MessageType() == dhcpv4.MessageTypeAck {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal("nobody is answered on the card that came back")
-		}
-	}
+	request := b.message(dhcpv4.MessageTypeRequest, 1, first)
+	eventually(t, "machines are answered on the card that came back", func() bool {
+		a := b.try(request)
+		return a != nil && a.MessageType() == dhcpv4.MessageTypeAck
+	})
 }
 
 // Somebody fills the upload folder's disk: he and all others hear that it is
 // full, and nothing of where it is.
 func TestUploadOnAFullDisk(t *testing.T) {
-	b := newBench(t, "")
+	b := newRelay(t, "")
 	up := filepath.Join(t.TempDir(), "uploads")
 	small(t, up)
 	b.config("upload: " + up + "\n")
@@ -267,11 +295,11 @@ func TestUploadOnAFullDisk(t *testing.T) {
 	if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := b.wire.Command(t, binary, "put", file, "tftp://10.9.0.1/x").CombinedOutput()
+	out, err := b.far.Command(t, binary, "put", file, "tftp://10.9.0.1/x").CombinedOutput()
 	if err == nil {
 		t.Fatalf("1 MiB went to a disk of 256 KiB: %s", out)
 	}
-	for who, said := range map[string]string{"the client": string(out), "anyone": b.api()} {
+	for who, said := range map[string]string{"the client": string(out), "anyone": b.api("no space left on device, after")} {
 		if strings.Contains(said, up) || strings.Contains(said, "x.part") {
 			t.Errorf("%s is told of the host: %s", who, said)
 		}

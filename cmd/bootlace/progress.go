@@ -71,7 +71,7 @@ func (p *progress) moved(proto string, done, total int64) {
 }
 
 // changed is for pull.Puller's Notify.
-func (p *progress) changed(c pull.Change) {
+func (p *progress) changed(c pull.Attempt) {
 	p.tell()
 	if c.To > c.From {
 		p.carried += c.To - c.From

@@ -39,8 +39,9 @@ func terminal(t *testing.T) (tty, screen *os.File) {
 func TestProgressOnATerminal(t *testing.T) {
 	tty, screen := terminal(t)
 	p := newProgress(tty)
+	p.shown = time.Now().Add(time.Hour)
 	p.moved("ftp", 1000, 4000) // too soon to be shown
-	p.shown = p.shown.Add(-barEvery)
+	p.shown = time.Now().Add(-barEvery)
 	p.moved("ftp", 2000, 4000)
 	p.line("done")
 	s := ""
@@ -62,8 +63,8 @@ func TestProgressInAFile(t *testing.T) {
 	p.moved("ftp", 1000, 4000)
 	p.shown = p.shown.Add(-lineEvery)
 	p.moved("ftp", 2000, 4000)
-	p.changed(pull.Change{Proto: "ftp", From: 0, To: 3000, Err: errors.New("reset")})
-	p.changed(pull.Change{Proto: "http", From: 3000, To: 4000, Err: errors.New("the end")})
+	p.changed(pull.Attempt{Proto: "ftp", From: 0, To: 3000, Err: errors.New("reset")})
+	p.changed(pull.Attempt{Proto: "http", From: 3000, To: 4000, Err: errors.New("the end")})
 	if strings.ContainsAny(b.String(), "\r\x1b") || strings.Contains(b.String(), "the end") {
 		t.Errorf("says %q", &b)
 	}
@@ -72,8 +73,8 @@ func TestProgressInAFile(t *testing.T) {
 			t.Errorf("%q is not in %q", want, &b)
 		}
 	}
-	p.start = time.Now().Add(-2 * time.Second)
-	if s := p.summary(); !strings.HasPrefix(s, "3.9 KiB by ftp, then http in 2") || !strings.Contains(s, "KiB/s") {
+	p.start = time.Now().Add(-200 * time.Minute)
+	if s := p.summary(); !strings.HasPrefix(s, "3.9 KiB by ftp, then http in 3h2") || !strings.Contains(s, "B/s") {
 		t.Errorf("summary %q", s)
 	}
 }

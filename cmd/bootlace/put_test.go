@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -28,35 +27,41 @@ func TestPut(t *testing.T) {
 		os.WriteFile(filepath.Join(dir, "http-"+filepath.Base(r.URL.Path)), raw, 0o600)
 		w.WriteHeader(http.StatusCreated)
 	}))
-	for _, tt := range []struct{ url, file string }{
-		{tftpd(t, dir) + "new", filepath.Join(dir, "new")},
-		{tftpd(t, dir), filepath.Join(dir, "up load.img")},
-		{h, filepath.Join(dir, "http-up load.img")},
-		{h + "x%20y", filepath.Join(dir, "http-x y")},
-		{ftp + "in/new", filepath.Join(ftpDir, "in", "new")},
-		{ftp + "in/", filepath.Join(ftpDir, "in", "up load.img")},
+	for _, tt := range []struct{ name, url, file string }{
+		{"TFTP, a name", tftpd(t, dir) + "new", filepath.Join(dir, "new")},
+		{"TFTP, its own name", tftpd(t, dir), filepath.Join(dir, "up load.img")},
+		{"HTTP, its own name", h, filepath.Join(dir, "http-up load.img")},
+		{"HTTP, a name", h + "x%20y", filepath.Join(dir, "http-x y")},
+		{"FTP, a name", ftp + "in/new", filepath.Join(ftpDir, "in", "new")},
+		{"FTP, its own name", ftp + "in/", filepath.Join(ftpDir, "in", "up load.img")},
 	} {
-		var msg bytes.Buffer
-		if err := put(t.Context(), []string{src, tt.url}, &msg); err != nil {
-			t.Errorf("%s: %v", tt.url, err)
-			continue
-		}
-		equal(t, tt.file, want)
-		if !strings.Contains(msg.String(), "2.9 MiB by ") {
-			t.Errorf("%s: says %q", tt.url, &msg)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			var msg bytes.Buffer
+			if err := put(t.Context(), []string{src, tt.url}, &msg); err != nil {
+				t.Fatal(err)
+			}
+			equal(t, tt.file, want)
+			if !strings.Contains(msg.String(), "2.9 MiB by ") {
+				t.Errorf("says %q", &msg)
+			}
+		})
 	}
-	for _, url := range []string{
-		tftpd(t, dir) + "new", // is there
-		web(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) })),
-		vsftpd(t, nil, false) + "x",
-		"http://127.0.0.1:1/x",
+	for _, tt := range []struct {
+		name, url  string
+		permission bool // the error says so
+	}{
+		{"TFTP, the file is there", tftpd(t, dir) + "new", false},
+		{"HTTP takes none", web(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) })), true},
+		{"FTP takes none", vsftpd(t, nil, false) + "x", true},
+		{"nobody there", "http://127.0.0.1:1/x", false},
 	} {
-		if err := put(t.Context(), []string{src, url}, io.Discard); err == nil {
-			t.Errorf("%s: no error", url)
-		} else if !strings.HasPrefix(url, "tftp") && !strings.Contains(url, ":1/") && !errors.Is(err, fs.ErrPermission) {
-			t.Errorf("%s: %v, want fs.ErrPermission", url, err)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			if err := put(t.Context(), []string{src, tt.url}, io.Discard); err == nil {
+				t.Error("no error")
+			} else if tt.permission && !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("%v, want fs.ErrPermission", err)
+			}
+		})
 	}
 }
 
@@ -71,75 +76,42 @@ func TestLs(t *testing.T) {
 	h := web(t, http.FileServer(http.Dir(dir)))
 	ftp := vsftpd(t, map[string][]byte{"a b": []byte("12345"), "sub/x": nil}, false)
 	for _, tt := range []struct {
-		url  string
-		want []string
+		name, url string
+		want      []string
 	}{
-		{h, []string{"?[2J", "a b", "sub/"}},
-		{h + "sub", []string{"x"}},
-		{ftp, []string{"5", "a b", "sub/"}},
-		{ftp + "sub/", []string{"x"}},
+		{"HTTP", h, []string{"?[2J", "a b", "sub/"}},
+		{"HTTP, a folder", h + "sub", []string{"x"}},
+		{"FTP", ftp, []string{"5", "a b", "sub/"}},
+		{"FTP, a folder", ftp + "sub/", []string{"x"}},
 	} {
-		var out bytes.Buffer
-		if err := list(t.Context(), []string{tt.url}, &out); err != nil {
-			t.Errorf("%s: %v", tt.url, err)
-		}
-		rest := out.String()
-		for _, w := range tt.want {
-			i := strings.Index(rest, w)
-			if i < 0 {
-				t.Errorf("%s: %q is not in %q", tt.url, w, &out)
-				break
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := list(t.Context(), []string{tt.url}, &out); err != nil {
+				t.Error(err)
 			}
-			rest = rest[i+len(w):]
-		}
-		if strings.Contains(out.String(), "\x1b") {
-			t.Errorf("%s: %q", tt.url, &out)
-		}
+			rest := out.String()
+			for _, w := range tt.want {
+				i := strings.Index(rest, w)
+				if i < 0 {
+					t.Fatalf("%q is not in %q", w, &out)
+				}
+				rest = rest[i+len(w):]
+			}
+			if strings.Contains(out.String(), "\x1b") {
+				t.Errorf("%q", &out)
+			}
+		})
 	}
-	for _, url := range []string{h + "none/", ftp + "none/"} {
-		if err := list(t.Context(), []string{url}, io.Discard); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: %v, want fs.ErrNotExist", url, err)
+	for name, url := range map[string]string{"HTTP, no such folder": h + "none/", "FTP, no such folder": ftp + "none/"} {
+		t.Run(name, func(t *testing.T) {
+			if err := list(t.Context(), []string{url}, io.Discard); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%v, want fs.ErrNotExist", err)
+			}
+		})
+	}
+	t.Run("TFTP", func(t *testing.T) {
+		if err := list(t.Context(), []string{"tftp://127.0.0.1/"}, io.Discard); err == nil || !strings.Contains(err.Error(), "TFTP has no request for a listing") {
+			t.Error(err)
 		}
-	}
-	if err := list(t.Context(), []string{"tftp://127.0.0.1/"}, io.Discard); err == nil || !strings.Contains(err.Error(), "TFTP has no request for a listing") {
-		t.Errorf("tftp: %v", err)
-	}
-}
-
-func TestTransferUsage(t *testing.T) {
-	for _, tt := range []struct {
-		run  func(context.Context, []string) error
-		args string
-	}{
-		{runGet, ""},
-		{runGet, "http://h/x http://h/y"},
-		{runGet, "gopher://h/x"},
-		{runGet, "/etc/passwd"},
-		{runGet, "http:///x"},
-		{runGet, "http://h/"},
-		{runGet, "http://h/a/"},
-		{runGet, "http://h/.."},
-		{runGet, "-x http://h/a"},
-		{runGet, "--blksize 7 tftp://h/x"},
-		{runGet, "--blksize 65465 tftp://h/x"},
-		{runGet, "--blksize x tftp://h/x"},
-		{runGet, "--windowsize 0 tftp://h/x"},
-		{runGet, "--windowsize 32768 tftp://h/x"},
-		{runGet, "--blksize 1428 http://h/x"},
-		{runGet, "--windowsize 16 ftp://h/x"},
-		{runPut, "/etc/hostname"},
-		{runPut, "--windowsize 4 /etc/hostname tftp://h/"},
-		{runPut, "--blksize 0 /etc/hostname tftp://h/"},
-		{runPut, "--blksize 1428 /etc/hostname ftps://h/"},
-		{runPut, "/does/not/exist http://h/"},
-		{runPut, "/etc http://h/"},
-		{runPut, "/etc/hostname nowhere"},
-		{runLs, ""},
-		{runLs, "h"},
-	} {
-		var mistake usageError
-		if err := tt.run(t.Context(), strings.Fields(tt.args)); !errors.As(err, &mistake) {
-			t.Errorf("%s: %v, want a usage error", tt.args, err)
-		}
-	}
+	})
 }

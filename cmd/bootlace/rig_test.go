@@ -14,11 +14,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/nettest"
@@ -49,7 +47,7 @@ func TestMain(m *testing.M) {
 // namespace of its own, both run as a person would.
 type rig struct {
 	t                testing.TB
-	appliance, wire  *nettest.NS // wire is the machine's end
+	appliance, far   *nettest.NS // far is the machine's end
 	root, state, cfg string
 	dhcp             string // the config's, full by default
 	serve            *process
@@ -60,10 +58,10 @@ const mac = "52:54:00:12:34:56"
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, dhcp: "{mode: full, subnets: [{net: 10.9.0.0/24, pool: 10.9.0.100-10.9.0.110}]}"}
-	r.appliance, r.wire = nettest.Pair(t, "10.9.0.1/24", "")
+	r.appliance, r.far = nettest.Pair(t, "10.9.0.1/24", "")
 	ip := nettest.Need(t, "ip")
 	for _, args := range [][]string{{"down"}, {"address", mac}, {"up"}} {
-		if out, err := exec.Command(ip, append([]string{"-n", r.wire.Name, "link", "set", "eth0"}, args...)...).CombinedOutput(); err != nil {
+		if out, err := exec.Command(ip, append([]string{"-n", r.far.Name, "link", "set", "eth0"}, args...)...).CombinedOutput(); err != nil {
 			t.Fatalf("ip: %v: %s", err, out)
 		}
 	}
@@ -92,9 +90,10 @@ type flashing struct {
 	raw    []byte // what is to be on it
 }
 
-// midFlash starts a flash over a slow cable and returns when the protocol has
-// carried some of the image. more goes to the end of the profile. The test
-// runs beside others: it mostly waits.
+// midFlash starts a flash and returns when the protocol has carried some of the
+// image. The cable is so slow that the rest would take half a minute; fast ends
+// that. more goes to the end of the profile. The test runs beside others: it
+// mostly waits.
 func midFlash(t *testing.T, more, proto string) *flashing {
 	t.Helper()
 	t.Parallel()
@@ -102,9 +101,9 @@ func midFlash(t *testing.T, more, proto string) *flashing {
 	f := &flashing{rig: r, raw: r.image("lab.raw.zst", 48), target: r.disk(64)}
 	r.config(flashProfile + more)
 	r.start()
-	r.slow(80)
+	r.slow(8)
 	f.device = r.machine(f.target)
-	f.device.wait(proto+` +\[##`, 30*time.Second)
+	f.device.wait(proto + ` +\[##`)
 	return f
 }
 
@@ -112,14 +111,14 @@ func midFlash(t *testing.T, more, proto string) *flashing {
 func (r *rig) start() {
 	r.t.Helper()
 	r.serve = launch(r.t, "appliance", r.appliance.Command(r.t, binary, "serve", "--config", r.cfg))
-	r.serve.wait(`"msg":"serving"`, 20*time.Second)
+	r.serve.wait(`"msg":"serving"`)
 }
 
 // machine runs the agent with a file as its disk.
 func (r *rig) machine(disk string, more ...string) *process {
 	r.t.Helper()
 	args := append([]string{"agent", "--interface", "eth0", "--board", "qemu-x86_64", "--disk", disk}, more...)
-	return launch(r.t, "machine", r.wire.Command(r.t, binary, args...))
+	return launch(r.t, "machine", r.far.Command(r.t, binary, args...))
 }
 
 // image stores an image of n MiB with a boot sector, data and holes, and returns
@@ -134,12 +133,12 @@ func (r *rig) image(name string, n int) []byte {
 		}
 	}
 	raw[510], raw[511] = 0x55, 0xaa
-	r.store(name, raw)
+	r.addImage(name, raw)
 	return raw
 }
 
-// store puts raw bytes in the root, zstd-compressed and with their manifest.
-func (r *rig) store(name string, raw []byte) {
+// addImage puts raw bytes in the root, compressed, and with their manifest.
+func (r *rig) addImage(name string, raw []byte) {
 	r.t.Helper()
 	var z bytes.Buffer
 	w, err := zstd.NewWriter(&z, zstd.WithEncoderLevel(zstd.SpeedFastest))
@@ -222,6 +221,9 @@ const (
 	unblock     = "delete table inet t"
 )
 
+// fast has the cable limit a transfer no more.
+func (r *rig) fast() { r.slow(1000) }
+
 // slow limits the cable to so many Mbit/s, so that a transfer has a middle.
 func (r *rig) slow(mbit int) {
 	r.t.Helper()
@@ -242,7 +244,7 @@ func (r *rig) events() (status string, events []boot.Event) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(r.state, "control.sock"))
 	}
-	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: hangGuard}
 	res, err := client.Get("http://appliance/api/machines/" + mac)
 	if err != nil {
 		r.t.Fatal(err)
@@ -258,18 +260,16 @@ func (r *rig) events() (status string, events []boot.Event) {
 func (r *rig) told(kind boot.Kind, pattern string) {
 	r.t.Helper()
 	re := regexp.MustCompile(pattern)
-	var all []string
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		_, events := r.events()
-		all = nil
-		for _, ev := range events {
-			if ev.Kind == kind && re.MatchString(ev.Text) {
-				return
-			}
-			all = append(all, fmt.Sprintf("%s: %s", ev.Kind, ev.Text))
+	defer func() {
+		if r.t.Failed() {
+			_, events := r.events()
+			r.t.Logf("the appliance has these events: %+v", events)
 		}
-	}
-	r.t.Fatalf("the appliance has no %s event with %q; it has:\n%s", kind, pattern, strings.Join(all, "\n"))
+	}()
+	eventually(r.t, fmt.Sprintf("the appliance has a %s event with %q", kind, pattern), func() bool {
+		_, events := r.events()
+		return slices.ContainsFunc(events, func(ev boot.Event) bool { return ev.Kind == kind && re.MatchString(ev.Text) })
+	})
 }
 
 // notDone checks that nobody was told of success.
@@ -287,95 +287,6 @@ func (r *rig) notDone(m *process) {
 	if status == "done" {
 		r.t.Error("the appliance's status is done")
 	}
-}
-
-// A process is a program that runs in a namespace, and what it printed.
-type process struct {
-	t    testing.TB
-	name string
-	cmd  *exec.Cmd
-	done chan struct{}
-
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-// launch starts a program; it is killed when the test ends, and its output is
-// shown where the test failed.
-func launch(t testing.TB, name string, cmd *exec.Cmd) *process {
-	t.Helper()
-	p := &process{t: t, name: name, cmd: cmd, done: make(chan struct{})}
-	pr, pw, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = pw, pw
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	pw.Close()
-	go func() {
-		defer close(p.done)
-		// In pieces, not lines: a progress bar has no end of line.
-		buf := make([]byte, 4096)
-		for {
-			n, err := pr.Read(buf)
-			p.mu.Lock()
-			p.out.Write(buf[:n])
-			p.mu.Unlock()
-			if err != nil {
-				break
-			}
-		}
-		pr.Close()
-		cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		p.kill()
-		if t.Failed() {
-			t.Logf("--- %s:\n%s", name, p.text())
-		}
-	})
-	return p
-}
-
-func (p *process) text() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
-}
-
-// wait waits for a line that matches.
-func (p *process) wait(pattern string, most time.Duration) {
-	p.t.Helper()
-	re := regexp.MustCompile(pattern)
-	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if re.MatchString(p.text()) {
-			return
-		}
-		select {
-		case <-p.done:
-			if re.MatchString(p.text()) {
-				return
-			}
-			p.t.Fatalf("%s ended without saying %q", p.name, pattern)
-		default:
-		}
-	}
-	p.t.Fatalf("%s did not say %q in %v", p.name, pattern, most)
-}
-
-// kill ends the process at once, as a power cut would.
-func (p *process) kill() {
-	p.cmd.Process.Kill()
-	<-p.done
-}
-
-// stop ends the process politely and returns its exit status.
-func (p *process) stop() int {
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	<-p.done
-	return p.cmd.ProcessState.ExitCode()
 }
 
 // dialHere dials at once, on this thread and so in its namespace.

@@ -31,8 +31,7 @@ const patience = time.Minute
 
 // newPuller is that of the commands get, put and ls.
 func newPuller(base string, show *progress, client tftp.Client) *pull.Puller {
-	p := &pull.Puller{Sources: []string{base}, Timing: pull.DefaultTiming, TFTP: client}
-	p.Timing.GiveUp = patience
+	p := &pull.Puller{Sources: []string{base}, Timing: pull.Timing{GiveUp: patience}, TFTP: client}
 	if show != nil {
 		p.Progress, p.Notify = show.moved, show.changed
 	}

@@ -2,16 +2,14 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
-	"log/slog"
-	"os"
 	"strings"
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/images/firmware"
 )
 
+// boards lists the boards.
 func boards(_ context.Context, args []string) error {
 	if len(args) != 0 {
 		return fmt.Errorf("%w: boards takes no arguments", errUsage)
@@ -22,27 +20,18 @@ func boards(_ context.Context, args []string) error {
 	return nil
 }
 
+// build makes the firmware of boards.
 func build(ctx context.Context, args []string) error {
-	cache, err := firmware.CacheDir()
+	m, err := newMaking("build")
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	packages := &firmware.Packages{Log: log}
-	opt := firmware.Options{Packages: packages, Log: log}
-
-	fs := flag.NewFlagSet("build", flag.ContinueOnError)
-	fs.StringVar(&opt.Dir, "o", "", "root `DIR` to serve; firmware goes to DIR/firmware/BOARD/")
-	fs.BoolVar(&opt.Rescue, "rescue", false, "add u-root's shell and tools, which the kernel's word rdinit=/"+firmware.RescueInit+" starts instead of the agent")
-	fs.BoolVar(&opt.Serve, "serve", false, "include the serving half: for action serve and for a disk labelled BOOTLACE")
-	fs.BoolVar(&opt.Fast, "fast", false, "compress less, to try things out")
-	fs.StringVar(&opt.Kernel, "kernel", "", "kernel image `FILE` instead of Debian's")
-	fs.StringVar(&opt.Modules, "modules", "", "`DIR` with the modules of --kernel; without it no modules are loaded")
-	fs.StringVar(&opt.PiFirmware, "pi-firmware", "", "`DIR` with a Raspberry Pi's bootcode.bin, start*.elf and fixup*.dat: usr/lib/raspi-firmware of Debian's raspi-firmware, in non-free-firmware")
-	fs.StringVar(&opt.Source, "source", ".", "`DIR` with Bootlace's source")
-	fs.StringVar(&packages.Dir, "cache", cache, "`DIR` where Debian's packages are kept")
-	fs.BoolVar(&packages.Update, "update", false, "take the newest packages, not those in the cache")
-	names, err := parse(fs, args)
+	opt := &m.opt
+	m.flags.BoolVar(&opt.Fast, "fast", false, "compress less, to try things out")
+	m.flags.StringVar(&opt.Kernel, "kernel", "", "kernel image `FILE` instead of Debian's")
+	m.flags.StringVar(&opt.Modules, "modules", "", "`DIR` with the modules of --kernel; without it no modules are loaded")
+	m.flags.StringVar(&opt.PiFirmware, "pi-firmware", "", "`DIR` with a Raspberry Pi's bootcode.bin, start*.elf and fixup*.dat: usr/lib/raspi-firmware of Debian's raspi-firmware, in non-free-firmware")
+	names, err := m.parse(args)
 	if err != nil {
 		return err
 	}
@@ -60,22 +49,44 @@ func build(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	builder := firmware.NewBuilder(opt)
+	if err := m.build(ctx, wanted); err != nil {
+		return err
+	}
+	m.next()
+	return nil
+}
+
+// build makes the firmware of boards, after it has checked that it can.
+func (m *making) build(ctx context.Context, boards []*board.Board) error {
+	builder := firmware.NewBuilder(m.opt)
 	defer builder.Close()
-	for _, b := range wanted {
-		s, err := builder.Build(ctx, b)
+	if err := builder.Check(boards...); err != nil {
+		return err
+	}
+	for _, b := range boards {
+		r, err := builder.Build(ctx, b)
 		if err != nil {
 			return err
 		}
-		log.Info("built", "board", b.Name, "dir", s.Dir, "kernel", s.Release, "agent", s.Agent,
-			"modules", s.Modules, "cpio", s.Archive, "initramfs", s.Initramfs, "uki", s.UKI)
+		m.made(r, b)
 	}
 	return nil
 }
 
+// buildFor makes firmware as a part of another command.
+func buildFor(ctx context.Context, dir string, serve bool, b *board.Board) error {
+	m, err := newMaking("build")
+	if err != nil {
+		return err
+	}
+	m.opt.Dir, m.opt.Serve = dir, serve
+	return m.build(ctx, []*board.Board{b})
+}
+
+// binary builds cmd/bootlace alone.
 func binary(ctx context.Context, args []string) error {
 	var output, arch, source, version string
-	fs := flag.NewFlagSet("binary", flag.ContinueOnError)
+	fs := newFlags("binary")
 	fs.StringVar(&output, "o", "", "output `FILE`")
 	fs.StringVar(&arch, "arch", "amd64", "`GOARCH`: amd64, arm64, arm (v7) or another of Go's")
 	fs.StringVar(&source, "source", ".", "`DIR` with Bootlace's source")
@@ -98,7 +109,8 @@ func binary(ctx context.Context, args []string) error {
 	return src.GoBuild(ctx, firmware.AgentPackage, arch, output)
 }
 
-// boardsOf returns the boards named; all are those that firmware can be made for.
+// boardsOf returns the named boards. "all" are those that firmware can be made
+// for.
 func boardsOf(names []string) ([]*board.Board, error) {
 	var wanted []*board.Board
 	for _, name := range names {
@@ -119,6 +131,7 @@ func boardsOf(names []string) ([]*board.Board, error) {
 	return wanted, nil
 }
 
+// boardNames lists what may stand for BOARD.
 func boardNames() string {
 	var names []string
 	for _, b := range board.Boards {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bootlace/bootlace/board"
 )
 
 // The Dockerfile's stages name what exists, and the command that builds the
@@ -79,11 +81,19 @@ func goVersion(t *testing.T) string {
 	return parts[0] + "." + parts[1]
 }
 
+// architectures are those that the binary is promised for.
+func architectures() (names []string) {
+	for _, a := range board.Arches {
+		names = append(names, a.Name)
+	}
+	return names
+}
+
 // runBuild runs the stage's command from the top of the tree, for every
 // architecture that the binary is promised for.
 func runBuild(t *testing.T, words []string) {
 	t.Helper()
-	for _, arch := range []string{"amd64", "arm64", "arm", "riscv64"} {
+	for _, arch := range architectures() {
 		out := filepath.Join(t.TempDir(), "bootlace-"+arch)
 		args := slices.Clone(words)
 		args[slices.Index(args, "-o")+1] = out

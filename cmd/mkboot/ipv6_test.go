@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var recordSix = flag.Bool("record", false, "boot all ways of IPv6, and write what UEFI sends by DHCPv6 to boot/appliance/dhcp/testdata/six")
+var recordSix = flag.Bool("record", false, "boot all ways of IPv6, and write what UEFI sends by DHCPv6 to boot/appliance/dhcp6/testdata")
 
 // UEFI machines boot by PXE over IPv6: where our own DHCPv6 answers, and where
 // another's names the file that we serve. The agent then finds us by IPv4. What
@@ -154,7 +154,7 @@ func (s *sixSaid) keep(t *testing.T, name string) {
 			file = name + "-pxe-" + kind
 		}
 		text := fmt.Sprintf("# EDK2 in QEMU (Debian ovmf and qemu-efi-aarch64), recorded by TestQEMUIPv6\n# from [fe80::5054:ff:fe12:3456]:546 to port 547\n%s", hex.Dump(m))
-		if err := os.WriteFile(filepath.Join("../../boot/appliance/dhcp/testdata/six", file+".hex"), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join("../../boot/appliance/dhcp6/testdata", file+".hex"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,5 +1,8 @@
-// Command mkboot runs on a build machine: it makes the firmware that
-// cmd/bootlace serves and boots, and runs boards in QEMU.
+// Command mkboot runs on a build machine. It makes the firmware that
+// cmd/bootlace serves and that machines run, and it boots boards in QEMU.
+//
+// It wires images/firmware and board/lab together. It never serves anything
+// itself: the appliances of `run` and `demo` are virtual machines too.
 package main
 
 import (
@@ -10,23 +13,28 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
-// A command is a word that may follow mkboot. Run gets the arguments behind it.
+// A command is a word that may follow mkboot. run gets the arguments behind it.
 type command struct {
 	name string
+	args string // as in a usage line
 	doc  string
 	run  func(ctx context.Context, args []string) error
 }
 
-var commands = []command{
-	{"build", "BOARD...|all -o DIR: make firmware under DIR/firmware/BOARD/", build},
-	{"kernel", "NAME -o DIR: compile a small kernel with the firmware inside, under DIR/firmware/BOARD/", compileKernel},
-	{"boards", "list the boards, one a line", boards},
-	{"binary", "-o FILE [-arch ARCH]: build cmd/bootlace as it goes into firmware", binary},
-	{"run", "BOARD [--firmware uefi|…]: boot a board in QEMU against an appliance of its own", runBoard},
-	{"demo", "--image FILE --root DIR [--uefi]: flash a blank machine, both in QEMU", demo},
+// commands is a function, since commands refer to it for their usage.
+func commands() []command {
+	return []command{
+		{"build", "BOARD...|all -o DIR", "make firmware under DIR/firmware/BOARD/", build},
+		{"kernel", "NAME -o DIR", "compile a small kernel with the firmware inside, under DIR/firmware/BOARD/", compileKernel},
+		{"boards", "", "list the boards, one a line", boards},
+		{"binary", "-o FILE [-arch ARCH]", "build cmd/bootlace as it goes into firmware", binary},
+		{"run", "BOARD [--firmware uefi|…]", "boot a board in QEMU against an appliance of its own", runBoard},
+		{"demo", "--image FILE --root DIR [--uefi]", "flash a blank machine, both in QEMU", demo},
+	}
 }
 
 func main() {
@@ -41,7 +49,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 		usage(stderr)
 		return 2
 	}
-	for _, c := range commands {
+	for _, c := range commands() {
 		if c.name != args[0] {
 			continue
 		}
@@ -67,23 +75,36 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "usage: mkboot COMMAND [ARGUMENT]...")
-	for _, c := range commands {
-		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.doc)
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-8s %s\n", c.name, strings.TrimPrefix(c.args+": "+c.doc, ": "))
 	}
+}
+
+// commandUsage prints what one command takes.
+func commandUsage(w io.Writer, fs *flag.FlagSet) {
+	for _, c := range commands() {
+		if c.name == fs.Name() {
+			fmt.Fprintf(w, "usage: mkboot %s %s\n%s\n", c.name, c.args, c.doc)
+		}
+	}
+	fs.SetOutput(w)
+	fs.PrintDefaults()
 }
 
 // errUsage marks errors of the command line, which exit with 2.
 var errUsage = errors.New("wrong usage")
 
-// parse lets flags stand before, between and behind the other arguments, and
-// returns the latter.
+// newFlags returns a flag set for a command.
+func newFlags(name string) *flag.FlagSet { return flag.NewFlagSet(name, flag.ContinueOnError) }
+
+// parse reads flags, which may stand before, between and behind the other
+// arguments. It returns the others.
 func parse(fs *flag.FlagSet, args []string) ([]string, error) {
-	fs.SetOutput(io.Discard) // run says what is wrong, once
+	fs.SetOutput(io.Discard) // run prints the error
 	var rest []string
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-			fs.SetOutput(os.Stderr)
-			fs.PrintDefaults()
+			commandUsage(os.Stderr, fs)
 			return nil, err
 		} else if err != nil {
 			return nil, fmt.Errorf("%w: %w", errUsage, err)

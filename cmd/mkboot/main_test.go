@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"flag"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -34,14 +35,57 @@ func TestUsage(t *testing.T) {
 		{"kernel huge -o x", 2, "which kernel?"},
 		{"kernel " + board.KernelFlavours[0].Name, 2, "-o DIR is missing"},
 		{"kernel " + board.KernelFlavours[0].Name + " -o x --board toaster", 2, `no board "toaster"`},
+		{"build " + name + " -o /proc/none", 1, "write firmware: "}, // before any work
+		{"run rpi4", 1, "board rpi4: QEMU has no such machine"},
+		{"run " + name + " --firmware uboot", 1, "does not start with uboot in QEMU"},
+		{"run no-such", 2, `no board "no-such"`},
 		{"binary", 2, "-o FILE"},
 		{"binary -o x --source /", 1, "go.mod"},
 	} {
-		var stderr bytes.Buffer
-		got := run(t.Context(), strings.Fields(tt.args), &stderr)
-		if got != tt.status || !strings.Contains(stderr.String(), tt.says) {
-			t.Errorf("mkboot %s: status %d, says %q; want %d, %q", tt.args, got, stderr.String(), tt.status, tt.says)
-		}
+		t.Run("mkboot "+tt.args, func(t *testing.T) {
+			var stderr bytes.Buffer
+			got := run(t.Context(), strings.Fields(tt.args), &stderr)
+			if got != tt.status || !strings.Contains(stderr.String(), tt.says) {
+				t.Errorf("status %d, says %q; want %d, %q", got, stderr.String(), tt.status, tt.says)
+			}
+		})
+	}
+}
+
+// Every command has a line for its -h, also one without flags.
+func TestCommandUsage(t *testing.T) {
+	for _, c := range commands() {
+		t.Run(c.name, func(t *testing.T) {
+			fs := newFlags(c.name)
+			fs.String("o", "", "output `DIR`")
+			var out bytes.Buffer
+			commandUsage(&out, fs)
+			want := "usage: mkboot " + c.name + " " + c.args + "\n" + c.doc + "\n  -o DIR"
+			if !strings.HasPrefix(out.String(), want) {
+				t.Errorf("%q, want %q", out.String(), want)
+			}
+		})
+	}
+}
+
+// A step's line begins with the board. Further attributes stand in brackets.
+func TestStepLine(t *testing.T) {
+	attrs := []slog.Attr{slog.String("board", "arm64"), slog.String("package", "linux"), slog.Int("n", 3)}
+	for _, tt := range []struct {
+		name  string
+		level slog.Level
+		attrs []slog.Attr
+		want  string
+	}{
+		{"step", slog.LevelInfo, attrs, "arm64: unpacking (package linux, n 3)"},
+		{"warning", slog.LevelWarn, attrs[:1], "arm64: warning: unpacking"},
+		{"no board", slog.LevelInfo, nil, "unpacking"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := stepLine(tt.level, "unpacking", tt.attrs); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 

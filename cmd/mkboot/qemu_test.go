@@ -22,16 +22,16 @@ import (
 func TestQEMUFlashBIOS(t *testing.T) {
 	need(t, systemBoard, lab.BIOS)
 	prepare(t)
-	b, err := newBench(systemBoard, made.root, t.TempDir(), lab.BIOS)
+	b, err := newTestbed(systemBoard, t.TempDir(), lab.BIOS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.serverRoot = made.server
-	store := lab.Store{Config: benchConfig + demoProfile, Files: map[string]string{}}
+	b.root, b.serverRoot = made.root, made.server
+	volume := lab.Volume{Config: testbedConfig + demoProfile, Files: map[string]string{}}
 	for _, name := range []string{demoImage, demoImage + images.ManifestSuffix, b.board.File(board.Kernel), b.board.File(board.Initramfs)} {
-		store.Files[name] = filepath.Join(made.root, name)
+		volume.Files[name] = filepath.Join(made.root, name)
 	}
-	appliance, err := b.appliance(t.Context(), store, nil)
+	appliance, err := b.appliance(t.Context(), volume, nil)
 	started(t, appliance, err)
 	disk := filepath.Join(b.dir, "disk.raw")
 	if err := lab.BlankDisk(disk, 512<<20); err != nil {
@@ -62,8 +62,8 @@ func TestQEMUAddress(t *testing.T) {
 	b := need(t, applianceBoard, "")
 	l := newLAN(t, lanConfig)
 	l.serving(t)
-	store := filepath.Join(t.TempDir(), "store.raw")
-	if err := (lab.Store{Config: "log: json\n"}).Make(t.Context(), store); err != nil {
+	store := filepath.Join(t.TempDir(), "bootlace.raw")
+	if err := (lab.Volume{Config: "log: json\n"}).Make(t.Context(), store); err != nil {
 		t.Fatal(err)
 	}
 	vm, err := lab.Start(t.Context(), lab.Machine{

@@ -23,8 +23,8 @@ func TestQEMUServeARM64(t *testing.T) {
 	if err := build(t.Context(), []string{b.Name, "--fast", "--serve", "-o", root}); err != nil {
 		t.Fatal(err)
 	}
-	disk := filepath.Join(t.TempDir(), "store.raw")
-	if err := (lab.Store{Config: "log: json\naddress: 10.77.0.2/24\n"}).Make(t.Context(), disk); err != nil {
+	disk := filepath.Join(t.TempDir(), "bootlace.raw")
+	if err := (lab.Volume{Config: "log: json\naddress: 10.77.0.2/24\n"}).Make(t.Context(), disk); err != nil {
 		t.Fatal(err)
 	}
 	m := lab.Machine{

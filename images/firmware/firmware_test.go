@@ -346,7 +346,7 @@ func buildOne(ctx context.Context, bd *board.Board, opt Options) (Result, error)
 
 func buildIn(t *testing.T, source string, bd *board.Board, packages *Packages) string {
 	t.Helper()
-	r, err := buildOne(t.Context(), bd, Options{Dir: t.TempDir(), Source: source, Packages: packages, Log: slog.New(slog.DiscardHandler)})
+	r, err := buildOne(t.Context(), bd, Options{Dir: t.TempDir(), Source: source, Fast: true, Packages: packages, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

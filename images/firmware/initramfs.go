@@ -9,16 +9,11 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/u-root/mkuimage/cpio"
 	"github.com/u-root/mkuimage/uimage"
 	"github.com/u-root/mkuimage/uimage/initramfs"
 	"github.com/u-root/uio/llog"
-)
-
-// Names in the initramfs that the agent reads.
-const (
-	ModulesFile = "/etc/bootlace/modules" // paths of modules, one a line, in load order
-	BoardFile   = "/etc/bootlace/board"   // the board's name
 )
 
 // windowLog is the size of zstd's window, as a power of two. A machine needs that
@@ -37,7 +32,7 @@ type addition struct {
 //
 // The builder gets records and no files, whose modes would depend on the umask.
 // It sorts, adds parent folders, and clears times, owners and inode numbers.
-func archive(agent []byte, board string, modules []module, more addition) ([]byte, error) {
+func archive(agent []byte, boardName string, modules []module, more addition) ([]byte, error) {
 	records := []cpio.Record{
 		cpio.Directory("bin", 0o755),
 		cpio.Directory("dev", 0o755),
@@ -60,7 +55,7 @@ func archive(agent []byte, board string, modules []module, more addition) ([]byt
 		cpio.CharDev("dev/null", 0o666, 1, 3),
 		cpio.StaticFile("bin/bootlace", string(agent), 0o755),
 		cpio.Symlink("init", "bin/bootlace"),
-		cpio.StaticFile(BoardFile[1:], board+"\n", 0o644),
+		cpio.StaticFile(board.BoardFile[1:], boardName+"\n", 0o644),
 	}
 	var order strings.Builder
 	for _, m := range modules {
@@ -68,7 +63,7 @@ func archive(agent []byte, board string, modules []module, more addition) ([]byt
 		fmt.Fprintln(&order, name)
 		records = append(records, cpio.StaticFile(name[1:], string(m.Data), 0o644))
 	}
-	records = append(records, cpio.StaticFile(ModulesFile[1:], order.String(), 0o644))
+	records = append(records, cpio.StaticFile(board.ModulesFile[1:], order.String(), 0o644))
 
 	base, err := cpio.ArchiveFromRecords(append(records, more.records...))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/u-root/gobusybox/src/pkg/golang"
 	"github.com/u-root/mkuimage/cpio"
 	"github.com/u-root/mkuimage/uimage"
@@ -41,7 +42,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
-for module in $(cat ` + ModulesFile + `); do insmod $module; done
+for module in $(cat ` + board.ModulesFile + `); do insmod $module; done
 echo "Bootlace rescue: u-root's tools are in /bbin; exit restarts the machine."
 /bbin/gosh
 shutdown -r now

@@ -17,7 +17,6 @@ const description = "Bootlace disk"
 type Entry struct {
 	Name        string // Boot0003
 	Description string
-	Made        bool // it was not there before, or held something else
 }
 
 func (e Entry) String() string { return fmt.Sprintf("%s %q", e.Name, e.Description) }
@@ -41,7 +40,7 @@ func BootNext(v Vars, disk io.ReaderAt, size int64, goarch string) (Entry, error
 	}
 	e, num, err := v.find(nums, parts)
 	if err != nil {
-		if e, num, err = v.make(nums, parts, goarch); err != nil {
+		if e, num, err = v.create(nums, parts, goarch); err != nil {
 			return Entry{}, err
 		}
 	}
@@ -63,7 +62,7 @@ func (v Vars) find(nums []uint16, parts []Partition) (Entry, uint16, error) {
 	var ownNum uint16
 	for _, num := range nums {
 		o, err := v.load(num)
-		if err != nil || o.Attributes&Active == 0 || !names(o, parts) {
+		if err != nil || o.Attributes&Active == 0 || !namesOneOf(o, parts) {
 			continue
 		}
 		e := Entry{Name: option(num), Description: o.Description}
@@ -86,10 +85,10 @@ func (v Vars) load(num uint16) (*LoadOption, error) {
 	return ParseLoadOption(raw)
 }
 
-// names reports whether the option's path leads to one of the partitions. Our
-// own must agree in everything, since the table may have changed under a GUID
-// that an image always brings along.
-func names(o *LoadOption, parts []Partition) bool {
+// namesOneOf reports whether the option's path leads to one of the partitions.
+// Our own option must agree in everything: the table may have changed under a
+// GUID that an image always brings along.
+func namesOneOf(o *LoadOption, parts []Partition) bool {
 	for _, n := range o.Path {
 		h, ok := n.HardDisk()
 		if !ok {
@@ -107,8 +106,8 @@ func names(o *LoadOption, parts []Partition) bool {
 
 func (p Partition) hardDisk() HardDisk { return HardDisk{p.Number, p.Start, p.Size, p.GUID} }
 
-// make writes a load option for the first EFI system partition.
-func (v Vars) make(nums []uint16, parts []Partition, goarch string) (Entry, uint16, error) {
+// create writes a load option for the first EFI system partition.
+func (v Vars) create(nums []uint16, parts []Partition, goarch string) (Entry, uint16, error) {
 	i := slices.IndexFunc(parts, Partition.ESP)
 	if i < 0 {
 		return Entry{}, 0, fmt.Errorf("none of the disk's %d partitions is an EFI system partition", len(parts))
@@ -126,7 +125,7 @@ func (v Vars) make(nums []uint16, parts []Partition, goarch string) (Entry, uint
 	if err != nil {
 		return Entry{}, 0, err
 	}
-	return Entry{option(num), description, true}, num, v.set(option(num), o.Bytes())
+	return Entry{option(num), description}, num, v.set(option(num), o.Bytes())
 }
 
 // free returns the number of a load option that we made before, or of none.

@@ -57,7 +57,7 @@ func TestBootNextMakesAnEntryAndUsesItAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Entry{"Boot0001", description, true}); e != want {
+	if want := (Entry{"Boot0001", description}); e != want {
 		t.Errorf("got %+v, want %+v", e, want)
 	}
 	if got := value(t, v, "Boot0001"); got != string(unhex(t, golden)) {
@@ -71,7 +71,7 @@ func TestBootNextMakesAnEntryAndUsesItAgain(t *testing.T) {
 	}
 
 	e, err = BootNext(v, disk, diskSize, "amd64")
-	if want := (Entry{"Boot0001", description, false}); err != nil || e != want {
+	if want := (Entry{"Boot0001", description}); err != nil || e != want {
 		t.Errorf("second time: %+v, %v; want %+v", e, err, want)
 	}
 
@@ -79,7 +79,7 @@ func TestBootNextMakesAnEntryAndUsesItAgain(t *testing.T) {
 	// store does not fill up.
 	other := bytes.NewReader(newDisk(t, strings.ReplaceAll(table, espGUID, rootGUID[:35]+"0")))
 	e, err = BootNext(v, other, diskSize, "arm64")
-	if want := (Entry{"Boot0001", description, true}); err != nil || e != want {
+	if want := (Entry{"Boot0001", description}); err != nil || e != want {
 		t.Errorf("another image: %+v, %v; want %+v", e, err, want)
 	}
 	if o, err := v.load(1); err != nil || o.Path[1].Type != typeMedia || decode16(o.Path[1].Data) != `\EFI\BOOT\BOOTAA64.EFI` {
@@ -88,8 +88,13 @@ func TestBootNextMakesAnEntryAndUsesItAgain(t *testing.T) {
 
 	// Same GUID, but the partition has moved.
 	moved := bytes.NewReader(newDisk(t, strings.ReplaceAll(strings.Replace(table, "start=2048", "start=4096", 1), espGUID, rootGUID[:35]+"0")))
-	if e, err = BootNext(v, moved, diskSize, "arm64"); err != nil || !e.Made || e.Name != "Boot0001" {
+	if e, err = BootNext(v, moved, diskSize, "arm64"); err != nil || e.Name != "Boot0001" {
 		t.Errorf("moved partition: %+v, %v", e, err)
+	}
+	if o, err := v.load(1); err != nil {
+		t.Error(err)
+	} else if h, ok := o.Path[0].HardDisk(); !ok || h.Start != 4096 {
+		t.Errorf("moved partition: the load option still names %+v", h)
 	}
 }
 
@@ -101,7 +106,7 @@ func TestBootNextTakesTheEntryOfTheSystem(t *testing.T) {
 		"Boot000A": option1(goldenGUID, Active, "debian"),
 	})
 	e, err := BootNext(v, disk, diskSize, "amd64")
-	if want := (Entry{"Boot000A", "debian", false}); err != nil || e != want {
+	if want := (Entry{"Boot000A", "debian"}); err != nil || e != want {
 		t.Errorf("got %+v, %v; want %+v", e, err, want)
 	}
 	if got := value(t, v, "BootNext"); got != "\x0a\x00" {

@@ -27,7 +27,6 @@ type Disk struct {
 	Model     string
 	Size      int64 // bytes
 	Removable bool  // a card reader or anything on USB: written to only when named
-	Parts     []string
 }
 
 func (d Disk) String() string {
@@ -95,10 +94,6 @@ func readDisk(sys, dev, name string) (Disk, bool) {
 		WWN:       cmp.Or(attr(dir, "wwid"), attr(dir, "device/wwid")),
 		Removable: attr(dir, "removable") == "1" || onUSB(dir),
 	}
-	parts, _ := filepath.Glob(filepath.Join(dir, "*", "partition"))
-	for _, p := range parts {
-		d.Parts = append(d.Parts, filepath.Join(dev, filepath.Base(filepath.Dir(p))))
-	}
 	return d, true
 }
 
@@ -129,30 +124,15 @@ func onUSB(dir string) bool {
 	return err == nil && strings.Contains(p, "/usb")
 }
 
-// Choose returns the first disk that a rule allows and that holds need bytes.
-// Each skip says why a disk is left out, or "". The error names every disk
-// and why it was not taken.
-func Choose(disks []Disk, rule boot.Disk, need int64, skip ...func(Disk) string) (Disk, error) {
-	fit, err := fitting(disks, rule, need, skip...)
-	if err != nil {
-		return Disk{}, err
-	}
-	return fit[0], nil
-}
-
-// fitting returns at least one disk or an error.
-func fitting(disks []Disk, rule boot.Disk, need int64, skip ...func(Disk) string) (fit []Disk, err error) {
+// fitting returns the disks that a rule allows and that hold need bytes. There
+// is at least one, or an error that names every disk and why it was not taken.
+func fitting(disks []Disk, rule boot.Disk, need int64) (fit []Disk, err error) {
 	if _, err := path.Match(rule.Model, ""); err != nil {
 		return nil, fmt.Errorf("choose disk: model %q: %w", rule.Model, err)
 	}
 	var why []string
 	for _, d := range disks {
 		reason := refusal(d, rule, need)
-		for _, s := range skip {
-			if reason == "" {
-				reason = s(d)
-			}
-		}
 		if reason == "" {
 			fit = append(fit, d)
 		} else {
@@ -198,17 +178,4 @@ func wwn(s string) string {
 		s = strings.TrimPrefix(s, p)
 	}
 	return s
-}
-
-// Except leaves out the disks that hold one of these device nodes, as a whole
-// or as a partition: the disk one serves from, say.
-func Except(paths ...string) func(Disk) string {
-	return func(d Disk) string {
-		for _, p := range paths {
-			if p == d.Path || slices.Contains(d.Parts, p) {
-				return "in use as " + p
-			}
-		}
-		return ""
-	}
 }

@@ -78,7 +78,7 @@ func TestDisks(t *testing.T) {
 	want := []Disk{
 		{Name: "sda", Path: "/dev/sda", Size: gib, Model: "QEMU HARDDISK", WWN: "naa.5000c500a1b2c3d4", Serial: "QM00001"},
 		{Name: "sdb", Path: "/dev/sdb", Size: gib, Model: "Flash Disk", Removable: true},
-		{Name: "vda", Path: "/dev/vda", Size: gib, Serial: "disk-1", Parts: []string{"/dev/vda1", "/dev/vda2"}},
+		{Name: "vda", Path: "/dev/vda", Size: gib, Serial: "disk-1"},
 		{Name: "sdaa", Path: "/dev/sdaa", Size: gib, Removable: true},
 		{Name: "mmcblk0", Path: "/dev/mmcblk0", Size: gib, Serial: "0x12345678", Model: "BJTD4R"},
 		{Name: "nvme0n1", Path: "/dev/nvme0n1", Size: gib, Serial: "S4EWNX0R", WWN: "eui.0025385b71b0c1d2", Model: "Samsung SSD"},
@@ -101,42 +101,41 @@ func TestDisksHere(t *testing.T) {
 	}
 }
 
-func TestChoose(t *testing.T) {
+func TestFitting(t *testing.T) {
 	const gib = 1 << 30
 	all := []Disk{
 		{Name: "vda", Path: "/dev/vda", Size: 64 << 20, Serial: "small"},
 		{Name: "sda", Path: "/dev/sda", Size: gib, Model: "USB Stick", Serial: "stick", Removable: true},
-		{Name: "vdb", Path: "/dev/vdb", Size: gib, Serial: "big", Parts: []string{"/dev/vdb1"}},
+		{Name: "vdb", Path: "/dev/vdb", Size: gib, Serial: "big"},
 		{Name: "nvme0n1", Path: "/dev/nvme0n1", Size: 4 * gib, Serial: "huge", WWN: "eui.0025", Model: "Samsung SSD 980"},
 	}
 	for _, tt := range []struct {
 		rule boot.Disk
 		need int64
-		skip []func(Disk) string
 		want string // name, or part of the error
 	}{
-		{boot.Disk{}, 1, nil, "vda"},
-		{boot.Disk{}, 256 << 20, nil, "vdb"},
-		{boot.Disk{}, 256 << 20, []func(Disk) string{Except("/dev/vdb1")}, "nvme0n1"},
-		{boot.Disk{Serial: "stick"}, 256 << 20, nil, "sda"},
-		{boot.Disk{Model: "USB*"}, 1, nil, "sda"},
-		{boot.Disk{WWN: "0x0025"}, 1, nil, "nvme0n1"},
-		{boot.Disk{Min: 2 * gib}, 1, nil, "nvme0n1"},
-		{boot.Disk{Min: 100 << 20, Max: 2 * gib}, 1, nil, "vdb"},
-		{boot.Disk{}, 8 * gib, nil, "vda: 64 MiB is smaller than the image's 8 GiB; sda: removable or on USB, and not named by serial, wwn or model; vdb: 1 GiB is smaller than the image's 8 GiB; nvme0n1: 4 GiB is smaller"},
-		{boot.Disk{Serial: "other"}, 1, nil, `vda: serial is "small", not "other"`},
-		{boot.Disk{WWN: "5000"}, 1, nil, `nvme0n1: wwn is "eui.0025", not "5000"`},
-		{boot.Disk{Model: "Intel*"}, 1, nil, `nvme0n1: model is "Samsung SSD 980", not "Intel*"`},
-		{boot.Disk{Max: 1 << 20}, 1, nil, "vda: 64 MiB is larger than the 1 MiB asked for"},
-		{boot.Disk{Serial: "big"}, 1, []func(Disk) string{Except("/dev/vdb")}, "vdb: in use as /dev/vdb"},
-		{boot.Disk{Model: "[a"}, 1, nil, "syntax error in pattern"},
+		{boot.Disk{}, 1, "vda"},
+		{boot.Disk{}, 256 << 20, "vdb"},
+		{boot.Disk{Serial: "stick"}, 256 << 20, "sda"},
+		{boot.Disk{Model: "USB*"}, 1, "sda"},
+		{boot.Disk{WWN: "0x0025"}, 1, "nvme0n1"},
+		{boot.Disk{Min: 2 * gib}, 1, "nvme0n1"},
+		{boot.Disk{Min: 100 << 20, Max: 2 * gib}, 1, "vdb"},
+		{boot.Disk{}, 8 * gib, "vda: 64 MiB is smaller than the image's 8 GiB; sda: removable or on USB, and not named by serial, wwn or model; vdb: 1 GiB is smaller than the image's 8 GiB; nvme0n1: 4 GiB is smaller"},
+		{boot.Disk{Serial: "other"}, 1, `vda: serial is "small", not "other"`},
+		{boot.Disk{WWN: "5000"}, 1, `nvme0n1: wwn is "eui.0025", not "5000"`},
+		{boot.Disk{Model: "Intel*"}, 1, `nvme0n1: model is "Samsung SSD 980", not "Intel*"`},
+		{boot.Disk{Max: 1 << 20}, 1, "vda: 64 MiB is larger than the 1 MiB asked for"},
+		{boot.Disk{Model: "[a"}, 1, "syntax error in pattern"},
 	} {
-		d, err := Choose(all, tt.rule, tt.need, tt.skip...)
-		if err != nil && !strings.Contains(err.Error(), tt.want) || err == nil && d.Name != tt.want {
-			t.Errorf("%+v, %d: %v, %v; want %s", tt.rule, tt.need, d.Name, err, tt.want)
-		}
+		t.Run(fmt.Sprintf("%+v, %d", tt.rule, tt.need), func(t *testing.T) {
+			fit, err := fitting(all, tt.rule, tt.need)
+			if err != nil && !strings.Contains(err.Error(), tt.want) || err == nil && fit[0].Name != tt.want {
+				t.Errorf("%v, %v; want %s", fit, err, tt.want)
+			}
+		})
 	}
-	if _, err := Choose(nil, boot.Disk{}, 1); err == nil || !strings.Contains(err.Error(), "no disk") {
+	if _, err := fitting(nil, boot.Disk{}, 1); err == nil || !strings.Contains(err.Error(), "no disk") {
 		t.Errorf("no disks: %v", err)
 	}
 }

@@ -73,7 +73,7 @@ func (j *Job) finish(ctx context.Context) error {
 	// between leaves a disk that does not boot and that interrupted knows.
 	err = j.writeHeld(0, min(sector, len(j.held[0])))
 	if err != nil {
-		if clearErr := j.unboot(); clearErr != nil {
+		if clearErr := unboot(j.dev); clearErr != nil {
 			return fmt.Errorf("%w; then %w", err, clearErr)
 		}
 	}
@@ -99,7 +99,7 @@ func (j *Job) writeHeld(i, first int) error {
 			return fmt.Errorf("write block %d to the medium: %w", i, err)
 		}
 	}
-	if err := j.drop(); err != nil {
+	if err := drop(j.dev); err != nil {
 		return err
 	}
 	j.res.Written += b.Length
@@ -115,11 +115,11 @@ func (j *Job) writeHeld(i, first int) error {
 }
 
 // unboot clears the boot sector's surroundings after they were written wrong.
-func (j *Job) unboot() error {
-	if _, err := j.dev.WriteAt(make([]byte, min(edge, j.dev.Size())), 0); err != nil {
+func unboot(dev Device) error {
+	if _, err := dev.WriteAt(make([]byte, min(edge, dev.Size())), 0); err != nil {
 		return fmt.Errorf("clear the disk: %w", err)
 	}
-	if err := j.dev.Sync(); err != nil {
+	if err := dev.Sync(); err != nil {
 		return fmt.Errorf("clear the disk: %w", err)
 	}
 	return nil

@@ -77,10 +77,14 @@ func store(t testing.TB, format string, raw []byte) (stored []byte, m *images.Ma
 }
 
 // from is a producer that has the stored image in memory.
-func from(stored []byte) func(context.Context, io.Writer) error {
-	return func(_ context.Context, w io.Writer) error {
-		_, err := io.Copy(w, struct{ io.Reader }{bytes.NewReader(stored)})
-		return err
+func from(stored []byte) Producer {
+	return func(ctx context.Context, j *Job) error {
+		d, err := images.Decompress(bytes.NewReader(stored))
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return images.Cut(ctx, d, j.WriteBlock)
 	}
 }
 
@@ -164,7 +168,7 @@ func TestWrite(t *testing.T) {
 
 			// Again: verified, not a byte written, not a byte fetched.
 			c := &counted{Device: dev}
-			res, err = Write(t.Context(), c, m, func(context.Context, io.Writer) error {
+			res, err = Write(t.Context(), c, m, func(context.Context, *Job) error {
 				t.Error("an image that the disk holds was fetched")
 				return nil
 			}, Options{Overwrite: true})

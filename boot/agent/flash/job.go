@@ -24,18 +24,14 @@ type Options struct {
 	// Overwrite allows a disk that looks used.
 	Overwrite bool
 
-	// Memory is how many bytes the decoder's window may take; 0 is what every
-	// image may ask for (see images.Decompress).
-	Memory int64
-
 	// Progress is called with raw bytes of the image after each block of a
 	// stage; it may be nil. It is not called by two goroutines at once unless
 	// WriteBlock is.
 	Progress func(stage string, done, total int64)
 }
 
-// A Result says what a job did. Written 0 and Verified not: the disk held the
-// image already.
+// A Result says what a job did. Written == 0 and Verified > 0: the disk already
+// held the image.
 type Result struct {
 	Written  int64 // bytes written to the disk, zeros for holes among them
 	Skipped  int64 // bytes of holes where the disk had zeros already
@@ -137,7 +133,7 @@ func (j *Job) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return j.clear(head, tail)
+	return j.clearEdges(head, tail)
 }
 
 // interrupted reports whether what stands at the disk's edges is left of this
@@ -163,8 +159,8 @@ func (j *Job) isLast(i int) bool {
 	return i == 0 || b.Offset+b.Length > j.tail
 }
 
-// clear zeroes what is not zero of the edges.
-func (j *Job) clear(head, tail []byte) error {
+// clearEdges zeroes what is not zero of the edges.
+func (j *Job) clearEdges(head, tail []byte) error {
 	for _, e := range []struct {
 		data []byte
 		off  int64
@@ -182,6 +178,9 @@ func (j *Job) clear(head, tail []byte) error {
 	return nil
 }
 
+// Manifest is that of the image.
+func (j *Job) Manifest() *images.Manifest { return j.m }
+
 // Complete reports whether no block is missing: Finish can be called.
 func (j *Job) Complete() bool {
 	j.mu.Lock()
@@ -190,9 +189,9 @@ func (j *Job) Complete() bool {
 }
 
 // WriteBlock takes the bytes of block i. Bytes that do not agree with the
-// manifest are refused and not written; a block that is there already, or
-// that another producer is writing, is dropped. data is the caller's again
-// when it returns.
+// manifest are refused and not written. A block that is there already, or that
+// another producer is writing, is dropped. data is the caller's again when it
+// returns.
 func (j *Job) WriteBlock(i int, data []byte) error {
 	if i < 0 || i >= len(j.blocks) {
 		return fmt.Errorf("write block %d: the image ends at %s", i, human.Size(j.m.Raw.Size))
@@ -201,29 +200,46 @@ func (j *Job) WriteBlock(i int, data []byte) error {
 	if err := b.Check(data); err != nil {
 		return fmt.Errorf("write block %d at offset %d: %w", i, b.Offset, err)
 	}
+	if j.claim(i, data) {
+		var written int64
+		var err error
+		if !j.isLast(i) {
+			written, err = j.put(b, data)
+		}
+		if err = j.settle(i, written, err); err != nil {
+			return fmt.Errorf("write block %d at offset %d: %w", i, b.Offset, err)
+		}
+	}
 	j.mu.Lock()
+	done := j.done
+	j.mu.Unlock()
+	j.opt.Progress(StageWrite, done, j.m.Raw.Size)
+	return nil
+}
+
+// claim marks a missing block as being written, and keeps what is written last.
+func (j *Job) claim(i int, data []byte) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	if j.blocks[i] != missing {
-		j.mu.Unlock()
-		return nil
+		return false
 	}
 	j.blocks[i] = busy
 	if j.isLast(i) {
 		j.held[i] = bytes.Clone(data)
 	}
-	j.mu.Unlock()
+	return true
+}
 
-	var written int64
-	var err error
-	if !j.isLast(i) {
-		written, err = j.put(b, data)
-	}
-
+// settle notes what became of a block that was claimed, and returns err.
+func (j *Job) settle(i int, written int64, err error) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err != nil {
 		j.blocks[i] = missing
-		return fmt.Errorf("write block %d at offset %d: %w", i, b.Offset, err)
+		return err
 	}
+	b := &j.m.Blocks[i]
 	j.blocks[i] = here
 	j.left--
 	j.done += b.Length
@@ -260,7 +276,7 @@ func (j *Job) put(b *images.Block, data []byte) (written int64, err error) {
 // the manifest; diff is nil where there is none. Blocks that are held come
 // from memory. Blocks for which skip is true are not compared.
 func (j *Job) compare(ctx context.Context, stage string, skip func(i int) bool) (diff, err error) {
-	if err := j.drop(); err != nil {
+	if err := drop(j.dev); err != nil {
 		return nil, err
 	}
 	// Each block has a digest, so the whole needs none: on one processor it
@@ -283,8 +299,9 @@ func (j *Job) compare(ctx context.Context, stage string, skip func(i int) bool) 
 	return nil, err
 }
 
-func (j *Job) drop() error {
-	if d, ok := j.dev.(dropper); ok {
+// drop makes the next read ask the medium, where the device knows how.
+func drop(dev Device) error {
+	if d, ok := dev.(dropper); ok {
 		return d.Drop()
 	}
 	return nil

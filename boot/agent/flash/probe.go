@@ -31,16 +31,6 @@ func edges(dev Device) (head, tail []byte, err error) {
 	return head, tail, nil
 }
 
-// Contents says what a disk looks like by its first and last MiB: "" when
-// both are zero, else a name like "a GPT partition table".
-func Contents(dev Device) (string, error) {
-	head, tail, err := edges(dev)
-	if err != nil {
-		return "", err
-	}
-	return contents(head, tail), nil
-}
-
 // A mark is what something leaves at a fixed place of the first MiB.
 type mark struct {
 	name  string
@@ -74,6 +64,8 @@ var marks = []mark{
 	{"an MBR partition table", 510, "\x55\xaa"},
 }
 
+// contents says what a disk looks like by its first and last MiB: "" when both
+// are zero, else a name like "a GPT partition table".
 func contents(head, tail []byte) string {
 	for _, m := range marks {
 		if len(head) > m.off && bytes.HasPrefix(head[m.off:], []byte(m.magic)) {

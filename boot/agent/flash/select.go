@@ -8,13 +8,14 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// Select is Choose for a machine that may have several disks which the rule
-// allows: it looks at what they hold. It takes the one that starts with the
-// image already, so that a job that comes again finds its own disk; else the
-// first, if it may be overwritten; else the first that is blank. If all are in
-// use the error is ErrDiskInUse and says what each holds.
-func Select(disks []Disk, rule boot.Disk, m *images.Manifest, skip ...func(Disk) string) (Disk, error) {
-	fit, err := fitting(disks, rule, m.Raw.Size, skip...)
+// Select returns the disk for an image, of those that the rule allows and that
+// are large enough. Where there are several it looks at what they hold. First
+// comes the one that starts with the image already, so that a job that comes
+// again finds its own disk. Then comes the first that may be overwritten, or
+// else the first that is blank. If all are in use the error is ErrDiskInUse and
+// says what each holds.
+func Select(disks []Disk, rule boot.Disk, m *images.Manifest) (Disk, error) {
+	fit, err := fitting(disks, rule, m.Raw.Size)
 	if err != nil {
 		return Disk{}, err
 	}

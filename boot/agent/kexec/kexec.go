@@ -24,7 +24,7 @@ func Load(kernel, initrd *os.File, cmdline string) error {
 		return err
 	}
 	err := loadFiles(kernel, initrd, cmdline)
-	if err == unix.ENOSYS && segments(runtime.GOARCH) {
+	if err == unix.ENOSYS && runtime.GOARCH == segmentsArch {
 		err = loadSegments(kernel, initrd, cmdline)
 	}
 	if err != nil {
@@ -48,7 +48,7 @@ func loadFiles(kernel, initrd *os.File, cmdline string) error {
 // of Load, where the files are in tmpfs: there, in the pages from which they
 // will run and, with kexec_file_load(2), in a buffer that it reads them into.
 func Copies() int64 {
-	if segments(runtime.GOARCH) && unix.KexecFileLoad(-1, -1, "", 0) == unix.ENOSYS {
+	if runtime.GOARCH == segmentsArch && unix.KexecFileLoad(-1, -1, "", 0) == unix.ENOSYS {
 		return 2
 	}
 	return 3
@@ -62,7 +62,7 @@ func explain(err error, goarch string) error {
 	}
 	switch errno {
 	case unix.ENOSYS:
-		return fmt.Errorf("%w: this kernel was built without kexec_file_load%s", ErrUnsupported, map[bool]string{true: " and kexec_load"}[segments(goarch)])
+		return fmt.Errorf("%w: this kernel was built without kexec_file_load%s", ErrUnsupported, map[bool]string{true: " and kexec_load"}[goarch == segmentsArch])
 	case unix.EPERM:
 		return fmt.Errorf("%w: not allowed, it needs root and a kernel that is not locked down", ErrUnsupported)
 	case unix.EBUSY:
@@ -79,17 +79,15 @@ func explain(err error, goarch string) error {
 
 // supported says which architectures have a way.
 func supported(goarch string) error {
-	if a, ok := board.ArchOf(goarch); ok && a.KexecFile {
+	if a, ok := board.ArchOf(goarch); ok && a.Kexec {
 		return nil
 	}
 	return fmt.Errorf("load kernel: %w: Linux has no kexec_file_load on %s", ErrUnsupported, goarch)
 }
 
-// segments reports whether loadSegments can be used.
-func segments(goarch string) bool {
-	a, ok := board.ArchOf(goarch)
-	return ok && a.KexecSegments
-}
+// segmentsArch is the architecture that loadSegments has code for. As a constant
+// it keeps that code out of the binaries of the others.
+const segmentsArch = "arm64"
 
 // Exec starts the kernel that was loaded. It returns only on error.
 func Exec() error {

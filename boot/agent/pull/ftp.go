@@ -59,7 +59,7 @@ func getFTP(ctx context.Context, u *url.URL, s *stream) error {
 		return fmt.Errorf("RETR: %w", ftpError(err))
 	}
 	s.begin(at)
-	if err := s.copy(body); err != nil {
+	if err := s.takeAll(body); err != nil {
 		return err // and ctx closes both connections; the server may owe its last reply for long
 	}
 	// Without 226 nobody knows whether this was the end. A 550 here is no longer

@@ -61,7 +61,7 @@ func getHTTP(ctx context.Context, u *url.URL, s *stream) error {
 	if err != nil {
 		return err
 	}
-	return s.copy(res.Body)
+	return s.takeAll(res.Body)
 }
 
 // sameAnswer is same for the header of an answer.

@@ -27,18 +27,6 @@ type Entry struct {
 	Time time.Time // zero: unknown
 }
 
-// A lister reads the listing of a folder.
-type lister func(ctx context.Context, p *Puller, u *url.URL) ([]Entry, error)
-
-// listers by scheme of a URL.
-var listers = map[string]lister{
-	"tftp":  listTFTP,
-	"ftp":   listFTP,
-	"ftps":  listFTP,
-	"http":  listHTTP,
-	"https": listHTTP,
-}
-
 // List returns what is in the folder that a URL means, by name.
 // errors.ErrUnsupported is a protocol without listings.
 func (p *Puller) List(ctx context.Context, folder string) ([]Entry, error) {
@@ -46,23 +34,19 @@ func (p *Puller) List(ctx context.Context, folder string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, ok := listers[u.Scheme]
-	if !ok {
-		return nil, unknown(u)
+	proto, err := protocolOf(u)
+	if err != nil {
+		return nil, err
 	}
 	ctx, stall := watch(ctx, p.timing().Stall)
 	defer stall.end()
 	var entries []Entry
-	err = guard(func() (err error) { entries, err = list(ctx, p, u); return err })
+	err = guard(func() (err error) { entries, err = proto.list(ctx, p, u); return err })
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
 	return entries, err
-}
-
-func unknown(u *url.URL) error {
-	return fmt.Errorf("protocol %q: %w", u.Scheme, errors.ErrUnsupported)
 }
 
 func listTFTP(context.Context, *Puller, *url.URL) ([]Entry, error) {
@@ -138,7 +122,7 @@ func parseLinks(page string) []Entry {
 	for {
 		i := strings.Index(page, "href=")
 		if i < 0 {
-			return named(names)
+			return entriesOf(names)
 		}
 		page = page[i+len("href="):]
 		if page == "" {
@@ -162,12 +146,12 @@ func parseLinks(page string) []Entry {
 
 // parseLines reads a listing of one name a line, folders with a slash.
 func parseLines(text string) []Entry {
-	return named(strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n"))
+	return entriesOf(strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n"))
 }
 
-// named makes entries of names, without what is not right below the folder and
+// entriesOf makes entries of names, without what is not right below the folder and
 // without repetitions.
-func named(names []string) []Entry {
+func entriesOf(names []string) []Entry {
 	var entries []Entry
 	seen := map[string]bool{}
 	for _, name := range names {

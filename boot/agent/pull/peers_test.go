@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,12 +51,15 @@ var peers = map[string]func(t *testing.T, dir string) peer{
 }
 
 func TestEveryProtocolHasAPeer(t *testing.T) {
-	for scheme := range getters {
-		if peers[scheme] == nil {
-			t.Errorf("no test fetches by %s", scheme)
+	if schemes := Schemes(); !slices.IsSorted(schemes) || len(slices.Compact(schemes)) != len(protocols) {
+		t.Errorf("schemes %q", schemes)
+	}
+	for _, p := range protocols {
+		if peers[p.scheme] == nil {
+			t.Errorf("no test fetches by %s", p.scheme)
 		}
-		if putters[scheme] == nil || listers[scheme] == nil {
-			t.Errorf("%s is missing in the table of putters or listers", scheme)
+		if p.get == nil || p.list == nil || p.put == nil {
+			t.Errorf("the row of %s is not whole", p.scheme)
 		}
 	}
 }
@@ -227,10 +231,10 @@ func certificate(t *testing.T) (cert tls.Certificate, certFile, keyFile string) 
 }
 
 // puller for tests; changes collects what Notify said.
-func puller(t *testing.T, sources ...string) (p *Puller, changes *[]Change) {
-	changes = new([]Change)
+func puller(t *testing.T, sources ...string) (p *Puller, changes *[]Attempt) {
+	changes = new([]Attempt)
 	p = &Puller{Sources: sources, TFTPMax: 1 << 40, Timing: testTiming, TLS: &tls.Config{RootCAs: roots},
-		Notify: func(c Change) { *changes = append(*changes, c) }}
+		Notify: func(c Attempt) { *changes = append(*changes, c) }}
 	p.TFTP = testTFTP
 	if testing.Verbose() {
 		p.Log = slog.New(slog.NewTextHandler(t.Output(), nil))

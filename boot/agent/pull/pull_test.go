@@ -40,7 +40,7 @@ func TestOrder(t *testing.T) {
 		{"larger", 17, []string{"http://a/", "ftp://a/", "TFTP://a/", "tftp://b/"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := Order(given, tt.size, 16); !slices.Equal(got, tt.want) {
+			if got := order(given, tt.size, 16); !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
@@ -188,7 +188,7 @@ func TestAllDown(t *testing.T) {
 			down(true)
 		}
 	}
-	p.Notify = func(c Change) {
+	p.Notify = func(c Attempt) {
 		if *changes = append(*changes, c); len(*changes) >= 6 {
 			down(false)
 		}
@@ -245,7 +245,7 @@ func TestChanged(t *testing.T) {
 			peer.link.spoil(cut, 100_000, 1)
 			p, _ := puller(t, peer.url)
 			p.TFTP = hastyTFTP
-			p.Notify = func(c Change) {
+			p.Notify = func(c Attempt) {
 				if c.To > 0 {
 					put(t, dir, "image", after)
 				}

@@ -10,19 +10,6 @@ import (
 	"time"
 )
 
-// A putter sends size bytes of r to where u says and returns nil once the
-// server has confirmed them all.
-type putter func(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error
-
-// putters by scheme of a URL.
-var putters = map[string]putter{
-	"tftp":  putTFTP,
-	"ftp":   putFTP,
-	"ftps":  putFTP,
-	"http":  putHTTP,
-	"https": putHTTP,
-}
-
 // Put sends the size bytes of r to a URL. It tries once: what a server makes
 // of half a file is its own affair. fs.ErrPermission is a server that takes no
 // uploads, or not this one.
@@ -31,59 +18,59 @@ func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64
 	if err != nil {
 		return err
 	}
-	put, ok := putters[u.Scheme]
-	if !ok {
-		return unknown(u)
+	proto, err := protocolOf(u)
+	if err != nil {
+		return err
 	}
 	ctx, stall := watch(ctx, p.timing().Stall)
 	defer stall.end()
 	start := time.Now()
-	src := &source{r: r, moved: func(done int64) {
+	body := &upload{r: r, moved: func(done int64) {
 		stall.reset()
 		if p.Progress != nil {
 			p.Progress(u.Scheme, done, size)
 		}
 	}}
-	if err = guard(func() error { return put(ctx, p, u, src, size) }); err != nil && ctx.Err() != nil {
+	if err = guard(func() error { return proto.put(ctx, p, u, body, size) }); err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	done := src.end()
+	done := body.end()
 	if err == nil && done != size {
 		err = fmt.Errorf("%d bytes were sent of %d", done, size)
 	}
 	if p.Notify != nil {
-		p.Notify(Change{Proto: u.Scheme, Source: u.Redacted(), To: done, Err: err, Took: time.Since(start)})
+		p.Notify(Attempt{Proto: u.Scheme, Source: u.Redacted(), To: done, Err: err, Took: time.Since(start)})
 	}
 	return err
 }
 
-// A source counts what is read from it. net/http may go on reading a body after
+// An upload counts what is read from it. net/http may go on reading a body after
 // the answer has come, so it ends reads before Put returns.
-type source struct {
+type upload struct {
 	mu    sync.Mutex
 	r     io.Reader
 	done  int64
 	moved func(done int64)
 }
 
-func (s *source) Read(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.r == nil {
+func (b *upload) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.r == nil {
 		return 0, io.ErrClosedPipe
 	}
-	n, err := s.r.Read(p)
-	s.done += int64(n)
-	s.moved(s.done)
+	n, err := b.r.Read(p)
+	b.done += int64(n)
+	b.moved(b.done)
 	return n, err
 }
 
 // end lets nobody read any more and returns how much was read.
-func (s *source) end() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.r = nil
-	return s.done
+func (b *upload) end() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.r = nil
+	return b.done
 }
 
 func putTFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error {

@@ -66,7 +66,7 @@ func TestFetchSmall(t *testing.T) {
 	peer := httpPeer(t, dir)
 	peer.link.spoil(cut, 50_000, 1)
 	p, _ = puller(t, peer.url)
-	p.Notify = func(Change) { put(t, dir, "plan", b) }
+	p.Notify = func(Attempt) { put(t, dir, "plan", b) }
 	if got, err = p.FetchSmall(guarded(t), File{Name: "plan", Size: -1}, 1<<20); err != nil || !bytes.Equal(got, b) {
 		t.Errorf("got %d bytes, %v", len(got), err)
 	}

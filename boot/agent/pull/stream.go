@@ -7,35 +7,14 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"maps"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 )
 
-// A getter is one protocol. It asks the server of u for the file, from
-// s.held on where the protocol can, says what it learns through announce and
-// begin, and writes the bytes to s. It returns nil when the server said that
-// the file has ended, fs.ErrNotExist when the server said there is none.
-// It is done with s when it returns, which is soon after ctx ends.
-type getter func(ctx context.Context, u *url.URL, s *stream) error
-
-// getters by scheme of a source.
-var getters = map[string]getter{
-	"tftp":  getTFTP,
-	"ftp":   getFTP,
-	"ftps":  getFTP,
-	"http":  getHTTP,
-	"https": getHTTP,
-}
-
-// Schemes lists the URL schemes there are, sorted.
-func Schemes() []string { return slices.Sorted(maps.Keys(getters)) }
-
 // A stream is what one attempt of one protocol brings.
 type stream struct {
-	*transfer
+	*fetch
 	source  string
 	size    int64     // as this server said, -1 unknown
 	begun   bool      // begin was called
@@ -53,13 +32,13 @@ func (s *stream) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	get, ok := getters[u.Scheme]
-	if !ok {
-		return unknown(u)
+	proto, err := protocolOf(u)
+	if err != nil {
+		return err
 	}
 	ctx, s.stall = watch(ctx, s.timing.Stall)
 	defer s.stall.end()
-	err = guard(func() error { return get(ctx, u, s) })
+	err = guard(func() error { return proto.get(ctx, u, s) })
 	switch {
 	case s.broken != nil:
 		return s.broken
@@ -181,8 +160,8 @@ func (s *stream) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// copy writes all that r has.
-func (s *stream) copy(r io.Reader) error {
+// takeAll writes all that r has.
+func (s *stream) takeAll(r io.Reader) error {
 	// The wrappers keep io from going around the buffer by ReadFrom and WriteTo.
 	_, err := io.CopyBuffer(struct{ io.Writer }{s}, struct{ io.Reader }{r}, make([]byte, 128<<10))
 	return err

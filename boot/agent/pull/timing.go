@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"time"
 )
@@ -29,15 +30,26 @@ type Timing struct {
 	Stall      time.Duration // without a byte ends one protocol's attempt
 	Backoff    time.Duration // wait after the first round that failed
 	MaxBackoff time.Duration // longest wait between two rounds
-	GiveUp     time.Duration // without a new byte ends the pull; 0 is never
+	GiveUp     time.Duration // without a new byte ends the pull; negative is never
 }
 
-// DefaultTiming holds where a Puller has none.
+// DefaultTiming holds for what is zero in a Puller's Timing.
 var DefaultTiming = Timing{
 	Stall:      15 * time.Second,
 	Backoff:    time.Second,
 	MaxBackoff: 30 * time.Second,
 	GiveUp:     30 * time.Minute,
+}
+
+// orDefaults fills in what is zero.
+func (t Timing) orDefaults() Timing {
+	d := DefaultTiming
+	return Timing{
+		Stall:      cmp.Or(t.Stall, d.Stall),
+		Backoff:    cmp.Or(t.Backoff, d.Backoff),
+		MaxBackoff: cmp.Or(t.MaxBackoff, d.MaxBackoff),
+		GiveUp:     cmp.Or(t.GiveUp, d.GiveUp),
+	}
 }
 
 // wait is the pause after the given number of rounds, from 1, that brought

@@ -15,9 +15,10 @@ import (
 // timed runs f in a bubble, where time passes only while all sleep, with a
 // protocol of the test's own: the sources of scheme test: are served by get.
 // It must not run beside other tests, which read the table of protocols.
-func timed(t *testing.T, get func(ctx context.Context, s *stream) error, f func(t *testing.T, p *Puller, changes *[]Change)) {
-	getters["test"] = func(ctx context.Context, _ *url.URL, s *stream) error { return get(ctx, s) }
-	defer delete(getters, "test")
+func timed(t *testing.T, get func(ctx context.Context, s *stream) error, f func(t *testing.T, p *Puller, changes *[]Attempt)) {
+	table := protocols
+	defer func() { protocols = table }()
+	protocols = []protocol{{scheme: "test", get: func(ctx context.Context, _ *url.URL, s *stream) error { return get(ctx, s) }}}
 	synctest.Test(t, func(t *testing.T) {
 		p, changes := puller(t, "test://a/", "test://b/")
 		p.Timing = DefaultTiming
@@ -56,7 +57,7 @@ func TestGiveUp(t *testing.T) {
 		}, d.GiveUp - d.MaxBackoff, d.GiveUp + 2*2*d.Stall, "no byte moved for 15s", 2 * int(d.GiveUp/(d.MaxBackoff+2*d.Stall))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			timed(t, tt.get, func(t *testing.T, p *Puller, changes *[]Change) {
+			timed(t, tt.get, func(t *testing.T, p *Puller, changes *[]Attempt) {
 				var got bytes.Buffer
 				began := time.Now()
 				err := p.Fetch(t.Context(), File{Name: "image", Size: 300_000}, &got)
@@ -92,7 +93,7 @@ func TestStall(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	timed(t, get, func(t *testing.T, p *Puller, changes *[]Change) {
+	timed(t, get, func(t *testing.T, p *Puller, changes *[]Attempt) {
 		var got bytes.Buffer
 		if err := p.Fetch(t.Context(), file("image", want), &got); err != nil || !bytes.Equal(got.Bytes(), want) {
 			t.Fatalf("%d bytes, %v", got.Len(), err)
@@ -124,7 +125,7 @@ func TestRounds(t *testing.T) {
 		}
 		return errGone
 	}
-	timed(t, get, func(t *testing.T, p *Puller, changes *[]Change) {
+	timed(t, get, func(t *testing.T, p *Puller, changes *[]Attempt) {
 		var got bytes.Buffer
 		if err := p.Fetch(t.Context(), file("image", want), &got); err != nil || !bytes.Equal(got.Bytes(), want) {
 			t.Fatalf("%d bytes, %v", got.Len(), err)
@@ -144,9 +145,9 @@ func TestSlowWriter(t *testing.T) {
 	want := content(500_000, 10)
 	get := func(_ context.Context, s *stream) error {
 		s.begin(s.held)
-		return s.copy(bytes.NewReader(want[s.held:]))
+		return s.takeAll(bytes.NewReader(want[s.held:]))
 	}
-	timed(t, get, func(t *testing.T, p *Puller, changes *[]Change) {
+	timed(t, get, func(t *testing.T, p *Puller, changes *[]Attempt) {
 		w := new(slow)
 		if err := p.Fetch(t.Context(), file("image", want), w); err != nil {
 			t.Fatal(err)
@@ -167,7 +168,7 @@ func (s *slow) Write(p []byte) (int, error) {
 
 // The end of ctx ends a wait between two rounds at once.
 func TestCancelBetweenRounds(t *testing.T) {
-	timed(t, func(context.Context, *stream) error { return errGone }, func(t *testing.T, p *Puller, _ *[]Change) {
+	timed(t, func(context.Context, *stream) error { return errGone }, func(t *testing.T, p *Puller, _ *[]Attempt) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Minute, fmt.Errorf("enough: %w", context.Canceled))
 		defer cancel()
 		began := time.Now()
@@ -207,5 +208,13 @@ func TestTiming(t *testing.T) {
 	}
 	if got := d.longest(1 << 20); got != d.MaxBackoff {
 		t.Errorf("after very many rounds %v", got)
+	}
+}
+
+// What is zero is the default's, field by field.
+func TestTimingDefaults(t *testing.T) {
+	got := Timing{Stall: time.Second, GiveUp: -1}.orDefaults()
+	if want := (Timing{time.Second, DefaultTiming.Backoff, DefaultTiming.MaxBackoff, -1}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

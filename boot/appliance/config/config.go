@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
@@ -93,7 +92,6 @@ func (c *Config) ImageFiles() map[string]string {
 // Defaults of keys that are not set.
 const (
 	DefaultState = "/var/lib/bootlace"
-	DefaultLease = time.Hour
 )
 
 // Load reads the file that the flags name, puts the flags over it and checks

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
@@ -183,7 +184,7 @@ func TestIPv6(t *testing.T) {
 	if len(c.DHCP.Subnets) != 1 || len(c.DHCP.Six) != 1 {
 		t.Fatalf("%d networks of IPv4, %d of IPv6", len(c.DHCP.Subnets), len(c.DHCP.Six))
 	}
-	if n := c.DHCP.Six[0]; n.Prefix.String() != "fd00:77::/64" || n.PoolTo.String() != "fd00:77::1ff" || len(n.DNS) != 1 || n.Lease != DefaultLease {
+	if n := c.DHCP.Six[0]; n.Prefix.String() != "fd00:77::/64" || n.PoolTo.String() != "fd00:77::1ff" || len(n.DNS) != 1 || n.Lease != lease.DefaultTiming.Lease {
 		t.Errorf("%+v", n)
 	}
 }

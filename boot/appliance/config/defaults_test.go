@@ -45,7 +45,7 @@ profiles: [{name: a, action: flash, image: i}]
 		{"dhcp.hosts", len(c.DHCP.Hosts), 0},
 		{"dhcp.subnets[0].pool", c.DHCP.Subnets[0].PoolFrom.IsValid(), false},
 		{"dhcp.subnets[0].router", c.DHCP.Subnets[0].Router.IsValid(), false},
-		{"dhcp.subnets[0].lease", c.DHCP.Subnets[0].Lease, DefaultLease},
+		{"dhcp.subnets[0].lease", c.DHCP.Subnets[0].Lease, lease.DefaultTiming.Lease},
 		{"images", len(c.Images), 0},
 		{"profiles[0].match", reflect.DeepEqual(p.Match, boot.Match{}), true},
 		{"profiles[0].disk", p.Disk, boot.Disk{}},
@@ -125,7 +125,7 @@ func TestModes(t *testing.T) {
 				}
 			}
 			if c, err := load(t, "", "--root", "DIR/root", "--dhcp", mode, "--pool", "10.0.0.1-10.0.0.9"); err != nil || c.DHCP.Mode != mode ||
-				!reflect.DeepEqual(c.DHCP.Subnets, []lease.Subnet{{PoolFrom: addr("10.0.0.1"), PoolTo: addr("10.0.0.9"), Lease: DefaultLease}}) {
+				!reflect.DeepEqual(c.DHCP.Subnets, []lease.Subnet{{PoolFrom: addr("10.0.0.1"), PoolTo: addr("10.0.0.9"), Lease: lease.DefaultTiming.Lease}}) {
 				t.Errorf("by flags: %+v, %v", c, err)
 			}
 		})

@@ -137,7 +137,7 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 	d.oneOf("dhcp.mode", c.DHCP.Mode, Proxy, Full, Off)
 	for i, s := range r.DHCP.Subnets {
 		key := fmt.Sprintf("dhcp.subnets[%d]", i)
-		n := lease.Subnet{Lease: DefaultLease}
+		n := lease.Subnet{Lease: lease.DefaultTiming.Lease}
 		n.Prefix = value(d, key+".net", s.Net, netip.ParsePrefix, "a network, like 10.0.0.0/24")
 		six := n.Prefix.Addr().Is6()
 		n.Prefix = n.Prefix.Masked()
@@ -187,7 +187,7 @@ func (d *decoder) onePool(r *raw, c *Config) {
 	if from.Is6() {
 		d.fail("pool", errors.New("IPv6 addresses belong under dhcp.subnets, with their net"))
 	}
-	c.DHCP.Subnets = append(c.DHCP.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: DefaultLease})
+	c.DHCP.Subnets = append(c.DHCP.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: lease.DefaultTiming.Lease})
 }
 
 // six holds what DHCPv6 relies on.

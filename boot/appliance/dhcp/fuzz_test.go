@@ -7,14 +7,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/bootlace/bootlace/boot/wire"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
 func FuzzAnswer(f *testing.F) {
 	recorded, _ := filepath.Glob("testdata/*.hex")
 	for _, path := range recorded {
-		raw, _, port := unkeep(f, path)
-		f.Add(raw, port == portBINL, strings.Contains(path, "-full-"))
+		rec := nettest.ReadPacket(f, path)
+		f.Add(rec.Raw, rec.Port == portBINL, strings.Contains(path, "-full-"))
 	}
 	for _, m := range made {
 		f.Add(m.raw, m.port == portBINL, m.mode == Full)
@@ -24,7 +26,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, binl, full bool) {
 		before := bytes.Clone(raw)
-		p, err := parse(raw)
+		p, err := decode(raw)
 		if err != nil {
 			return
 		}
@@ -35,8 +37,8 @@ func FuzzAnswer(f *testing.F) {
 			port = portBINL
 		}
 		from := netip.MustParseAddrPort("10.77.0.101:68")
-		a := answerTo(hear(p, "eth0", from, port), mode)
-		again := answerTo(hear(p, "eth0", from, port), mode)
+		a := answerTo(read(p, "eth0", from, port), mode)
+		again := answerTo(read(p, "eth0", from, port), mode)
 		if !bytes.Equal(a.raw, again.raw) || a.to != again.to || a.text != again.text || !bytes.Equal(raw, before) {
 			t.Fatal("the answer depends on something else, or changed the packet")
 		}
@@ -47,18 +49,8 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		back, err := dhcpv4.FromBytes(a.raw)
-		if err != nil || back.TransactionID != p.TransactionID || len(a.raw) > room(p) || len(a.raw) < minMessage {
+		if err != nil || back.TransactionID != p.TransactionID || len(a.raw) > maxLength(p) || len(a.raw) < minMessage {
 			t.Fatalf("answer of %d bytes: %v", len(a.raw), err)
-		}
-	})
-}
-
-func FuzzUnframe(f *testing.F) {
-	f.Add(frame(machine, broadcast, nobody, netip.MustParseAddrPort("255.255.255.255:67"), made[0].raw))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if payload, _, err := unframe(raw, portServer); err == nil && len(payload) > len(raw)-42 {
-			t.Fatalf("%d bytes of payload in a frame of %d", len(payload), len(raw))
 		}
 	})
 }
@@ -68,13 +60,13 @@ func FuzzOffered(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	q, err := parse(made[0].raw)
+	q, err := parse(made[0].raw, "eth0", nobody, portServer)
 	if err != nil {
 		f.Fatal(err)
 	}
-	offer := answerTo(hear(q, "eth0", nobody, portServer), Full)
-	f.Add(frame(machine, broadcast, netip.AddrPortFrom(me.addr, portServer), offer.to, offer.raw))
-	f.Add(frame(machine, broadcast, netip.AddrPortFrom(me.addr, portServer), nobody, made[0].raw))
+	offer := answerTo(q, Full)
+	f.Add(wire.UDP4(machine, wire.Broadcast, netip.AddrPortFrom(us.addr, portServer), offer.to, offer.raw))
+	f.Add(wire.UDP4(machine, wire.Broadcast, netip.AddrPortFrom(us.addr, portServer), nobody, made[0].raw))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if server, ok := offered(raw, discover); ok && !server.Is4() {
 			t.Fatalf("an offer of %v", server)

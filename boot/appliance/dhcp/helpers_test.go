@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,9 +18,10 @@ import (
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/appliance/store"
+	"github.com/bootlace/bootlace/boot/appliance/store/bolt"
 	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/bootlace/bootlace/boot/wire"
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/sys/unix"
 )
 
 var lab = lease.Subnet{
@@ -36,20 +38,20 @@ type running struct {
 	stop func()
 
 	mu    sync.Mutex
-	texts []string
+	notes []string
 	seen  map[boot.MAC]netip.Addr
 }
 
 // firstFile gives each loader the first of its files.
-func firstFile(h Hearing) (Reply, error) {
-	reply := Reply{Machine: "m-" + h.MAC.String()}
-	if l := h.Loader; l != nil && len(l.Files) > 0 {
-		reply.Bootfile = l.Files[0]
+func firstFile(r boot.Request) (boot.BootInfo, error) {
+	info := boot.BootInfo{Machine: "m-" + r.MAC.String()}
+	if l := r.Loader; l != nil && len(l.Files) > 0 {
+		info.Bootfile = l.Files[0]
 		if l.HTTP {
-			reply.Bootfile = "http://" + h.Next.String() + "/" + reply.Bootfile
+			info.Bootfile = "http://" + r.Server.String() + "/" + info.Bootfile
 		}
 	}
-	return reply, nil
+	return info, nil
 }
 
 // serve starts a server on eth0 of a namespace; it ends with the test, or by stop.
@@ -58,17 +60,18 @@ func serve(t *testing.T, ns *nettest.NS, mode Mode, leases *lease.Leases) *runni
 	return serveOn(t, ns, "eth0", mode, leases, firstFile)
 }
 
-func serveOn(t *testing.T, ns *nettest.NS, iface string, mode Mode, leases *lease.Leases, decide func(Hearing) (Reply, error)) *running {
+func serveOn(t *testing.T, ns *nettest.NS, iface string, mode Mode, leases *lease.Leases, decide func(boot.Request) (boot.BootInfo, error)) *running {
 	t.Helper()
 	r := &running{seen: map[boot.MAC]netip.Addr{}}
 	r.Server = &Server{
-		Mode: mode, Interface: iface, Leases: leases, Six: sixNets,
+		Mode: mode, Interface: iface, Leases: leases,
+		Timing: Timing{Timing: wire.Timing{Look: 50 * time.Millisecond}},
 		Log:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Decide: func(_ context.Context, h Hearing) (Reply, error) { return decide(h) },
+		Decide: func(_ context.Context, h boot.Request) (boot.BootInfo, error) { return decide(h) },
 		Note: func(ev boot.Event) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.texts = append(r.texts, ev.Text)
+			r.notes = append(r.notes, ev.Text)
 		},
 		Seen: func(m boot.MAC, a netip.Addr) {
 			r.mu.Lock()
@@ -94,11 +97,14 @@ func serveOn(t *testing.T, ns *nettest.NS, iface string, mode Mode, leases *leas
 	return r
 }
 
-func (r *running) noted() string {
+// texts are those of the events that were noted.
+func (r *running) texts() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return strings.Join(r.texts, "\n")
+	return slices.Clone(r.notes)
 }
+
+func (r *running) noted() string { return strings.Join(r.texts(), "\n") }
 
 func (r *running) sawAt(m boot.MAC) netip.Addr {
 	r.mu.Lock()
@@ -113,7 +119,7 @@ func leasesAt(t *testing.T, path string, subnet lease.Subnet, hosts ...lease.Hos
 
 func leasesOf(t *testing.T, path string, subnets []lease.Subnet, hosts []lease.Host) (*lease.Leases, store.Store) {
 	t.Helper()
-	st, err := store.Open(path)
+	st, err := bolt.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +139,7 @@ func udhcpc(t *testing.T, ns *nettest.NS, args ...string) string {
 	if err := os.WriteFile(script, []byte(body), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	args = append([]string{"udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "4", "-T", "1", "-s", script}, args...)
+	args = append([]string{"udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "40", "-T", "1", "-s", script}, args...)
 	out, err := ns.Command(t, nettest.Need(t, "busybox"), args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("udhcpc: %v: %s", err, out)
@@ -176,71 +182,97 @@ func watch(t *testing.T, ctx context.Context, cmd *exec.Cmd, word string) string
 	return string(out)
 }
 
-// A testWire sends and hears whole frames on eth0 of a namespace.
-type testWire struct {
-	*wire
-	f *os.File
-}
+// A tap sends and receives whole frames on eth0 of a namespace.
+type tap struct{ *wire.Conn }
 
-func onWire(t *testing.T, ns *nettest.NS) testWire {
+// newTap opens one that hears what is sent to a port.
+func newTap(t *testing.T, ns *nettest.NS, port uint16) tap {
 	t.Helper()
-	var w *wire
+	var c *wire.Conn
+	var err error
 	ns.Do(t, func() {
-		ifi, err := net.InterfaceByName("eth0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if w, err = openWire(ifi, unix.ETH_P_IP); err != nil {
-			t.Fatal(err)
+		var ifi *net.Interface
+		if ifi, err = net.InterfaceByName("eth0"); err == nil {
+			c, err = wire.Open(ifi, wire.IPv4)
 		}
 	})
-	if err := w.only(portClient); err != nil {
+	if err == nil {
+		err = c.Filter(wire.UDPPort(port))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	f := os.NewFile(uintptr(w.fd), "packet")
-	t.Cleanup(func() { f.Close() })
-	return testWire{w, f}
+	t.Cleanup(func() { c.Close() })
+	return tap{c}
 }
 
-func (w testWire) broadcast(t *testing.T, raw []byte) {
+func (w tap) broadcast(t *testing.T, raw []byte) {
 	t.Helper()
-	if err := w.send(broadcast, nobody, netip.MustParseAddrPort("255.255.255.255:67"), raw); err != nil {
+	frame := wire.UDP4(w.MAC, wire.Broadcast, nobody, netip.MustParseAddrPort("255.255.255.255:67"), raw)
+	if err := w.Send(frame); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// hear collects what is said to clients for a while, by the server that said it.
-func (w testWire) hear(t *testing.T, d time.Duration) map[netip.Addr]*dhcpv4.DHCPv4 {
+// collect returns what is said to clients for a while, by the server that said it.
+func (w tap) collect(t *testing.T, d time.Duration) map[netip.Addr]*dhcpv4.DHCPv4 {
 	t.Helper()
 	got := map[netip.Addr]*dhcpv4.DHCPv4{}
-	w.f.SetReadDeadline(time.Now().Add(d))
-	buf := make([]byte, maxMessage)
+	w.SetReadDeadline(time.Now().Add(d))
+	buf := make([]byte, wire.MaxMessage)
 	for {
-		n, err := w.f.Read(buf)
+		n, err := w.Read(buf)
 		if err != nil {
 			return got
 		}
-		payload, from, err := unframe(buf[:n], portClient)
-		if err != nil {
-			continue
+		if from, p := w.message(t, buf[:n]); p != nil {
+			got[from] = p
 		}
-		p, err := dhcpv4.FromBytes(payload)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got[from.Addr()] = p
 	}
 }
 
+// next returns the next message to clients, and who sent it.
+func (w tap) next(t *testing.T) (server netip.Addr, p *dhcpv4.DHCPv4) {
+	t.Helper()
+	w.SetReadDeadline(time.Now().Add(time.Minute))
+	buf := make([]byte, wire.MaxMessage)
+	for {
+		n, err := w.Read(buf)
+		if err != nil {
+			t.Fatalf("no message came: %v", err)
+		}
+		if server, p = w.message(t, buf[:n]); p != nil {
+			return server, p
+		}
+	}
+}
+
+// wait returns our next message.
+func (w tap) wait(t *testing.T) *dhcpv4.DHCPv4 {
+	t.Helper()
+	for {
+		if server, p := w.next(t); server == us.addr {
+			return p
+		}
+	}
+}
+
+func (w tap) message(t *testing.T, frame []byte) (from netip.Addr, p *dhcpv4.DHCPv4) {
+	t.Helper()
+	payload, sender, err := wire.ParseUDP4(frame, portClient)
+	if err != nil {
+		return from, nil
+	}
+	if p, err = dhcpv4.FromBytes(payload); err != nil {
+		t.Fatal(err)
+	}
+	return sender.Addr(), p
+}
+
+// waitFor waits until the server has noted a text.
 func (r *running) waitFor(t *testing.T, text string) {
 	t.Helper()
-	for range 100 {
-		if strings.Contains(r.noted(), text) {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Errorf("waited for %q, noted %s", text, r.noted())
+	nettest.Eventually(t, fmt.Sprintf("%q", text), func() bool { return strings.Contains(r.noted(), text) })
 }
 
 // ask sends from a client that has an address, and returns the answer.
@@ -257,8 +289,8 @@ func ask(t *testing.T, ns *nettest.NS, from, to netip.AddrPort, raw []byte) *dhc
 	if _, err := conn.Write(raw); err != nil {
 		t.Fatal(err)
 	}
-	conn.SetReadDeadline(time.Now().Add(2 * time.Second))
-	buf := make([]byte, maxMessage)
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
+	buf := make([]byte, wire.MaxMessage)
 	n, err := conn.Read(buf)
 	if err != nil {
 		t.Fatalf("no answer to %s: %v", from, err)
@@ -268,64 +300,4 @@ func ask(t *testing.T, ns *nettest.NS, from, to netip.AddrPort, raw []byte) *dhc
 		t.Fatal(err)
 	}
 	return p
-}
-
-// dnsmasq runs one as DHCP server on eth0 of a namespace until the test ends.
-func dnsmasq(t *testing.T, ns *nettest.NS, args ...string) {
-	t.Helper()
-	dir := t.TempDir()
-	log := filepath.Join(dir, "log")
-	args = append([]string{
-		"--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--bind-interfaces",
-		"--dhcp-authoritative", "--log-dhcp", "--log-facility=" + log, "--user=root",
-		"--dhcp-leasefile=" + filepath.Join(dir, "leases"), "--pid-file=" + filepath.Join(dir, "pid"),
-	}, args...)
-	cmd := ns.Command(t, nettest.Need(t, "dnsmasq"), args...)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			b, _ := os.ReadFile(log)
-			t.Logf("dnsmasq: %s", b)
-		}
-	})
-	for range 50 {
-		if b, _ := os.ReadFile(log); strings.Contains(string(b), "DHCP, IP range") {
-			time.Sleep(100 * time.Millisecond) // its socket is opened before, its loop starts after
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	b, _ := os.ReadFile(log)
-	t.Fatalf("dnsmasq did not start: %s", b)
-}
-
-// lan puts namespaces, each with eth0, on one Ethernet switch.
-func lan(t *testing.T, addrs ...string) []*nettest.NS {
-	t.Helper()
-	ip := func(args ...string) {
-		if out, err := exec.Command(nettest.Need(t, "ip"), args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
-		}
-	}
-	var hosts []*nettest.NS
-	var sw *nettest.NS
-	for i, addr := range addrs {
-		host, end := nettest.Pair(t, addr, "")
-		port := fmt.Sprintf("port%d", i)
-		ip("-n", end.Name, "link", "set", "eth0", "name", port)
-		if sw == nil {
-			sw = end
-			ip("-n", sw.Name, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
-			ip("-n", sw.Name, "link", "set", "br0", "up")
-		} else {
-			ip("-n", end.Name, "link", "set", port, "netns", sw.Name)
-		}
-		ip("-n", sw.Name, "link", "set", port, "master", "br0", "up")
-		hosts = append(hosts, host)
-	}
-	return hosts
 }

@@ -12,38 +12,31 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/wire"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
-	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
 )
 
 // Probe asks on an interface who gives addresses there and returns the servers
 // that offered one, none where it stayed quiet. It takes up to 4.5 s. Nothing
 // is taken: the offers lapse. A link that a switch holds back (spanning tree)
 // looks quiet.
-func Probe(ctx context.Context, iface string) ([]netip.Addr, error) {
-	return probe(ctx, iface, DefaultTiming)
-}
-
-func probe(ctx context.Context, iface string, timing Timing) ([]netip.Addr, error) {
+func Probe(ctx context.Context, iface string, timing Timing) ([]netip.Addr, error) {
+	timing = timing.OrDefault()
 	ifi, err := net.InterfaceByName(iface)
 	if err != nil {
 		return nil, fmt.Errorf("probe: interface %s: %w", iface, err)
 	}
-	w, err := openWire(ifi, unix.ETH_P_IP)
+	w, err := wire.Open(ifi, wire.IPv4)
 	if err != nil {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
-	if err := w.only(portClient); err != nil {
-		w.Close()
+	defer w.Close()
+	if err := w.Filter(wire.UDPPort(portClient)); err != nil {
 		return nil, fmt.Errorf("probe: filter: %w", err)
 	}
-	// os.NewFile gives reads from the packet socket a deadline.
-	f := os.NewFile(uintptr(w.fd), "packet")
-	defer f.Close()
 	discover := &dhcpv4.DHCPv4{
-		OpCode: dhcpv4.OpcodeBootRequest, HWType: iana.HWTypeEthernet, ClientHWAddr: w.mac[:],
+		OpCode: dhcpv4.OpcodeBootRequest, HWType: iana.HWTypeEthernet, ClientHWAddr: w.MAC[:],
 		Options: dhcpv4.OptionsFromList(
 			dhcpv4.OptMessageType(dhcpv4.MessageTypeDiscover),
 			dhcpv4.OptParameterRequestList(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter),
@@ -55,22 +48,22 @@ func probe(ctx context.Context, iface string, timing Timing) ([]netip.Addr, erro
 		servers []netip.Addr
 		end     = time.Now().Add(timing.ProbeWait)
 		resend  time.Time
-		buf     = make([]byte, maxMessage)
+		buf     = make([]byte, wire.MaxMessage)
 	)
-	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { w.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for now := time.Now(); now.Before(end); now = time.Now() {
 		if !now.Before(resend) {
 			resend = now.Add(timing.ProbeResend)
-			if err := w.discover(discover); err != nil {
+			if err := w.Send(broadcastFrame(w.MAC, discover)); err != nil {
 				return nil, fmt.Errorf("probe: send on %s: %w", iface, err)
 			}
 		}
-		f.SetReadDeadline(earlier(resend, end))
+		w.SetReadDeadline(earlier(resend, end))
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("probe: %w", context.Cause(ctx))
 		}
-		n, err := f.Read(buf)
+		n, err := w.Read(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			continue
 		} else if err != nil {
@@ -90,16 +83,17 @@ func probe(ctx context.Context, iface string, timing Timing) ([]netip.Addr, erro
 	return servers, nil
 }
 
-func (w *wire) discover(p *dhcpv4.DHCPv4) error {
+// broadcastFrame carries a message of a client that has no address.
+func broadcastFrame(from wire.MAC, p *dhcpv4.DHCPv4) []byte {
 	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), portClient)
-	all := netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), portServer)
-	return w.send(broadcast, nobody, all, p.ToBytes())
+	everyone := netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), portServer)
+	return wire.UDP4(from, wire.Broadcast, nobody, everyone, p.ToBytes())
 }
 
 // offered reads a frame; it returns the server where that is an OFFER of an
 // address in answer to ours. A ProxyDHCP's has none.
 func offered(raw []byte, discover *dhcpv4.DHCPv4) (server netip.Addr, ok bool) {
-	payload, from, err := unframe(raw, portClient)
+	payload, from, err := wire.ParseUDP4(raw, portClient)
 	if err != nil {
 		return server, false
 	}
@@ -113,33 +107,6 @@ func offered(raw []byte, discover *dhcpv4.DHCPv4) (server netip.Addr, ok bool) {
 		server = from.Addr()
 	}
 	return server, true
-}
-
-// only lets through UDP to one port, so that a busy link does not drown it.
-func (w *wire) only(port uint16) error {
-	return w.attach([]bpf.Instruction{
-		bpf.LoadAbsolute{Off: 23, Size: 1}, // IP protocol
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 17, SkipTrue: 6},
-		bpf.LoadAbsolute{Off: 20, Size: 2}, // a later fragment has no ports
-		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 4},
-		bpf.LoadMemShift{Off: 14}, // length of the IP header
-		bpf.LoadIndirect{Off: 14 + 2, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(port), SkipTrue: 1},
-		bpf.RetConstant{Val: maxMessage},
-		bpf.RetConstant{Val: 0},
-	})
-}
-
-func (w *wire) attach(instructions []bpf.Instruction) error {
-	program, err := bpf.Assemble(instructions)
-	if err != nil {
-		return err
-	}
-	filter := make([]unix.SockFilter, len(program))
-	for i, in := range program {
-		filter[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	return unix.SetsockoptSockFprog(w.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 }
 
 func earlier(a, b time.Time) time.Time {

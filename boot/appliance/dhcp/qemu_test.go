@@ -5,11 +5,11 @@ package dhcp
 import (
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -22,7 +22,10 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/ra"
 	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/bootlace/bootlace/boot/wire"
 	"github.com/pin/tftp/v3"
 )
 
@@ -71,7 +74,7 @@ func TestQEMUFirmware(t *testing.T) {
 				continue
 			}
 			t.Run(f.name+"-"+string(mode), func(t *testing.T) {
-				hosts := lan(t, ours+"/24", "10.77.0.2/24", "")
+				hosts := nettest.LAN(t, ours+"/24", "10.77.0.2/24", "")
 				server, other, bench := hosts[0], hosts[1], hosts[2]
 				asked := serveFiles(t, server)
 				var undi atomic.Bool
@@ -79,11 +82,11 @@ func TestQEMUFirmware(t *testing.T) {
 				if mode == Full {
 					leases, _ := leasesAt(t, filepath.Join(t.TempDir(), "db"), lab)
 					s = serveOn(t, server, "eth0", Full, leases, f.reply(&undi))
-					time.Sleep(DefaultTiming.RouterWait) // it is not our first second
+					answerSolicitations(t, server)
 				} else {
 					s = serveOn(t, server, "eth0", Proxy, nil, f.reply(&undi))
-					ip(t, other, "addr", "add", "fd00:77::2/64", "dev", "eth0", "nodad")
-					dnsmasq(t, other, "--dhcp-range=10.77.0.50,10.77.0.60,1h", "--no-ping", "--enable-ra", "--dhcp-range=::,constructor:eth0,ra-only")
+					other.IP(t, "addr", "add", "fd00:77::2/64", "dev", "eth0", "nodad")
+					other.Dnsmasq(t, "--dhcp-range=10.77.0.50,10.77.0.60,1h", "--no-ping", "--enable-ra", "--dhcp-range=::,constructor:eth0,ra-only")
 				}
 				pcap := filepath.Join(t.TempDir(), "pcap")
 				stop := f.boots(t, bench, pcap)
@@ -113,15 +116,37 @@ func TestQEMUFirmware(t *testing.T) {
 	}
 }
 
+// answerSolicitations runs what spares iPXE the wait for an IPv6 router. It
+// returns when that has listened for others.
+func answerSolicitations(t *testing.T, ns *nettest.NS) {
+	t.Helper()
+	r := &ra.Server{Interface: "eth0", Log: slog.New(slog.DiscardHandler)}
+	var err error
+	ns.Do(t, func() { err = r.Listen() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	time.Sleep(ra.DefaultTiming.Listen)
+}
+
 // reply is the first of a loader's files, but UNDI for who asks first where it
 // is tested: QEMU's cards have no ROM but iPXE's, which is then treated like one.
-func (f firmware) reply(undi *atomic.Bool) func(Hearing) (Reply, error) {
-	return func(h Hearing) (Reply, error) {
-		r, err := firstFile(h)
+func (f firmware) reply(undi *atomic.Bool) func(boot.Request) (boot.BootInfo, error) {
+	return func(r boot.Request) (boot.BootInfo, error) {
+		info, err := firstFile(r)
 		if f.files[0] == board.UNDI && !undi.Load() {
-			r.Bootfile = board.UNDI
+			info.Bootfile = board.UNDI
 		}
-		return r, err
+		return info, err
 	}
 }
 
@@ -168,20 +193,43 @@ func serveFiles(t *testing.T, ns *nettest.NS) <-chan string {
 // boots starts a machine with its card on a namespace's link.
 func (f firmware) boots(t *testing.T, ns *nettest.NS, pcap string) (stop func()) {
 	t.Helper()
-	b, ok := board.ByName(f.board)
-	if !ok || b.QEMU == nil {
-		t.Fatalf("no board %s in QEMU", f.board)
-	}
 	for _, line := range []string{
 		"tuntap add tap0 mode tap", "link add br0 type bridge forward_delay 0", "link set br0 up",
 		"link set tap0 master br0 up", "link set eth0 master br0",
 	} {
-		cmd := exec.Command(nettest.Need(t, "ip"), append([]string{"-n", ns.Name}, strings.Fields(line)...)...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", line, err, out)
+		ns.IP(t, strings.Fields(line)...)
+	}
+	command, args := f.qemu(t, pcap)
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, nettest.Need(t, "ip"), append([]string{"netns", "exec", ns.Name, command}, args...)...)
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = func() {
+		cancel()
+		cmd.Wait()
+		if t.Failed() {
+			console, _ := os.ReadFile(pcap + ".console")
+			t.Logf("console: %s", console)
 		}
 	}
-	args := append(slices.Clone(b.QEMU.Args),
+	t.Cleanup(cancel)
+	return stop
+}
+
+// qemu is how QEMU is started for it.
+func (f firmware) qemu(t *testing.T, pcap string) (command string, args []string) {
+	t.Helper()
+	b, ok := board.ByName(f.board)
+	if !ok || b.QEMU == nil {
+		t.Fatalf("no board %s in QEMU", f.board)
+	}
+	arch, ok := board.ArchOf(b.Arch)
+	if !ok {
+		t.Fatalf("no architecture %s", b.Arch)
+	}
+	args = append(slices.Clone(b.QEMU.Args),
 		"-nodefaults", "-display", "none", "-serial", "file:"+pcap+".console",
 		"-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no,vnet_hdr=off",
 		"-device", b.QEMU.NIC+",netdev=n,bootindex=1,mac="+net.HardwareAddr(machine[:]).String(),
@@ -204,22 +252,7 @@ func (f firmware) boots(t *testing.T, ns *nettest.NS, pcap string) (stop func())
 		}
 		args = append(args, "-bios", b.QEMU.UBoot)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, nettest.Need(t, "ip"), append([]string{"netns", "exec", ns.Name, nettest.Need(t, b.QEMU.Command)}, append(args, f.args...)...)...)
-	cmd.Stderr = t.Output()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stop = func() {
-		cancel()
-		cmd.Wait()
-		if t.Failed() {
-			console, _ := os.ReadFile(pcap + ".console")
-			t.Logf("console: %s", console)
-		}
-	}
-	t.Cleanup(cancel)
-	return stop
+	return nettest.Need(t, arch.QEMU), append(args, f.args...)
 }
 
 // keep writes the DHCP messages that the machine sent, one file a kind.
@@ -235,16 +268,15 @@ func keep(t *testing.T, pcap, name, about string) {
 		frame := raw[16:min(16+n, len(raw))]
 		raw = raw[16+len(frame):]
 		for _, port := range []uint16{portServer, portBINL} {
-			payload, from, err := unframe(frame, port)
+			payload, from, err := wire.ParseUDP4(frame, port)
 			if err != nil {
 				continue
 			}
-			p, err := parse(payload)
+			q, err := parse(payload, "eth0", from, port)
 			if err != nil {
 				continue
 			}
-			q := hear(p, "eth0", from, port)
-			file := fmt.Sprintf("%s-%s-%d", name, strings.ToLower(p.MessageType().String()), port)
+			file := fmt.Sprintf("%s-%s-%d", name, strings.ToLower(q.MessageType().String()), port)
 			if q.Loader != nil && q.Loader.Name == "uboot-efi" {
 				file = strings.Replace(file, "uboot-", "uboot-efi-", 1)
 			}
@@ -252,7 +284,7 @@ func keep(t *testing.T, pcap, name, about string) {
 				continue
 			}
 			seen[file] = true
-			text := fmt.Sprintf("# %s, recorded in QEMU\n# from %s to port %d\n%s", about, from, port, hex.Dump(payload))
+			text := nettest.Packet{Raw: payload, From: from, Port: port}.Format(about + ", recorded in QEMU")
 			if err := os.WriteFile(filepath.Join("testdata", file+".hex"), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}

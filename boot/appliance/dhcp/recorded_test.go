@@ -1,44 +1,14 @@
 package dhcp
 
 import (
-	"encoding/hex"
-	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/bootlace/bootlace/board"
+	"github.com/bootlace/bootlace/boot/nettest"
 )
-
-// unkeep reads a packet of real firmware that keep wrote (qemu_test.go).
-func unkeep(t testing.TB, path string) (raw []byte, from netip.AddrPort, port uint16) {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range strings.Split(string(text), "\n") {
-		if origin, ok := strings.CutPrefix(line, "# from "); ok {
-			var addr string
-			if _, err := fmt.Sscanf(origin, "%s to port %d", &addr, &port); err != nil {
-				t.Fatalf("%s: %v", path, err)
-			}
-			from = netip.MustParseAddrPort(addr)
-		}
-		if len(line) < 10 || line[0] == '#' {
-			continue
-		}
-		bytes, _, _ := strings.Cut(line[10:], "|")
-		b, err := hex.DecodeString(strings.Join(strings.Fields(bytes), ""))
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		raw = append(raw, b...)
-	}
-	return raw, from, port
-}
 
 // machine is the MAC of the machines that were recorded.
 var machine = [6]byte{0x52, 0x54, 0, 0x12, 0x34, 0x56}
@@ -82,37 +52,37 @@ func TestRecognised(t *testing.T) {
 	}
 	seen, loaders := map[string]bool{}, map[string]bool{}
 	for _, path := range recorded {
-		best := ""
-		for start := range want {
-			if strings.HasPrefix(filepath.Base(path), start) && len(start) > len(best) {
-				best = start
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			best := ""
+			for start := range want {
+				if strings.HasPrefix(filepath.Base(path), start) && len(start) > len(best) {
+					best = start
+				}
 			}
-		}
-		seen[best] = true
-		raw, from, port := unkeep(t, path)
-		if !from.IsValid() || !strings.Contains(string(readme), "\n"+origin(best)) {
-			t.Errorf("%s: the file or README says nothing of where it is from", path)
-		}
-		p, err := parse(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		q := hear(p, "eth0", from, port)
-		if q.Board == nil || q.Loader == nil || q.Board.Name != want[best][0] || q.Loader.Name != want[best][1] {
-			t.Errorf("%s: taken for %v, %v; want %q", path, q.Board, q.Loader, want[best])
-			continue
-		}
-		loaders[q.Loader.Name] = true
+			seen[best] = true
+			rec := nettest.ReadPacket(t, path)
+			if !rec.From.IsValid() || !strings.Contains(string(readme), "\n"+origin(best)) {
+				t.Error("the file or README says nothing of where it is from")
+			}
+			q, err := parse(rec.Raw, "eth0", rec.From, rec.Port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if q.Loader == nil || q.Board != want[best][0] || q.Loader.Name != want[best][1] {
+				t.Fatalf("taken for %v, %v; want %q", q.Board, q.Loader, want[best])
+			}
+			loaders[q.Loader.Name] = true
+		})
 	}
 	if len(seen) != len(want) {
 		t.Errorf("%d of %d kinds are recorded", len(seen), len(want))
 	}
 	for _, m := range made {
-		p, err := parse(m.raw)
+		q, err := parse(m.raw, "eth0", m.from, m.port)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if q := hear(p, "eth0", m.from, m.port); q.Loader != nil {
+		if q.Loader != nil {
 			loaders[q.Loader.Name] = true
 		}
 	}

@@ -2,13 +2,13 @@ package dhcp
 
 import (
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/nettest"
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -26,11 +26,11 @@ func behind(t *testing.T) (server, relay, bench *nettest.NS) {
 	t.Helper()
 	server, relay = nettest.Pair(t, ours+"/24", "10.77.0.254/24")
 	bench, end := nettest.Pair(t, "", "")
-	ip(t, end, "link", "set", "eth0", "name", "eth1")
-	ip(t, end, "link", "set", "eth1", "netns", relay.Name)
-	ip(t, relay, "addr", "add", "10.78.0.254/24", "dev", "eth1")
-	ip(t, relay, "link", "set", "eth1", "up")
-	ip(t, server, "route", "add", "10.78.0.0/24", "via", "10.77.0.254")
+	end.IP(t, "link", "set", "eth0", "name", "eth1")
+	end.IP(t, "link", "set", "eth1", "netns", relay.Name)
+	relay.IP(t, "addr", "add", "10.78.0.254/24", "dev", "eth1")
+	relay.IP(t, "link", "set", "eth1", "up")
+	server.IP(t, "route", "add", "10.78.0.0/24", "via", "10.77.0.254")
 	return server, relay, bench
 }
 
@@ -41,34 +41,12 @@ var relays = []struct {
 	start   func(t *testing.T, ns *nettest.NS)
 }{
 	{"dnsmasq", "", func(t *testing.T, ns *nettest.NS) {
-		peer(t, ns, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--log-facility=-",
+		ns.Start(t, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--log-facility=-",
 			"--dhcp-relay=10.78.0.254,"+ours, "--pid-file="+filepath.Join(t.TempDir(), "pid"))
 	}},
 	{"dhcrelay", "eth1", func(t *testing.T, ns *nettest.NS) {
-		peer(t, ns, "dhcrelay", "-4", "-d", "-a", "-iu", "eth0", "-id", "eth1", ours)
+		ns.Start(t, "dhcrelay", "-4", "-d", "-a", "-iu", "eth0", "-id", "eth1", ours)
 	}},
-}
-
-// peer runs a program in a namespace until the test ends.
-func peer(t *testing.T, ns *nettest.NS, program string, args ...string) {
-	t.Helper()
-	log, err := os.Create(filepath.Join(t.TempDir(), program))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := ns.Command(t, nettest.Need(t, program), args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			said, _ := os.ReadFile(log.Name())
-			t.Logf("%s: %s", program, said)
-		}
-	})
 }
 
 func TestBehindRealRelays(t *testing.T) {
@@ -77,13 +55,13 @@ func TestBehindRealRelays(t *testing.T) {
 			server, relay, bench := behind(t)
 			leases, _ := leasesOf(t, filepath.Join(t.TempDir(), "db"), []lease.Subnet{lab, far}, nil)
 			var circuit atomic.Pointer[string]
-			s := serveOn(t, server, "eth0", Full, leases, func(h Hearing) (Reply, error) {
-				circuit.Store(&h.Circuit)
-				return firstFile(h)
+			s := serveOn(t, server, "eth0", Full, leases, func(r boot.Request) (boot.BootInfo, error) {
+				circuit.Store(&r.Circuit)
+				return firstFile(r)
 			})
 			r.start(t, relay)
 
-			// udhcpc asks four times, a second apart: the relay may still be starting.
+			// udhcpc asks again and again: the relay may still be starting.
 			got := udhcpc(t, bench)
 			if !strings.HasPrefix(got, "10.78.0.10") || !strings.Contains(got, "/24 router 10.78.0.254") {
 				t.Errorf("udhcpc got %q", got)
@@ -101,17 +79,12 @@ func TestBehindRealRelays(t *testing.T) {
 			// And as a ProxyDHCP, whose offer has no address to send it to.
 			s.stop()
 			s = serve(t, server, Proxy, nil)
-			w := onWire(t, bench)
+			w := newTap(t, bench, portClient)
 			w.broadcast(t, message(dhcpv4.MessageTypeDiscover, append(rom, option(77, "iPXE"))...))
 			s.waitFor(t, "through relay 10.78.0.254: told boot.ipxe")
-			answers := w.hear(t, time.Second)
-			if len(answers) != 1 {
-				t.Fatalf("heard %v", answers)
-			}
-			for _, p := range answers {
-				if p.BootFileNameOption() != "boot.ipxe" || addr4(p.ServerIPAddr) != me.addr || addr4(p.YourIPAddr).IsValid() {
-					t.Errorf("the offer that came: %s", p.Summary())
-				}
+			_, p := w.next(t) // from the relay
+			if p.BootFileNameOption() != "boot.ipxe" || addr4(p.ServerIPAddr) != us.addr || addr4(p.YourIPAddr).IsValid() {
+				t.Errorf("the offer that came: %s", p.Summary())
 			}
 		})
 	}
@@ -123,23 +96,30 @@ func TestLinkSelection(t *testing.T) {
 	leases, _ := leasesOf(t, filepath.Join(t.TempDir(), "db"), []lease.Subnet{lab, far}, nil)
 	s := serve(t, a, Full, leases)
 	giaddr := dhcpv4.WithRelay([]byte{10, 77, 0, 254})
-	for circuit, want := range map[string]netip.Prefix{"": lab.Prefix, "\x05\x04\x0a\x4e\x00\x00": far.Prefix} {
-		with := []dhcpv4.Modifier{giaddr}
-		if circuit != "" {
-			with = append(with, option(82, circuit))
-		}
-		p, err := parse(message(dhcpv4.MessageTypeDiscover, with...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		q := hear(p, "eth0", netip.MustParseAddrPort("10.77.0.254:67"), portServer)
-		g, err := s.grant(t.Context(), q, offer)
-		if err != nil || !want.Contains(g.lease.Addr) {
-			t.Errorf("option 82 %x: %v, %v; want one of %v", circuit, g.lease, err, want)
-		}
-		if a := respond(q, Full, me, Reply{}, g); a.to.String() != "10.77.0.254:67" {
-			t.Errorf("answered to %v", a.to)
-		}
+	for _, tt := range []struct {
+		name, option82 string
+		want           netip.Prefix
+	}{
+		{"of giaddr", "", lab.Prefix},
+		{"of another", "\x05\x04\x0a\x4e\x00\x00", far.Prefix},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			with := []dhcpv4.Modifier{giaddr}
+			if tt.option82 != "" {
+				with = append(with, option(82, tt.option82))
+			}
+			q, err := parse(message(dhcpv4.MessageTypeDiscover, with...), "eth0", netip.MustParseAddrPort("10.77.0.254:67"), portServer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g, err := s.grant(t.Context(), q, offer, boot.BootInfo{})
+			if err != nil || !tt.want.Contains(g.lease.Addr) {
+				t.Errorf("%v, %v; want one of %v", g.lease, err, tt.want)
+			}
+			if a := respond(q, Full, us, boot.BootInfo{}, g); a.to.String() != "10.77.0.254:67" {
+				t.Errorf("answered to %v", a.to)
+			}
+		})
 	}
 }
 
@@ -147,10 +127,10 @@ func TestLinkSelection(t *testing.T) {
 // link it is on, from the address there, whether it takes a unicast or not.
 func TestSeveralInterfaces(t *testing.T) {
 	a, b := nettest.Pair(t, ours+"/24", "")
-	ip(t, a, "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", b.Name)
-	ip(t, a, "addr", "add", "10.78.0.1/24", "dev", "eth1")
+	a.IP(t, "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", b.Name)
+	a.IP(t, "addr", "add", "10.78.0.1/24", "dev", "eth1")
 	for _, ns := range []*nettest.NS{a, b} {
-		ip(t, ns, "link", "set", "eth1", "up")
+		ns.IP(t, "link", "set", "eth1", "up")
 	}
 	leases, _ := leasesOf(t, filepath.Join(t.TempDir(), "db"), []lease.Subnet{lab, far}, nil)
 	first, second := serve(t, a, Full, leases), serveOn(t, a, "eth1", Full, leases, firstFile)
@@ -173,8 +153,8 @@ func TestNoRequest(t *testing.T) {
 	a, b := nettest.Pair(t, ours+"/24", "")
 	leases, _ := leasesAt(t, filepath.Join(t.TempDir(), "db"), lab)
 	s := serve(t, a, Full, leases)
-	w := onWire(t, b)
-	raw, _, _ := unkeep(t, "testdata/rpi3-full-discover-67.hex")
+	w := newTap(t, b, portClient)
+	raw := nettest.ReadPacket(t, "testdata/rpi3-full-discover-67.hex").Raw
 	start := time.Now()
 	w.broadcast(t, raw)
 	s.waitFor(t, "offered 10.77.0.10")
@@ -186,7 +166,7 @@ func TestNoRequest(t *testing.T) {
 	if len(list) != 1 || s.sawAt(mac) != list[0].Addr {
 		t.Errorf("leases %v, seen at %v", list, s.sawAt(mac))
 	}
-	if got := w.hear(t, 300*time.Millisecond); got[me.addr] == nil || addr4(got[me.addr].YourIPAddr) != list[0].Addr {
+	if got := w.wait(t); addr4(got.YourIPAddr) != list[0].Addr {
 		t.Errorf("offered %v", got)
 	}
 	// The others are not held up meanwhile.

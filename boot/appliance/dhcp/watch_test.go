@@ -9,31 +9,31 @@ import (
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 
-// An interface goes down, or loses its address: what comes back is served, and
+// An interface goes down, or loses its address. What comes back is served, and
 // nobody is pointed at an address that is not there.
 func TestInterfaceComesAndGoes(t *testing.T) {
 	a, b := nettest.Pair(t, ours+"/24", "")
 	leases, _ := leasesAt(t, filepath.Join(t.TempDir(), "db"), lab)
-	serve(t, a, Full, leases)
+	s := serve(t, a, Full, leases)
 	works := func(when string) {
 		t.Helper()
-		time.Sleep(DefaultTiming.Look * 3 / 2)
 		if got := udhcpc(t, b); !strings.HasPrefix(got, "10.77.0.10") {
 			t.Errorf("%s: %q", when, got)
 		}
 	}
-	ip(t, a, "link", "set", "eth0", "down")
-	time.Sleep(DefaultTiming.Look * 3 / 2)
-	ip(t, a, "link", "set", "eth0", "up")
+	a.IP(t, "link", "set", "eth0", "down")
+	time.Sleep(10 * s.Timing.Look) // it looks at it meanwhile
+	a.IP(t, "link", "set", "eth0", "up")
 	works("after it was down")
 
-	ip(t, a, "addr", "del", ours+"/24", "dev", "eth0")
-	time.Sleep(DefaultTiming.Look * 3 / 2)
-	w := onWire(t, b)
+	a.IP(t, "addr", "del", ours+"/24", "dev", "eth0")
+	nettest.Eventually(t, "the address to be missed", s.watch.Away)
+	w := newTap(t, b, portClient)
 	w.broadcast(t, made[0].raw)
-	if got := w.hear(t, time.Second); len(got) > 0 {
+	if got := w.collect(t, time.Second); len(got) > 0 {
 		t.Errorf("without its address it answers %v", got)
 	}
-	ip(t, a, "addr", "add", ours+"/24", "dev", "eth0")
+	a.IP(t, "addr", "add", ours+"/24", "dev", "eth0")
+	nettest.Eventually(t, "the address to be found", func() bool { return !s.watch.Away() })
 	works("with its address again")
 }

@@ -48,13 +48,15 @@ func (d *driver) ClientConnected(c ftpserver.ClientContext) (string, error) {
 // ClientDisconnected ends what the library may be waiting for.
 func (d *driver) ClientDisconnected(ftpserver.ClientContext) { d.session.close() }
 
-// AuthUser lets everyone read, by the names that RFC 1635 and browsers use.
-func (d *driver) AuthUser(_ ftpserver.ClientContext, user, _ string) (ftpserver.ClientDriver, error) {
-	if u := strings.ToLower(user); u != "anonymous" && u != "ftp" {
-		return nil, errors.New("only anonymous is served here")
+// AuthUser lets in whom the rules know.
+func (d *driver) AuthUser(_ ftpserver.ClientContext, user, password string) (ftpserver.ClientDriver, error) {
+	p, err := d.Access.Login(user, password)
+	if err != nil {
+		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.who.User = p.Name
 	d.ready, d.last = true, time.Now()
 	return d, nil
 }

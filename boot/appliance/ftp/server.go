@@ -16,6 +16,7 @@ import (
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
 
+	"github.com/bootlace/bootlace/boot/appliance/access"
 	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
@@ -74,7 +75,8 @@ type Config struct {
 // changed afterwards.
 type Server struct {
 	Config
-	Tree *files.Tree
+	Tree   *files.Tree
+	Access *access.Rules // nil: everyone may read, by the name anonymous
 
 	Log    *slog.Logger // nil: discarded
 	Timing Timing
@@ -123,6 +125,9 @@ func (s *Server) withDefaults() *Server {
 	d := *s
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Access == nil {
+		d.Access = new(access.Rules)
 	}
 	if d.Timing == (Timing{}) {
 		d.Timing = DefaultTiming

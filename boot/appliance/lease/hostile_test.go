@@ -2,7 +2,6 @@ package lease
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,10 +10,9 @@ import (
 // Who asks again and again is told yes, and the disk is left alone; what is on
 // it outlasts what he was told.
 func TestAskingAgain(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
 	synctest.Test(t, func(t *testing.T) {
-		l, s := pool(t, path, []Subnet{lab})
-		defer s.Close()
+		s := memory(t)
+		l := pool(t, s, []Subnet{lab})
 		addr, writes, rev := l.mustBind(t, client(1)), 0, uint64(0)
 		for range 2 * 60 * 10 { // every 6 s for two hours
 			b, err := l.Bind(t.Context(), client(1), addr)
@@ -41,9 +39,9 @@ func TestAskingAgain(t *testing.T) {
 
 // Who declines all that he is given leaves the rest of the pool to others.
 func TestDecliningForEver(t *testing.T) {
-	l, _ := pool(t, filepath.Join(t.TempDir(), "db"), []Subnet{lab})
+	l := pool(t, memory(t), []Subnet{lab})
 	declined := 0
-	for range 3 * lab.size() {
+	for range 3 * int(lab.size()) {
 		o, err := l.Offer(client(1), none)
 		if err != nil {
 			t.Fatalf("after %d declined addresses: %v", declined, err)
@@ -58,7 +56,7 @@ func TestDecliningForEver(t *testing.T) {
 	if declined != maxDeclined {
 		t.Errorf("%d addresses are declined by one machine, want %d", declined, maxDeclined)
 	}
-	for i := range lab.size() - maxDeclined {
+	for i := range int(lab.size() - maxDeclined) {
 		l.mustBind(t, client(2+i))
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -29,19 +28,32 @@ func mac(n int) boot.MAC { return boot.MAC{0x52, 0x54, 0, byte(n >> 16), byte(n 
 
 func client(n int) Client { return Client{MAC: mac(n), At: at} }
 
-// pool opens leases over a store file; opening the same path again is a restart.
-func pool(t *testing.T, path string, subnets []Subnet, hosts ...Host) (*Leases, store.Store) {
+// memory is a store that is closed with the test.
+func memory(t *testing.T) store.Store {
 	t.Helper()
-	s, err := store.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := store.NewMemory()
 	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// pool opens leases over a store. Opening the same again is a restart.
+func pool(t *testing.T, s store.Store, subnets []Subnet, hosts ...Host) *Leases {
+	t.Helper()
 	l, err := New(t.Context(), s, subnets, hosts, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l, s
+	return l
+}
+
+// written is how many entries a store has.
+func written(t *testing.T, s store.Store) int {
+	t.Helper()
+	list, _, err := s.List(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
 }
 
 func (l *Leases) mustBind(t *testing.T, c Client) netip.Addr {
@@ -58,8 +70,8 @@ func (l *Leases) mustBind(t *testing.T, c Client) netip.Addr {
 }
 
 func TestOneMachineOneAddress(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
-	l, s := pool(t, path, []Subnet{lab})
+	s := memory(t)
+	l := pool(t, s, []Subnet{lab})
 	var got netip.Addr
 	// ROM, iPXE, agent and the flashed system send four client identifiers.
 	for _, id := range []string{"\x00uuid", "\x01mac", "", "\xffduid"} {
@@ -78,8 +90,7 @@ func TestOneMachineOneAddress(t *testing.T) {
 		t.Fatalf("leases: %v", list)
 	}
 
-	s.Close()
-	l, _ = pool(t, path, []Subnet{lab})
+	l = pool(t, s, []Subnet{lab})
 	if again := l.List(); len(again) != 2 || again[0].Addr != list[0].Addr || !again[0].Expires.Equal(list[0].Expires) {
 		t.Errorf("after a restart: %v, before: %v", again, list)
 	}
@@ -89,7 +100,8 @@ func TestOneMachineOneAddress(t *testing.T) {
 }
 
 func TestOfferWritesNothingAndKeepsOthersOff(t *testing.T) {
-	l, s := pool(t, filepath.Join(t.TempDir(), "db"), []Subnet{lab})
+	s := memory(t)
+	l := pool(t, s, []Subnet{lab})
 	want := netip.MustParseAddr("10.0.0.103")
 	o, err := l.Offer(client(1), want)
 	if err != nil || o.Addr != want || o.Subnet.Router != lab.Router {
@@ -106,14 +118,14 @@ func TestOfferWritesNothingAndKeepsOthersOff(t *testing.T) {
 			t.Errorf("asked for %s: offered %v, %v", bad, o.Addr, err)
 		}
 	}
-	if list, _ := s.List(t.Context(), ""); len(list) != 0 {
-		t.Errorf("offers were written: %v", list)
+	if n := written(t, s); n != 0 {
+		t.Errorf("%d offers were written", n)
 	}
 }
 
 func TestHosts(t *testing.T) {
 	outside := Host{MAC: mac(201), Addr: netip.MustParseAddr("10.0.0.10")}
-	l, _ := pool(t, filepath.Join(t.TempDir(), "db"), []Subnet{lab}, dut1, outside)
+	l := pool(t, memory(t), []Subnet{lab}, dut1, outside)
 	for i := range 9 {
 		if addr := l.mustBind(t, client(i)); addr == dut1.Addr {
 			t.Errorf("client %d was given a host's address", i)
@@ -140,15 +152,14 @@ func TestHosts(t *testing.T) {
 }
 
 func TestHostReservedLater(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
-	l, s := pool(t, path, []Subnet{lab})
+	s := memory(t)
+	l := pool(t, s, []Subnet{lab})
 	if _, err := l.Bind(t.Context(), client(1), dut1.Addr); err != nil {
 		t.Fatal(err)
 	}
 	old := l.mustBind(t, Client{MAC: dut1.MAC, At: at})
-	s.Close()
 
-	l, _ = pool(t, path, []Subnet{lab}, dut1)
+	l = pool(t, s, []Subnet{lab}, dut1)
 	host := Client{MAC: dut1.MAC, At: at}
 	if _, err := l.Offer(host, none); !errors.Is(err, ErrExhausted) || !strings.Contains(err.Error(), mac(1).String()) {
 		t.Errorf("another still has the address: %v", err)
@@ -168,7 +179,7 @@ func TestHostReservedLater(t *testing.T) {
 }
 
 func TestBind(t *testing.T) {
-	l, _ := pool(t, filepath.Join(t.TempDir(), "db"), []Subnet{lab}, dut1)
+	l := pool(t, memory(t), []Subnet{lab}, dut1)
 	mine := l.mustBind(t, client(1))
 	for _, c := range []struct {
 		name string
@@ -200,8 +211,8 @@ func TestBind(t *testing.T) {
 }
 
 func TestReleaseAndDecline(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
-	l, s := pool(t, path, []Subnet{lab})
+	s := memory(t)
+	l := pool(t, s, []Subnet{lab})
 	a := l.mustBind(t, client(1))
 	if err := l.Release(t.Context(), client(2), a); !errors.Is(err, ErrWrong) {
 		t.Errorf("release of another's lease: %v", err)
@@ -219,8 +230,7 @@ func TestReleaseAndDecline(t *testing.T) {
 	if err := l.Decline(t.Context(), client(2), a); err != nil {
 		t.Fatal(err)
 	}
-	s.Close()
-	l, _ = pool(t, path, []Subnet{lab}) // quarantine outlives a restart
+	l = pool(t, s, []Subnet{lab}) // quarantine outlives a restart
 	for i := range 9 {
 		if addr := l.mustBind(t, client(i)); addr == a {
 			t.Error("a declined address was given out")
@@ -232,10 +242,8 @@ func TestReleaseAndDecline(t *testing.T) {
 }
 
 func TestExpiry(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
 	synctest.Test(t, func(t *testing.T) {
-		l, s := pool(t, path, []Subnet{lab})
-		defer s.Close()
+		l := pool(t, memory(t), []Subnet{lab})
 		l.mustBind(t, client(0))
 		for i := 1; i < 10; i++ {
 			l.mustBind(t, client(i))
@@ -276,17 +284,18 @@ func TestDiscoverFlood(t *testing.T) {
 	wide.Prefix = netip.MustParsePrefix("10.0.0.0/16")
 	wide.PoolFrom, wide.PoolTo = netip.MustParseAddr("10.0.16.0"), netip.MustParseAddr("10.0.79.255")
 	for _, n := range []Subnet{lab, wide} {
-		l, s := pool(t, filepath.Join(t.TempDir(), "db"), []Subnet{n})
+		s := memory(t)
+		l := pool(t, s, []Subnet{n})
 		for i := range 20000 {
 			if _, err := l.Offer(client(1000+i), none); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if l.offers.order.Len() > maxOffers || len(l.offers.byMAC) > maxOffers || len(l.offers.byAddr) > maxOffers || len(l.held) != 0 {
-			t.Errorf("memory holds %d offers and %d leases", l.offers.order.Len(), len(l.held))
+		if l.offers.order.Len() > maxOffers || len(l.offers.byMAC) > maxOffers || len(l.offers.byAddr) > maxOffers || len(l.book.was) != 0 {
+			t.Errorf("memory holds %d offers and %d leases", l.offers.order.Len(), len(l.book.was))
 		}
-		if list, _ := s.List(t.Context(), ""); len(list) != 0 {
-			t.Errorf("%d entries were written", len(list))
+		if n := written(t, s); n != 0 {
+			t.Errorf("%d entries were written", n)
 		}
 		o, err := l.Offer(client(1), none)
 		if err != nil {
@@ -303,11 +312,7 @@ func TestDiscoverFlood(t *testing.T) {
 }
 
 func TestConfigErrors(t *testing.T) {
-	s, err := store.Open(filepath.Join(t.TempDir(), "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := memory(t)
 	with := func(f func(*Subnet)) []Subnet { n := lab; f(&n); return []Subnet{n} }
 	addr := netip.MustParseAddr
 	for want, c := range map[string]struct {

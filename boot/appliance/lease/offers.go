@@ -9,7 +9,7 @@ import (
 )
 
 // offers are the addresses that were offered and not taken yet, the most
-// recent first; the number is bounded and the oldest goes.
+// recent first. Their number is bounded, and the oldest goes.
 type offers struct {
 	max    int
 	order  *list.List // of offer
@@ -49,8 +49,8 @@ func (o *offers) remove(e *list.Element) {
 	delete(o.byMAC, v.mac)
 }
 
-// of returns what a MAC was offered.
-func (o *offers) of(mac boot.MAC, now time.Time) (netip.Addr, bool) {
+// to returns what a MAC was offered.
+func (o *offers) to(mac boot.MAC, now time.Time) (netip.Addr, bool) {
 	if e := o.byMAC[mac]; e != nil && now.Before(e.Value.(offer).until) {
 		return e.Value.(offer).addr, true
 	}

@@ -25,9 +25,8 @@ type Decision struct {
 }
 
 // Decide chooses a machine's action: what a person asked for, what was flashed
-// already, the first profile that matches. mac is that of the link on which
-// the machine is heard now.
-func (p Policy) Decide(m boot.Machine, f boot.Facts, mac boot.MAC) Decision {
+// already, the first profile that matches.
+func (p Policy) Decide(m boot.Machine, f boot.Facts) Decision {
 	d := Decision{Machine: m, Profile: boot.Choose(p.Profiles, f)}
 	d.Board, _ = board.ByName(f.Board)
 	switch {
@@ -38,7 +37,7 @@ func (p Policy) Decide(m boot.Machine, f boot.Facts, mac boot.MAC) Decision {
 		// overwrite counts only if the profile also matches the MAC in use
 		// now. Otherwise a stale alias could wipe the disk.
 		now := f
-		now.MACs = []boot.MAC{mac}
+		now.MACs = []boot.MAC{f.MAC}
 		d.Disk.Overwrite = d.Disk.Overwrite && d.Profile.Match.Matches(now)
 	case len(p.Profiles) == 0:
 		d.Action = boot.ActionWait

@@ -50,11 +50,11 @@ func TestDecide(t *testing.T) {
 		{"at home, by the dock's MAC", Policy{Profiles: []*boot.Profile{flash(macs(dock), wipe)}}, boot.Machine{}, desk, boot.ActionFlash, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := boot.Facts{MACs: []boot.MAC{tt.mac}}
+			f := boot.Facts{MAC: tt.mac, MACs: []boot.MAC{tt.mac}}
 			if tt.name == "at home, by the dock's MAC" {
 				f.MACs = append(f.MACs, dock) // an alias of an earlier day
 			}
-			d := tt.policy.Decide(tt.machine, f, tt.mac)
+			d := tt.policy.Decide(tt.machine, f)
 			if d.Action != tt.want || d.Disk.Overwrite != tt.wipes {
 				t.Errorf("%s, overwrite %v; want %s, %v", d.Action, d.Disk.Overwrite, tt.want, tt.wipes)
 			}
@@ -66,7 +66,7 @@ func TestDecide(t *testing.T) {
 // end. An order is one job, whatever it flashes.
 func TestJob(t *testing.T) {
 	p := Policy{Profiles: []*boot.Profile{flash(boot.Match{}, boot.Disk{})}}
-	job := func(m boot.Machine, digest string) string { return p.Decide(m, boot.Facts{}, desk).Job(digest) }
+	job := func(m boot.Machine, digest string) string { return p.Decide(m, boot.Facts{MAC: desk}).Job(digest) }
 	first := job(boot.Machine{ID: "a"}, "1")
 	if first != job(boot.Machine{ID: "a", Board: "rpi4"}, "1") || len(first) != 16 {
 		t.Errorf("job %q is not the same at the next boot", first)

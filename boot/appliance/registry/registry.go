@@ -1,5 +1,3 @@
-// Package registry knows machines: which of the MACs, UUIDs and serials that
-// are heard belong to one, and what is remembered of it.
 package registry
 
 import (
@@ -8,11 +6,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,11 +23,10 @@ const (
 	maxStored = 4096 // machines that something hangs on
 	maxMACs   = 16   // of one machine: more mean that its UUID or serial is not its own
 	maxShared = 1024 // UUIDs and serials known to be of several machines
-	maxTries  = 16   // of a compare-and-swap, each of which another writer won
 )
 
-// prefix is where machines lie in the store: prefix + ID, the JSON of a
-// boot.Machine. Under sharedPrefix lie the UUIDs that several machines have.
+// Prefixes of keys in the store. Under prefix lies the JSON of a boot.Machine,
+// by its ID. Under sharedPrefix lie the UUIDs that several machines have.
 const (
 	prefix       = "machine/"
 	sharedPrefix = "shared-uuid/"
@@ -50,91 +46,106 @@ type Traits struct {
 
 // A Registry is safe for use by several goroutines.
 type Registry struct {
-	store store.Store
+	machines *store.Mirror[boot.Machine]
+	uuids    *store.Mirror[struct{}] // shared ones, by UUID
+	damaged  []string                // IDs of machines that could not be read at start
 
-	mu       sync.Mutex // guards what follows
-	loaded   bool
-	machines map[string]*known // by ID
-	heard    *list.List        // of *known that are not stored, the latest heard last
-	stored   int
-	index    index
-	shared   map[string]bool // aliases that several machines have, see uuidKey and serialKey
-	marks    int             // of them, UUIDs that are in the store
+	// mu guards what follows. The Mirrors are locked before it, never after.
+	mu     sync.Mutex
+	known  map[string]*known // by ID
+	heard  *list.List        // of *known that are not stored, the latest heard last
+	stored int               // of the known ones
+	index  index
+	shared map[string]bool    // aliases that several machines have, see uuidKey and serialKey
+	marked map[boot.UUID]bool // of them, UUIDs that are in the store
 }
 
-// A known is one machine in memory.
+// A known is one machine as it is seen now: what the store has of it, and what
+// was learned since.
 type known struct {
 	boot.Machine
-	rev   uint64        // in the store, 0: only in memory
-	elem  *list.Element // in heard, nil once it is stored
-	dirty bool          // learned an alias that the store has not yet
+	stored bool
+	elem   *list.Element // in heard, nil once it is stored
+	dirty  bool          // learned an alias that the store has not yet
 }
 
-// New returns a registry over s, which it reads at the first call.
-func New(s store.Store) *Registry {
-	return &Registry{
-		store:    s,
-		machines: map[string]*known{},
-		heard:    list.New(),
-		index:    newIndex(),
-		shared:   map[string]bool{},
+// New reads what the store holds. It then follows the store until ctx ends.
+func New(ctx context.Context, s store.Store, log *slog.Logger) (*Registry, error) {
+	r := &Registry{
+		known:  map[string]*known{},
+		heard:  list.New(),
+		index:  newIndex(),
+		shared: map[string]bool{},
+		marked: map[boot.UUID]bool{},
 	}
+	var err error
+	r.uuids, err = store.NewMirror(ctx, s, store.Kind[struct{}]{
+		Prefix:  sharedPrefix,
+		Check:   func(name string, _ struct{}) error { _, err := boot.ParseUUID(name); return err },
+		Changed: r.uuidChanged,
+	}, log)
+	if err != nil {
+		return nil, fmt.Errorf("load shared UUIDs: %w", err)
+	}
+	r.machines, err = store.NewMirror(ctx, s, store.Kind[boot.Machine]{
+		Prefix:  prefix,
+		Check:   checkMachine,
+		Changed: r.machineChanged,
+	}, log)
+	if err != nil {
+		return nil, fmt.Errorf("load machines: %w", err)
+	}
+	r.damaged = r.machines.Unreadable()
+	return r, nil
 }
 
-// load reads the store once. Others read it as well, so nothing of it is
-// trusted to be whole but the one value of a key.
-func (r *Registry) load(ctx context.Context) error {
-	if r.loaded {
-		return nil
+func checkMachine(id string, m boot.Machine) error {
+	if m.ID != id {
+		return fmt.Errorf("it is of machine %.64q", m.ID)
 	}
-	entries, err := r.store.List(ctx, prefix)
-	if err != nil {
-		return fmt.Errorf("load machines: %w", err)
-	}
-	uuids, err := r.store.List(ctx, sharedPrefix)
-	if err != nil {
-		return fmt.Errorf("load shared UUIDs: %w", err)
-	}
-	for _, e := range uuids {
-		if u, err := boot.ParseUUID(strings.TrimPrefix(e.Key, sharedPrefix)); err == nil {
-			r.share(uuidKey(u))
+	return nil
+}
+
+// whole reports a machine that could not be read at start, until it can. To
+// begin it anew could flash it once more.
+func (r *Registry) whole() error {
+	for _, id := range r.damaged {
+		if _, err := r.machines.Get(id); errors.Is(err, store.ErrUnreadable) {
+			return fmt.Errorf("load machines: %s is damaged", prefix+id)
 		}
 	}
-	r.marks = len(uuids)
-	for _, e := range entries {
-		var m boot.Machine
-		if err := json.Unmarshal(e.Value, &m); err != nil || prefix+m.ID != e.Key {
-			return fmt.Errorf("load machines: %s is damaged", e.Key)
-		}
-		if m.UUID != nil && r.shared[uuidKey(*m.UUID)] {
-			m.UUID = nil
-		}
-		k := &known{Machine: m, rev: e.Rev}
-		r.machines[m.ID] = k
-		r.index.add(k)
-		r.stored++
-	}
-	r.loaded = true
 	return nil
 }
 
 // Identify says which machine has these traits, and remembers them. A machine
 // that nobody heard before gets an ID. It stays in memory until Update.
 func (r *Registry) Identify(ctx context.Context, t Traits) (boot.Machine, error) {
-	m, store, err := r.identify(ctx, t)
-	if err != nil {
+	if err := r.whole(); err != nil {
 		return boot.Machine{}, fmt.Errorf("identify %s: %w", t.MAC, err)
 	}
-	for _, u := range store.uuids {
+	ctx, cancel := store.PacketContext(ctx)
+	defer cancel()
+	m, do := r.identify(t)
+	for _, u := range do.uuids {
 		// Losing this to a full disk costs no more than finding it out again.
-		_, _ = r.store.Swap(ctx, sharedPrefix+u.String(), 0, []byte("{}"), time.Time{})
+		_, _ = r.uuids.Update(ctx, u.String(), mark)
 	}
-	if store.machine {
-		// It is known who this is; what could not be stored is tried again the
+	if do.machine {
+		// It is known who this is. What could not be stored is tried again the
 		// next time, see known.dirty.
 		_, _ = r.Update(ctx, m.ID, func(*boot.Machine) error { return nil })
 	}
 	return m, nil
+}
+
+var errMarked = errors.New("it is marked")
+
+// mark makes the entry of a shared UUID, if it is not there.
+func mark(old store.Item[struct{}], ok bool) (store.Item[struct{}], error) {
+	if ok {
+		return old, errMarked
+	}
+	return store.Item[struct{}]{}, nil
 }
 
 // todo is what identify leaves for the store, to be done without the lock.
@@ -143,12 +154,9 @@ type todo struct {
 	uuids   []boot.UUID // found to be shared
 }
 
-func (r *Registry) identify(ctx context.Context, t Traits) (boot.Machine, todo, error) {
+func (r *Registry) identify(t Traits) (boot.Machine, todo) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.load(ctx); err != nil {
-		return boot.Machine{}, todo{}, err
-	}
 	var do todo
 	k := r.whose(&t, &do)
 	if k == nil {
@@ -161,8 +169,8 @@ func (r *Registry) identify(ctx context.Context, t Traits) (boot.Machine, todo, 
 	if k.elem != nil {
 		r.heard.MoveToBack(k.elem)
 	}
-	do.machine = k.rev > 0 && k.dirty
-	return clone(k.Machine), do, nil
+	do.machine = k.stored && k.dirty
+	return clone(k.Machine), do
 }
 
 // meet makes a machine of which nothing is known yet.
@@ -170,7 +178,7 @@ func (r *Registry) meet() *known {
 	var id [8]byte
 	rand.Read(id[:])
 	k := &known{Machine: boot.Machine{ID: hex.EncodeToString(id[:])}}
-	r.machines[k.ID] = k
+	r.known[k.ID] = k
 	k.elem = r.heard.PushBack(k)
 	if r.heard.Len() > maxHeard {
 		r.drop(r.heard.Front().Value.(*known))
@@ -182,18 +190,18 @@ func (r *Registry) meet() *known {
 func (r *Registry) drop(k *known) {
 	r.heard.Remove(k.elem)
 	r.index.remove(k)
-	delete(r.machines, k.ID)
+	delete(r.known, k.ID)
 }
 
 // Find returns the machine with an ID, or the one last heard with a MAC. The
 // error wraps ErrNotFound where there is none.
-func (r *Registry) Find(ctx context.Context, s string) (boot.Machine, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.load(ctx); err != nil {
+func (r *Registry) Find(_ context.Context, s string) (boot.Machine, error) {
+	if err := r.whole(); err != nil {
 		return boot.Machine{}, fmt.Errorf("find machine: %w", err)
 	}
-	k := r.machines[s]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.known[s]
 	if mac, err := boot.ParseMAC(s); err == nil {
 		k = latest(r.index.macs[mac])
 	}
@@ -204,14 +212,14 @@ func (r *Registry) Find(ctx context.Context, s string) (boot.Machine, error) {
 }
 
 // List returns all machines, the one heard last first.
-func (r *Registry) List(ctx context.Context) ([]boot.Machine, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.load(ctx); err != nil {
+func (r *Registry) List(_ context.Context) ([]boot.Machine, error) {
+	if err := r.whole(); err != nil {
 		return nil, fmt.Errorf("list machines: %w", err)
 	}
-	all := make([]boot.Machine, 0, len(r.machines))
-	for _, k := range r.machines {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]boot.Machine, 0, len(r.known))
+	for _, k := range r.known {
 		all = append(all, clone(k.Machine))
 	}
 	slices.SortFunc(all, func(a, b boot.Machine) int {
@@ -221,124 +229,45 @@ func (r *Registry) List(ctx context.Context) ([]boot.Machine, error) {
 }
 
 // Update lets f change a machine, and stores it. Where someone else changes the
-// machine meanwhile, f is called again with what they made of it: it may look
+// machine meanwhile, f is called again with what they made of it. So it may look
 // at nothing but its argument. An error of f ends Update and is wrapped.
 func (r *Registry) Update(ctx context.Context, id string, f func(*boot.Machine) error) (boot.Machine, error) {
-	for range maxTries {
-		m, rev, err := r.current(ctx, id)
-		if err == nil {
+	if err := r.whole(); err != nil {
+		return boot.Machine{}, fmt.Errorf("update machine %.64s: %w", id, err)
+	}
+	var m boot.Machine
+	_, err := r.machines.Update(ctx, id, func(old store.Item[boot.Machine], ok bool) (store.Item[boot.Machine], error) {
+		var err error
+		if m, err = r.current(id, old.Value, ok); err == nil {
 			err = f(&m)
 		}
-		if err != nil {
-			return boot.Machine{}, fmt.Errorf("update machine %.64s: %w", id, err)
-		}
 		m.ID = id
-		value, err := json.Marshal(m)
-		if err != nil {
-			return boot.Machine{}, fmt.Errorf("update machine %s: %w", id, err)
-		}
-		e, err := r.store.Swap(ctx, prefix+id, rev, value, time.Time{})
-		if errors.Is(err, store.ErrConflict) {
-			continue
-		}
-		if err != nil {
-			return boot.Machine{}, fmt.Errorf("update machine %s: %w", id, err)
-		}
-		r.keep(m, e.Rev)
-		return clone(m), nil
+		return store.Item[boot.Machine]{Value: m}, err
+	})
+	if err != nil {
+		return boot.Machine{}, fmt.Errorf("update machine %.64s: %w", id, err)
 	}
-	return boot.Machine{}, fmt.Errorf("update machine %s: %d times: %w", id, maxTries, store.ErrConflict)
+	return clone(m), nil
 }
 
 // current returns a machine as the store has it, with the aliases that were
-// learned since, and the revision to swap for.
-func (r *Registry) current(ctx context.Context, id string) (m boot.Machine, rev uint64, err error) {
-	// The store is asked first, and for this one key: a request that names a
-	// machine must not fail for another that is damaged.
-	e, err := r.store.Get(ctx, prefix+id)
-	isNew := errors.Is(err, store.ErrNotFound)
-	switch {
-	case err != nil && !isNew:
-		return m, 0, err
-	case !isNew:
-		if err := json.Unmarshal(e.Value, &m); err != nil {
-			return m, 0, fmt.Errorf("%s is damaged: %w", e.Key, err)
-		}
-	}
+// learned since.
+func (r *Registry) current(id string, m boot.Machine, stored bool) (boot.Machine, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.load(ctx); err != nil {
-		return m, 0, err
-	}
-	k := r.machines[id]
+	k := r.known[id]
 	switch {
-	case isNew && k == nil:
-		return m, 0, ErrNotFound
-	case isNew && r.stored >= maxStored:
-		return m, 0, fmt.Errorf("%d machines are remembered already", maxStored)
-	case isNew:
-		return clone(k.Machine), 0, nil
+	case !stored && k == nil:
+		return m, ErrNotFound
+	case !stored && r.stored >= maxStored:
+		return m, fmt.Errorf("%d machines are remembered already", maxStored)
+	case !stored:
+		return clone(k.Machine), nil
 	}
+	m = clone(m)
 	if k != nil {
 		m.MACs = union(m.MACs, k.MACs)
-		m.UUID, m.Serial, m.Board, m.Seen = k.UUID, k.Serial, k.Board, k.Seen
+		m.UUID, m.Serial, m.Board, m.Seen = ptr(k.UUID), k.Serial, k.Board, k.Seen
 	}
-	return clone(m), e.Rev, nil
-}
-
-// keep takes over what was stored.
-func (r *Registry) keep(m boot.Machine, rev uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	k := r.machines[m.ID]
-	if k == nil {
-		k = &known{}
-		r.machines[m.ID] = k
-	} else if k.rev >= rev {
-		return // a later change got here first
-	}
-	r.index.remove(k)
-	if k.elem != nil {
-		r.heard.Remove(k.elem)
-		k.elem = nil
-	}
-	if k.rev == 0 {
-		r.stored++
-	}
-	learned := k.MACs // since current
-	k.rev, k.dirty = rev, false
-	if k.Seen.After(m.Seen) {
-		m.Seen = k.Seen
-	}
-	k.Machine = clone(m)
-	for _, mac := range learned {
-		if !slices.Contains(k.MACs, mac) {
-			k.MACs, k.dirty = append(k.MACs, mac), true
-		}
-	}
-	r.index.add(k)
-}
-
-// clone copies what a caller might change.
-func clone(m boot.Machine) boot.Machine {
-	m.MACs = slices.Clone(m.MACs)
-	m.UUID, m.Flashed, m.Wanted = ptr(m.UUID), ptr(m.Flashed), ptr(m.Wanted)
-	return m
-}
-
-func ptr[T any](p *T) *T {
-	if p == nil {
-		return nil
-	}
-	v := *p
-	return &v
-}
-
-func union(a, b []boot.MAC) []boot.MAC {
-	for _, m := range b {
-		if !slices.Contains(a, m) {
-			a = append(a, m)
-		}
-	}
-	return a
+	return m, nil
 }

@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
@@ -25,31 +27,34 @@ var (
 	uuid2 = &boot.UUID{2}
 )
 
-// A fixture is a registry over a store on disk, which can be opened again.
+// A fixture is a registry over a store, which can be opened again.
 type fixture struct {
 	*Registry
-	t    *testing.T
-	path string
-	s    store.Store
+	t *testing.T
+	s store.Store
 }
 
 func open(t *testing.T) *fixture {
-	f := &fixture{t: t, path: filepath.Join(t.TempDir(), "state.db")}
+	f := &fixture{t: t, s: store.NewMemory()}
 	f.reopen()
 	t.Cleanup(func() { f.s.Close() })
 	return f
 }
 
+// reopen is a restart of the appliance: all that was only in memory is gone.
 func (f *fixture) reopen() {
 	f.t.Helper()
-	if f.s != nil {
-		f.s.Close()
+	f.Registry = other(f.t, f.s)
+}
+
+// other is another appliance over the same store.
+func other(t *testing.T, s store.Store) *Registry {
+	t.Helper()
+	r, err := New(t.Context(), s, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
 	}
-	var err error
-	if f.s, err = store.Open(f.path); err != nil {
-		f.t.Fatal(err)
-	}
-	f.Registry = New(f.s)
+	return r
 }
 
 func (f *fixture) id(tr Traits) string {
@@ -59,6 +64,16 @@ func (f *fixture) id(tr Traits) string {
 		f.t.Fatal(err)
 	}
 	return m.ID
+}
+
+// entries is what the store has.
+func entries(t *testing.T, s store.Store, prefix string) []store.Entry {
+	t.Helper()
+	list, _, err := s.List(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 func (f *fixture) keep(id string) {
@@ -232,7 +247,7 @@ func TestUpdateErrors(t *testing.T) {
 	if m, _ := f.Find(t.Context(), id); m.Board != "" {
 		t.Error("a change that was given up is seen")
 	}
-	if all, _ := f.s.List(t.Context(), prefix); len(all) != 0 {
+	if all := entries(t, f.s, prefix); len(all) != 0 {
 		t.Errorf("store has %v", all)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -245,7 +260,7 @@ func TestUpdateErrors(t *testing.T) {
 func TestConcurrentUpdatesLoseNothing(t *testing.T) {
 	f := open(t)
 	id := f.id(Traits{MAC: nicA})
-	other := New(f.s) // another appliance over the same store
+	other := other(t, f.s)
 	f.keep(id)
 	var wg sync.WaitGroup
 	const writers, each = 4, 10
@@ -288,13 +303,13 @@ func TestStrangersStayInMemoryAndFew(t *testing.T) {
 		tr.MAC[0], tr.UUID, tr.Serial = 2, &boot.UUID{0: 9, 14: byte(i >> 8), 15: byte(i)}, fmt.Sprint(i)
 		f.id(tr)
 	}
-	if n := len(f.machines); n != maxHeard+1 {
+	if n := len(f.known); n != maxHeard+1 {
 		t.Errorf("%d machines in memory, want %d", n, maxHeard+1)
 	}
 	if m, u, s := len(f.index.macs), len(f.index.uuids), len(f.index.serials); m != maxHeard+1 || u != maxHeard+1 || s != maxHeard {
 		t.Errorf("index holds %d MACs, %d UUIDs, %d serials", m, u, s)
 	}
-	if all, _ := f.s.List(t.Context(), ""); len(all) != 1 {
+	if all := entries(t, f.s, ""); len(all) != 1 {
 		t.Errorf("store has %d entries, want 1", len(all))
 	}
 	if id := f.id(Traits{MAC: nicB, UUID: uuid1}); id != kept {
@@ -333,9 +348,9 @@ func TestStoredMarksAreBounded(t *testing.T) {
 		f.id(Traits{MAC: nicA, UUID: u})
 		f.id(Traits{MAC: boot.MAC{2, 3, 4, 0, byte(i >> 8), byte(i)}, UUID: u})
 	}
-	marks, err := f.s.List(t.Context(), sharedPrefix)
-	if err != nil || len(marks) > maxShared || len(marks) < maxShared/2 {
-		t.Errorf("%d marks on disk, %v; want at most %d", len(marks), err, maxShared)
+	marks := entries(t, f.s, sharedPrefix)
+	if len(marks) > maxShared || len(marks) < maxShared/2 {
+		t.Errorf("%d marks on disk, want at most %d", len(marks), maxShared)
 	}
 	f.reopen()
 	if got := f.id(Traits{MAC: nicA}); got != victim || len(f.shared) > maxShared {
@@ -356,12 +371,102 @@ func TestCallersCannotReachInside(t *testing.T) {
 	}
 }
 
+// A machine that cannot be read at start is not begun anew, and not
+// overwritten. Nothing is identified until somebody mends it.
 func TestDamagedEntryIsAnError(t *testing.T) {
-	f := open(t)
-	if _, err := f.s.Swap(t.Context(), prefix+"x", 0, []byte("{"), time.Time{}); err != nil {
+	s := store.NewMemory()
+	defer s.Close()
+	e, err := s.Swap(t.Context(), prefix+"x", 0, []byte("{"), time.Time{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Identify(t.Context(), Traits{MAC: nicA}); err == nil {
-		t.Error("Identify over a damaged store")
+	r := other(t, s)
+	if _, err := r.Identify(t.Context(), Traits{MAC: nicA}); err == nil || !strings.Contains(err.Error(), "machine/x is damaged") {
+		t.Errorf("Identify over a damaged store: %v", err)
 	}
+	if _, err := r.Update(t.Context(), "x", func(*boot.Machine) error { return nil }); err == nil {
+		t.Error("Update of a damaged machine")
+	}
+	if e, err = s.Get(t.Context(), prefix+"x"); err != nil || string(e.Value) != "{" {
+		t.Errorf("the store has %q, %v", e.Value, err)
+	}
+}
+
+// One that is damaged later hinders only itself.
+func TestDamagedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := open(t)
+		id := f.id(Traits{MAC: nicA})
+		f.keep(id)
+		e, err := f.s.Get(t.Context(), prefix+id)
+		if err == nil {
+			_, err = f.s.Swap(t.Context(), e.Key, e.Rev, []byte(`{"id":"other"}`), time.Time{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := f.id(Traits{MAC: nicA}); got != id {
+			t.Errorf("it is machine %s, was %s", got, id)
+		}
+		if _, err := f.Update(t.Context(), id, func(*boot.Machine) error { return nil }); !errors.Is(err, store.ErrUnreadable) {
+			t.Errorf("Update: %v", err)
+		}
+		f.keep(f.id(Traits{MAC: nicB}))
+	})
+}
+
+// What one appliance stores the other knows.
+func TestTwoAppliances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := open(t)
+		b := other(t, f.s)
+		id := f.id(Traits{MAC: nicA, UUID: uuid1})
+		f.keep(id)
+		synctest.Wait()
+		m, err := b.Find(t.Context(), nicA.String())
+		if err != nil || m.ID != id || m.Flashed == nil {
+			t.Fatalf("the other has %+v, %v", m, err)
+		}
+		// An alias that it learns comes back.
+		if m, err := b.Identify(t.Context(), Traits{MAC: nicB, UUID: uuid1}); err != nil || m.ID != id {
+			t.Fatalf("the other identifies %s, %v; want %s", m.ID, err, id)
+		}
+		synctest.Wait()
+		if got := f.id(Traits{MAC: nicB}); got != id {
+			t.Errorf("the first takes its second NIC for machine %s", got)
+		}
+		// That a UUID is several machines' as well.
+		for i := range maxMACs {
+			b.Identify(t.Context(), Traits{MAC: boot.MAC{5: byte(i + 1)}, UUID: uuid1})
+		}
+		synctest.Wait()
+		if got := f.id(Traits{MAC: dock, UUID: uuid1}); got == id {
+			t.Error("the first takes a shared UUID for one machine's")
+		}
+		if m, _ := f.Find(t.Context(), id); m.UUID != nil {
+			t.Errorf("the machine has UUID %s", m.UUID)
+		}
+	})
+}
+
+// A machine that somebody deletes from the store is a stranger again.
+func TestDeletedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := open(t)
+		id := f.id(Traits{MAC: nicA})
+		f.keep(id)
+		e, err := f.s.Get(t.Context(), prefix+id)
+		if err == nil {
+			_, err = f.s.Swap(t.Context(), e.Key, e.Rev, nil, time.Time{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if _, err := f.Find(t.Context(), id); !errors.Is(err, ErrNotFound) || f.stored != 0 {
+			t.Errorf("find: %v; %d are stored", err, f.stored)
+		}
+		f.keep(f.id(Traits{MAC: nicA}))
+	})
 }

@@ -130,9 +130,9 @@ func tooMany(k *known, mac boot.MAC) bool {
 // returns it. A record that something hangs on is never dropped.
 func (r *Registry) fold(a, b *known) *known {
 	switch {
-	case a == b || a.rev > 0 && b.rev > 0:
+	case a == b || a.stored && b.stored:
 		return a
-	case b.rev > 0:
+	case b.stored:
 		a, b = b, a
 	}
 	r.drop(b)
@@ -166,10 +166,10 @@ func (r *Registry) shareUUID(k *known, found []boot.UUID) []boot.UUID {
 	r.index.remove(k)
 	k.UUID = nil
 	r.index.add(k)
-	if k.rev > 0 {
+	if k.stored {
 		k.dirty = true
-		if r.marks < maxShared { // beyond it has to be found out again after a restart
-			r.marks++
+		if len(r.marked) < maxShared { // beyond it has to be found out again after a restart
+			r.marked[u] = true
 			found = append(found, u)
 		}
 	}

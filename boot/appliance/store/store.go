@@ -1,7 +1,3 @@
-// Package store keeps the state that several appliances will one day share:
-// leases, machines, jobs. It is small enough for bbolt and etcd alike: get,
-// compare-and-swap by revision, list and watch by prefix, entries that expire.
-// Nobody holds a transaction over two keys.
 package store
 
 import (
@@ -11,16 +7,18 @@ import (
 	"time"
 )
 
-// An Entry is one key's value at one revision. Values are copies; callers may
-// keep and change them.
+// An Entry is one key's value at one revision.
 type Entry struct {
 	Key     string
-	Value   []byte    // nil in a Watch: the key is gone
+	Value   []byte    // a copy, for the caller to keep; nil in Watch: the key is gone
 	Rev     uint64    // of the change that made it; a later change of any key has a higher one
-	Expires time.Time // zero: never. Kept to the second, rounded up
+	Expires time.Time // zero: never; kept to the second, rounded up
 }
 
-// Limits on what may be stored; etcd's own is 1.5 MiB a request.
+// Expired reports whether the entry is as good as deleted.
+func (e Entry) Expired(now time.Time) bool { return !e.Expires.IsZero() && !now.Before(e.Expires) }
+
+// Limits on what may be stored. etcd's own limit is 1.5 MiB a request.
 const (
 	MaxKey   = 512     // bytes
 	MaxValue = 1 << 20 // bytes
@@ -31,32 +29,43 @@ var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("changed by someone else meanwhile")
 	ErrBusy     = errors.New("another instance of bootlace has it open; stop that one, or choose another state folder")
+	ErrClosed   = errors.New("store is closed")
+	// ErrGap ends a Watch that missed changes. etcd calls it "compacted".
+	ErrGap = errors.New("changes were missed")
 )
 
-// A Store holds entries. All methods may be called at once from anywhere; an
-// entry that has expired is as good as deleted for every one of them.
+// A Store holds entries. Its methods may be called from several goroutines.
+// For each of them an entry that has expired is as good as deleted.
+//
+// A call returns when its context ends. A Swap whose context ended may still
+// be carried out; Watch or Get tell.
 type Store interface {
 	// Get returns the entry of a key, or ErrNotFound.
 	Get(ctx context.Context, key string) (Entry, error)
 
-	// Swap sets a key whose entry still has revision rev, 0 meaning that
-	// there is none, and returns the new entry. A nil value deletes it. It
-	// returns ErrConflict where the key is at another revision.
+	// Swap sets a key whose entry still has revision rev. It returns the new
+	// entry. Revision 0 means that there is no entry yet, and a nil value
+	// deletes the key. ErrConflict: the key is at another revision.
 	Swap(ctx context.Context, key string, rev uint64, value []byte, expires time.Time) (Entry, error)
 
-	// List returns the entries whose keys begin with prefix, in the order of keys.
-	List(ctx context.Context, prefix string) ([]Entry, error)
+	// List returns the entries whose keys begin with prefix, ordered by key.
+	// The revision is the store's: a Watch after it misses nothing.
+	List(ctx context.Context, prefix string) (entries []Entry, rev uint64, err error)
 
-	// Watch sends each change from now on of the keys that begin with prefix,
-	// in the order of revisions, until ctx ends or the store is closed; then
-	// it closes the channel. A watcher that is slow misses all but the last
-	// change of a key.
-	Watch(ctx context.Context, prefix string) (<-chan Entry, error)
+	// Watch calls f with each change of keys that begin with prefix, in the
+	// order of revisions, beginning with the first after revision `after`. An
+	// entry that expires is such a change, within a minute. It returns when
+	// ctx ends, ErrClosed when the store is closed, and ErrGap when changes
+	// between are known no more. Then only List tells what there is.
+	Watch(ctx context.Context, prefix string, after uint64, f func(Entry)) error
 
+	// Close ends every call.
 	Close() error
 }
 
-func check(ctx context.Context, key string, value []byte) error {
+// Check holds what every store refuses: a context that ended, a key or a value
+// that is too long.
+func Check(ctx context.Context, key string, value []byte) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -66,4 +75,13 @@ func check(ctx context.Context, key string, value []byte) error {
 		return fmt.Errorf("value of %d bytes: want at most %d", len(value), MaxValue)
 	}
 	return nil
+}
+
+// WholeSeconds rounds a time of expiry up, as every store keeps it. The zero
+// time stays zero.
+func WholeSeconds(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return time.Unix(max(t.Add(time.Second-1).Unix(), 1), 0)
 }

@@ -45,8 +45,7 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		text(w, status, why)
 		return
 	}
-	token, _ := bearer(r)
-	id, err := s.Verify(r.Context(), mac, rep.Boot, rep.Job, token)
+	id, err := s.Verify(r.Context(), mac, rep.Boot, rep.Job, bearer(r))
 	if err != nil {
 		s.refuse(r, mac)
 		text(w, http.StatusForbidden, "wrong token for this machine, boot and job")

@@ -81,10 +81,12 @@ type Server struct {
 	// the journal has it and the device is answered. On an error the device is
 	// asked to send the event again; so it may be called twice for one event.
 	Reported func(ctx context.Context, machine string, ev boot.Event) error
+	// MayOrder reports whether a bearer token over TCP lets its holder call
+	// Control. "" is no token. Who is at the unix socket always may.
+	MayOrder func(token string) bool
 	// Control takes an order for a machine.
 	Control func(ctx context.Context, machine string, order boot.Order) error
 
-	Token  string       // for control over TCP; "" allows none
 	Log    *slog.Logger // nil: discarded
 	Timing Timing
 	Limits limit.Bounds // zero: DefaultLimits

@@ -118,17 +118,18 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(filepath.Join(dir, "state.db"))
+	db := store.NewMemory()
+	machines, err := registry.New(t.Context(), db, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.Server = &Server{
 		Tree:     tree,
 		Journal:  journal.New(slog.New(slog.DiscardHandler), 1000),
-		Registry: registry.New(db),
+		Registry: machines,
 		Status:   verdict.Status,
-		Token:    "control token",
 		Timing:   patient,
+		MayOrder: func(token string) bool { return token == "control token" },
 		Log:      slog.New(slog.NewTextHandler(f.log, nil)),
 		Verify: func(_ context.Context, mac boot.MAC, bootID, job, token string) (string, error) {
 			if token != "token of "+bootID+job {

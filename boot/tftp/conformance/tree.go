@@ -39,8 +39,19 @@ var files = sync.OnceValue(func() map[string][]byte {
 	return contents
 })
 
-// MakeTree makes the folder that a server under test serves, and the file
-// "secret" beside it, which must not be served. The folder may not exist.
+// MakeTree makes the folder that a server under test serves. The folder may not
+// exist. It holds:
+//
+//	empty, small, exact, middle, mib, rollover   files of 0 bytes to 1 MiB
+//	lines                                        line ends of all kinds, for netascii
+//	dir/file, "dir/of two words", dir/größer     files in a folder
+//	huge                                         5 GiB without blocks on the disk
+//	link-inside                                  a link to small
+//	link-out, link-absolute                      links to ../secret
+//	.dot, dir/.dot                               files that are to be hidden
+//	pipe                                         a named pipe
+//
+// The file "secret" lies beside the folder, and must not be served.
 func MakeTree(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return fmt.Errorf("make the tree: %w", err)

@@ -1,0 +1,180 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/store"
+)
+
+// A record is a lease in the store.
+type record struct {
+	V        int      `json:"v"`
+	MAC      boot.MAC `json:"mac"`
+	ID       []byte   `json:"id,omitempty"`       // of IPv4: option 61
+	DUID     []byte   `json:"duid,omitempty"`     // of IPv6
+	IAID     []byte   `json:"iaid,omitempty"`     // of IPv6
+	Declined bool     `json:"declined,omitempty"` // in quarantine, by the word of its holder
+}
+
+// A holder is who a lease belongs to: a MAC, or an IAID and a DUID.
+type holder string
+
+func macHolder(mac boot.MAC) holder { return holder(mac[:]) }
+
+func (r record) holder() holder {
+	if len(r.DUID) > 0 {
+		return holder(r.IAID) + holder(r.DUID)
+	}
+	return macHolder(r.MAC)
+}
+
+// of reports whether it is a holder's lease, and not in quarantine.
+func (r record) of(h holder) bool { return !r.Declined && r.holder() == h }
+
+// A book is the leases of one family.
+type book struct {
+	mirror *store.Mirror[record]
+
+	// mu is the last lock that is taken: the Mirror is locked before it.
+	mu   sync.Mutex
+	held map[holder][]netip.Addr // what each holder has, or declined
+	was  map[netip.Addr]holder
+}
+
+// openBook reads the leases, and follows them until ctx ends.
+func openBook(ctx context.Context, s store.Store, prefix string, log *slog.Logger) (*book, error) {
+	b := &book{held: map[holder][]netip.Addr{}, was: map[netip.Addr]holder{}}
+	var err error
+	b.mirror, err = store.NewMirror(ctx, s, store.Kind[record]{Prefix: prefix, Check: checkRecord, Changed: b.changed}, log)
+	if err != nil {
+		return nil, fmt.Errorf("read leases: %w", err)
+	}
+	return b, nil
+}
+
+func checkRecord(name string, r record) error {
+	if _, err := netip.ParseAddr(name); err != nil {
+		return err
+	}
+	if r.V != 1 {
+		return fmt.Errorf("version %d is not known", r.V)
+	}
+	return nil
+}
+
+// changed keeps the index of holders.
+func (b *book) changed(name string, r record, ok bool) {
+	addr, err := netip.ParseAddr(name)
+	if err != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if old, ok := b.was[addr]; ok {
+		list := slices.DeleteFunc(b.held[old], func(a netip.Addr) bool { return a == addr })
+		if b.held[old] = list; len(list) == 0 {
+			delete(b.held, old)
+		}
+		delete(b.was, addr)
+	}
+	if ok {
+		h := r.holder()
+		b.held[h], b.was[addr] = append(b.held[h], addr), h
+	}
+}
+
+// get returns what holds for an address now, false where that is nothing. One
+// whose record cannot be read counts as declined.
+func (b *book) get(addr netip.Addr) (store.Item[record], bool) {
+	item, err := b.mirror.Get(addr.String())
+	if errors.Is(err, store.ErrUnreadable) {
+		item.Value.Declined = true
+		return item, true
+	}
+	return item, err == nil
+}
+
+// addrs returns the addresses that are leased to a holder.
+func (b *book) addrs(h holder) (list []netip.Addr) {
+	b.mu.Lock()
+	all := slices.Clone(b.held[h])
+	b.mu.Unlock()
+	for _, addr := range all {
+		if item, ok := b.get(addr); ok && item.Value.of(h) {
+			list = append(list, addr)
+		}
+	}
+	return list
+}
+
+// set leases an address until a time. ErrWrong: it is another's meanwhile, or
+// in quarantine.
+func (b *book) set(ctx context.Context, addr netip.Addr, r record, until time.Time) error {
+	_, err := b.mirror.Update(ctx, addr.String(), func(old store.Item[record], ok bool) (store.Item[record], error) {
+		if ok && !old.Value.of(r.holder()) {
+			return old, fmt.Errorf("%w: another appliance gave it away", ErrWrong)
+		}
+		return store.Item[record]{Value: r, Expires: until}, nil
+	})
+	return err
+}
+
+// free ends a holder's lease. ErrWrong: it has none of that address.
+func (b *book) free(ctx context.Context, addr netip.Addr, h holder) error {
+	if item, ok := b.get(addr); !ok || !item.Value.of(h) {
+		return ErrWrong // strangers may say so without end, and cost no call
+	}
+	err := b.mirror.Delete(ctx, addr.String(), func(old store.Item[record]) error {
+		if !old.Value.of(h) {
+			return ErrWrong
+		}
+		return nil
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return ErrWrong
+	}
+	return err
+}
+
+// decline puts an address in quarantine, by a holder's word. It is believed
+// for maxDeclined addresses at once.
+func (b *book) decline(ctx context.Context, addr netip.Addr, r record, until time.Time) error {
+	b.mu.Lock()
+	all := slices.Clone(b.held[r.holder()])
+	b.mu.Unlock()
+	declined := 0
+	for _, a := range all {
+		if item, ok := b.get(a); ok && item.Value.Declined {
+			declined++
+		}
+	}
+	if declined >= maxDeclined {
+		return fmt.Errorf("%w: it declined %d others", ErrWrong, declined)
+	}
+	r.Declined = true
+	return b.set(ctx, addr, r, until)
+}
+
+// list returns the leases that hold now, by address, as f makes them. It leaves
+// out those for which f says false.
+func (b *book) list(f func(addr netip.Addr, r record, expires time.Time) (Lease, bool)) (list []Lease) {
+	for name, item := range b.mirror.All() {
+		addr, err := netip.ParseAddr(name)
+		if err != nil || item.Value.Declined {
+			continue
+		}
+		if l, ok := f(addr, item.Value, item.Expires); ok {
+			list = append(list, l)
+		}
+	}
+	slices.SortFunc(list, func(a, b Lease) int { return a.Addr.Compare(b.Addr) })
+	return list
+}
