@@ -2,6 +2,7 @@ package boot
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -16,7 +17,7 @@ func TestReadPlanRefuses(t *testing.T) {
 			Kernel: &File{"k", 1, digest}, Initrd: &File{"i", 1, digest}, Image: &Image{Name: "x", Size: 1, ManifestSHA256: digest}}
 	}
 	for name, spoil := range map[string]func(*Plan){
-		"":                      func(*Plan) {},
+		"good":                  func(*Plan) {},
 		"size of the kernel":    func(p *Plan) { p.Kernel.Size = 0 },
 		"negative initrd":       func(p *Plan) { p.Kernel.Size, p.Initrd.Size = 1<<62, -1<<61 },
 		"digest of the initrd":  func(p *Plan) { p.Initrd.SHA256 = "" },
@@ -27,19 +28,23 @@ func TestReadPlanRefuses(t *testing.T) {
 		"another machine's MAC": func(p *Plan) { p.MAC[5]++ },
 		"another boot":          func(p *Plan) { p.Boot = RandomHex(16) },
 	} {
-		p := good()
-		spoil(p)
-		raw, err := json.Marshal(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := ReadPlan(raw, mac, id); (err == nil) != (name == "") {
-			t.Errorf("%q: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			p := good()
+			spoil(p)
+			raw, err := json.Marshal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ReadPlan(raw, mac, id); (err == nil) != (name == "good") {
+				t.Error(err)
+			}
+		})
 	}
 	for _, raw := range []string{"", "null", "[]", strings.Repeat("[", 1<<15), `{"v":1,"a":` + strings.Repeat("[", 1<<15), strings.Repeat(" ", MaxPlan+1)} {
-		if _, err := ReadPlan([]byte(raw), mac, id); err == nil {
-			t.Errorf("%.20q is a plan", raw)
-		}
+		t.Run(fmt.Sprintf("%.20q", raw), func(t *testing.T) {
+			if _, err := ReadPlan([]byte(raw), mac, id); err == nil {
+				t.Error("is a plan")
+			}
+		})
 	}
 }

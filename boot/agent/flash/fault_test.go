@@ -94,49 +94,51 @@ func TestPowerCut(t *testing.T) {
 		{"used", 2 * mib, 3*mib + 512, true},
 		{"used, image fills it", 3 * mib, 3 * mib, true},
 	} {
-		raw := rawImage(1, tt.image)
-		stored, m := store(t, "", raw)
-		before := make([]byte, tt.disk)
-		if tt.used {
-			before = rawImage(9, tt.disk)
-		}
-		finished := false
-		for cut := 0; !finished; cut++ {
-			if cut > 100 {
-				t.Fatalf("%s: no end after %d operations", tt.name, cut)
+		t.Run(tt.name, func(t *testing.T) {
+			raw := rawImage(1, tt.image)
+			stored, m := store(t, "", raw)
+			before := make([]byte, tt.disk)
+			if tt.used {
+				before = rawImage(9, tt.disk)
 			}
-			seeds := uint64(1)
-			if tt.image == tt.disk {
-				seeds = 2 // more can be torn
-			}
-			for seed := range seeds {
-				what := fmt.Sprintf("%s, cut %d, seed %d", tt.name, cut, seed)
-				dev := newPowered(before, cut)
-				_, err := Write(t.Context(), dev, m, from(stored), Options{Overwrite: tt.used})
-				if finished = err == nil; !finished && !errors.Is(err, errPower) {
-					t.Fatalf("%s: %v", what, err)
+			finished := false
+			for cut := 0; !finished; cut++ {
+				if cut > 100 {
+					t.Fatalf("%s: no end after %d operations", tt.name, cut)
 				}
-				left := dev.outage(rand.New(rand.NewPCG(seed, uint64(cut))))
-				switch boots, whole := !images.IsZero(left[:sector]), bytes.Equal(left[:tt.image], raw); {
-				case finished && !whole:
-					t.Errorf("%s: done was said of a disk that is not whole", what)
-				case boots && !whole && !bytes.Equal(left[mib:tt.disk-mib], before[mib:tt.disk-mib]):
-					t.Errorf("%s: a half-written disk boots", what)
+				seeds := uint64(1)
+				if tt.image == tt.disk {
+					seeds = 2 // more can be torn
 				}
-				// Until its edges are cleared a used disk needs the word again.
-				again := newPowered(left, 1000)
-				_, err = Write(t.Context(), again, m, from(stored), Options{})
-				if tt.used && errors.Is(err, ErrDiskInUse) {
-					if cut > 4 { // two writes and a sync clear it
-						t.Errorf("%s: %v", what, err)
+				for seed := range seeds {
+					what := fmt.Sprintf("%s, cut %d, seed %d", tt.name, cut, seed)
+					dev := newPowered(before, cut)
+					_, err := Write(t.Context(), dev, m, from(stored), Options{Overwrite: tt.used})
+					if finished = err == nil; !finished && !errors.Is(err, errPower) {
+						t.Fatalf("%s: %v", what, err)
 					}
-					_, err = Write(t.Context(), again, m, from(stored), Options{Overwrite: true})
-				}
-				if err != nil || !bytes.Equal(again.medium[:tt.image], raw) {
-					t.Errorf("%s: again: %v", what, err)
+					left := dev.outage(rand.New(rand.NewPCG(seed, uint64(cut))))
+					switch boots, whole := !images.IsZero(left[:sector]), bytes.Equal(left[:tt.image], raw); {
+					case finished && !whole:
+						t.Errorf("%s: done was said of a disk that is not whole", what)
+					case boots && !whole && !bytes.Equal(left[mib:tt.disk-mib], before[mib:tt.disk-mib]):
+						t.Errorf("%s: a half-written disk boots", what)
+					}
+					// Until its edges are cleared a used disk needs the word again.
+					again := newPowered(left, 1000)
+					_, err = Write(t.Context(), again, m, from(stored), Options{})
+					if tt.used && errors.Is(err, ErrDiskInUse) {
+						if cut > 4 { // two writes and a sync clear it
+							t.Errorf("%s: %v", what, err)
+						}
+						_, err = Write(t.Context(), again, m, from(stored), Options{Overwrite: true})
+					}
+					if err != nil || !bytes.Equal(again.medium[:tt.image], raw) {
+						t.Errorf("%s: again: %v", what, err)
+					}
 				}
 			}
-		}
+		})
 	}
 }
 

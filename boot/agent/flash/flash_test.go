@@ -234,23 +234,25 @@ func TestWriteRefusesUsed(t *testing.T) {
 		{"one byte in the first MiB", put(mib-1, "x"), "data in its first MiB"},
 		{"one byte in the last MiB", put(-mib, "x"), "data in its last MiB"},
 	} {
-		dev, _ := blank(t, 5*mib)
-		b := make([]byte, 5*mib)
-		tt.mark(b)
-		if _, err := dev.WriteAt(b, 0); err != nil {
-			t.Fatal(err)
-		}
-		c := &counted{Device: dev}
-		_, err := Write(t.Context(), c, m, from(stored), Options{})
-		if !errors.Is(err, ErrDiskInUse) || !strings.Contains(err.Error(), tt.what) || c.writes != 0 {
-			t.Errorf("%s: %v, %d writes; want %q", tt.name, err, c.writes, tt.what)
-		}
-		if res, err := Write(t.Context(), dev, m, from(stored), Options{Overwrite: true}); err != nil || res.Verified != m.Raw.Size {
-			t.Errorf("%s: overwrite: %+v, %v", tt.name, res, err)
-		}
-		if got := contentsOf(t, dev); !images.IsZero(got[4*mib:]) {
-			t.Errorf("%s: the last MiB was not cleared", tt.name)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			dev, _ := blank(t, 5*mib)
+			b := make([]byte, 5*mib)
+			tt.mark(b)
+			if _, err := dev.WriteAt(b, 0); err != nil {
+				t.Fatal(err)
+			}
+			c := &counted{Device: dev}
+			_, err := Write(t.Context(), c, m, from(stored), Options{})
+			if !errors.Is(err, ErrDiskInUse) || !strings.Contains(err.Error(), tt.what) || c.writes != 0 {
+				t.Errorf("%s: %v, %d writes; want %q", tt.name, err, c.writes, tt.what)
+			}
+			if res, err := Write(t.Context(), dev, m, from(stored), Options{Overwrite: true}); err != nil || res.Verified != m.Raw.Size {
+				t.Errorf("%s: overwrite: %+v, %v", tt.name, res, err)
+			}
+			if got := contentsOf(t, dev); !images.IsZero(got[4*mib:]) {
+				t.Errorf("%s: the last MiB was not cleared", tt.name)
+			}
+		})
 	}
 }
 
