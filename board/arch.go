@@ -6,9 +6,9 @@ import (
 )
 
 // An Arch is one processor architecture: everything that differs between
-// architectures and is not a board's own. What only the build machine reads is
-// in the same row, since it is some hundred bytes and one table is easier to
-// keep whole than two.
+// architectures and is not a board's own. Some fields are only for the build
+// machine. They are some hundred bytes of the device's binary. One table is
+// easier to keep whole than two.
 type Arch struct {
 	// Name is Go's (GOARCH). Profiles, plans and reports use the same.
 	Name string

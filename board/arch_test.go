@@ -76,11 +76,13 @@ func TestAgentClient(t *testing.T) {
 		{"arm", false, ClientUBootArm}, {"arm", true, ClientUEFIarm32},
 		{"riscv64", false, ClientUnknown}, {"riscv64", true, ClientUEFIriscv64},
 	} {
-		a, ok := ArchOf(tt.arch)
-		if !ok {
-			t.Errorf("no %s", tt.arch)
-		} else if got := a.AgentClient(tt.efi); got != tt.want {
-			t.Errorf("%s, EFI %v: %d, want %d", tt.arch, tt.efi, got, tt.want)
-		}
+		t.Run(tt.arch+map[bool]string{true: " by UEFI"}[tt.efi], func(t *testing.T) {
+			a, ok := ArchOf(tt.arch)
+			if !ok {
+				t.Errorf("no %s", tt.arch)
+			} else if got := a.AgentClient(tt.efi); got != tt.want {
+				t.Errorf("%s, EFI %v: %d, want %d", tt.arch, tt.efi, got, tt.want)
+			}
+		})
 	}
 }

@@ -11,45 +11,47 @@ import (
 func TestBoards(t *testing.T) {
 	var names []string
 	for _, b := range Boards {
-		if b.Name == "" || strings.ContainsAny(b.Name, " /\\") || slices.Contains(names, b.Name) {
-			t.Errorf("name %q", b.Name)
-		}
-		names = append(names, b.Name)
-		if b.Doc == "" || b.Arch == "" || len(b.Clients) == 0 {
-			t.Errorf("%s: incomplete", b.Name)
-		}
-		if built := b.Kernel != "" && len(b.Modules) > 0; built != (b.Unbuilt == "") {
-			t.Errorf("%s: kernel %q, %d modules, unbuilt %q", b.Name, b.Kernel, len(b.Modules), b.Unbuilt)
-		}
-		line := strings.Fields(b.CommandLine())
-		if !slices.Contains(line, "panic=10") || len(b.Console) > 0 && line[0] != "console="+b.Console[0] {
-			t.Errorf("%s: command line %q", b.Name, line)
-		}
-		seen := map[string]bool{}
-		for _, m := range b.Modules {
-			if m == "" || seen[m] || strings.ContainsAny(m, "- ./") {
-				t.Errorf("%s: module %q", b.Name, m)
+		t.Run(b.Name, func(t *testing.T) {
+			if b.Name == "" || strings.ContainsAny(b.Name, " /\\") || slices.Contains(names, b.Name) {
+				t.Errorf("name %q", b.Name)
 			}
-			seen[m] = true
-		}
-		for _, oui := range b.OUIs {
-			if hw, err := net.ParseMAC(oui + ":00:00:00"); err != nil || hw.String() != oui+":00:00:00" {
-				t.Errorf("%s: OUI %q: %v", b.Name, oui, err)
+			names = append(names, b.Name)
+			if b.Doc == "" || b.Arch == "" || len(b.Clients) == 0 {
+				t.Errorf("%s: incomplete", b.Name)
 			}
-		}
-		if in, ok := ByName(b.StandIn); b.StandIn != "" && (!ok || in.Arch != b.Arch || in.Unbuilt != "" || in.StandIn != "") {
-			t.Errorf("%s: stand-in %q", b.Name, b.StandIn)
-		}
-		if got, ok := ByName(b.Name); !ok || got != b {
-			t.Errorf("ByName(%q) = %v, %v", b.Name, got, ok)
-		}
-		if b.QEMU != nil && (len(b.QEMU.Args) == 0 || b.QEMU.NIC == "" || b.QEMU.Disk == "") {
-			t.Errorf("%s: QEMU incomplete", b.Name)
-		}
-		// Our agent on it is known by name, whatever else it says.
-		if got, _ := Recognise(Traits{Client: ClientUnknown, UserClass: AgentUserClass, VendorClass: AgentVendorPrefix + b.Name}); got != b {
-			t.Errorf("its agent is taken for %v", got)
-		}
+			if built := b.Kernel != "" && len(b.Modules) > 0; built != (b.Unbuilt == "") {
+				t.Errorf("%s: kernel %q, %d modules, unbuilt %q", b.Name, b.Kernel, len(b.Modules), b.Unbuilt)
+			}
+			line := strings.Fields(b.CommandLine())
+			if !slices.Contains(line, "panic=10") || len(b.Console) > 0 && line[0] != "console="+b.Console[0] {
+				t.Errorf("%s: command line %q", b.Name, line)
+			}
+			seen := map[string]bool{}
+			for _, m := range b.Modules {
+				if m == "" || seen[m] || strings.ContainsAny(m, "- ./") {
+					t.Errorf("%s: module %q", b.Name, m)
+				}
+				seen[m] = true
+			}
+			for _, oui := range b.OUIs {
+				if hw, err := net.ParseMAC(oui + ":00:00:00"); err != nil || hw.String() != oui+":00:00:00" {
+					t.Errorf("%s: OUI %q: %v", b.Name, oui, err)
+				}
+			}
+			if in, ok := ByName(b.StandIn); b.StandIn != "" && (!ok || in.Arch != b.Arch || in.Unbuilt != "" || in.StandIn != "") {
+				t.Errorf("%s: stand-in %q", b.Name, b.StandIn)
+			}
+			if got, ok := ByName(b.Name); !ok || got != b {
+				t.Errorf("ByName(%q) = %v, %v", b.Name, got, ok)
+			}
+			if b.QEMU != nil && (len(b.QEMU.Args) == 0 || b.QEMU.NIC == "" || b.QEMU.Disk == "") {
+				t.Errorf("%s: QEMU incomplete", b.Name)
+			}
+			// Our agent on it is known by name, whatever else it says.
+			if got, _ := Recognise(Traits{Client: ClientUnknown, UserClass: AgentUserClass, VendorClass: AgentVendorPrefix + b.Name}); got != b {
+				t.Errorf("its agent is taken for %v", got)
+			}
+		})
 	}
 }
 
@@ -57,34 +59,36 @@ func TestBoards(t *testing.T) {
 func TestBoardsAreFound(t *testing.T) {
 	stranger := []byte{0x00, 0x1b, 0x21, 1, 2, 3}
 	for _, b := range Boards {
-		traits := Traits{MAC: stranger}
-		if len(b.NICs) > 0 {
-			traits.NIC = b.NICs[0]
-		}
-		macs := [][]byte{stranger}
-		if len(b.OUIs) > 0 {
-			macs = nil
-		}
-		for _, oui := range b.OUIs {
-			hw, err := net.ParseMAC(oui + ":01:02:03")
-			if err != nil {
-				t.Fatal(err)
+		t.Run(b.Name, func(t *testing.T) {
+			traits := Traits{MAC: stranger}
+			if len(b.NICs) > 0 {
+				traits.NIC = b.NICs[0]
 			}
-			macs = append(macs, hw)
-		}
-		for _, traits.Client = range b.Clients {
-			for _, traits.MAC = range macs {
-				if got, _ := Recognise(traits); got != b {
-					t.Errorf("%s by option 93 of %d and %x: taken for %v", b.Name, traits.Client, traits.MAC, got)
+			macs := [][]byte{stranger}
+			if len(b.OUIs) > 0 {
+				macs = nil
+			}
+			for _, oui := range b.OUIs {
+				hw, err := net.ParseMAC(oui + ":01:02:03")
+				if err != nil {
+					t.Fatal(err)
+				}
+				macs = append(macs, hw)
+			}
+			for _, traits.Client = range b.Clients {
+				for _, traits.MAC = range macs {
+					if got, _ := Recognise(traits); got != b {
+						t.Errorf("%s by option 93 of %d and %x: taken for %v", b.Name, traits.Client, traits.MAC, got)
+					}
+				}
+				if b.GUID != "" {
+					byGUID := Traits{Client: traits.Client, MAC: stranger, GUID: []byte(b.GUID)}
+					if got, _ := Recognise(byGUID); got != b {
+						t.Errorf("%s by its UUID: taken for %v", b.Name, got)
+					}
 				}
 			}
-			if b.GUID != "" {
-				byGUID := Traits{Client: traits.Client, MAC: stranger, GUID: []byte(b.GUID)}
-				if got, _ := Recognise(byGUID); got != b {
-					t.Errorf("%s by its UUID: taken for %v", b.Name, got)
-				}
-			}
-		}
+		})
 	}
 }
 
@@ -131,16 +135,18 @@ func TestRecognise(t *testing.T) {
 		{"architecture without PXE", Traits{Client: ClientUEFIx64, VendorClass: "anaconda-Linux", MAC: intel}, "pc-x86_64", ""},
 		{"agent of a board we do not know", Traits{Client: ClientBIOS, UserClass: AgentUserClass, VendorClass: AgentVendorPrefix + "toaster"}, "", "bootlace"},
 	} {
-		b, l := Recognise(test.traits)
-		board, loader := "", ""
-		if b != nil {
-			board = b.Name
-		}
-		if l != nil {
-			loader = l.Name
-		}
-		if board != test.board || loader != test.loader {
-			t.Errorf("%s: %q, %q; want %q, %q", test.name, board, loader, test.board, test.loader)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			b, l := Recognise(test.traits)
+			board, loader := "", ""
+			if b != nil {
+				board = b.Name
+			}
+			if l != nil {
+				loader = l.Name
+			}
+			if board != test.board || loader != test.loader {
+				t.Errorf("%s: %q, %q; want %q, %q", test.name, board, loader, test.board, test.loader)
+			}
+		})
 	}
 }

@@ -21,29 +21,30 @@ const (
 	ActionIgnore Action = "ignore"
 )
 
-// An ActionRow says what an action is and what it needs. A new action is one
-// row here and one row with its function in package agent.
+// An ActionRow says what an action is and what it needs. A new action is a row
+// here and a row with its function in package agent.
 type ActionRow struct {
 	Action Action
 	Doc    string // what the machine does, for a person
 
 	InProfile bool // a profile may ask for it
-	InPlan    bool // a plan may hold it; without, the machine gets no answer
+	InPlan    bool // a plan may hold it; where false, the machine gets no answer
 	InOrder   bool // a person may ask for it, ahead of the profile
 
 	NeedsPlan    bool // without its plan the machine would ask for ever
-	NeedsImage   bool // profile and plan name an image, and sources to get it from
-	NeedsKernel  bool // profile and plan name a kernel, and sources; the machine must have kexec
+	NeedsImage   bool // profile and plan name an image, and where to fetch it
+	NeedsKernel  bool // profile and plan name a kernel, and where to fetch it; the machine must have kexec
 	NeedsAck     bool // the appliance must be able to hear that it is done
 	NeedsFlashed bool // the plan says which disk was flashed, where that is known
 
-	check func(*Plan) error // what a plan lacks; nil where it needs nothing
+	check func(*Plan) error // reports what a plan lacks; nil where the action needs nothing
 }
 
 // NeedsSources reports whether the machine gets files under its plan.
 func (r ActionRow) NeedsSources() bool { return r.NeedsImage || r.NeedsKernel }
 
-// ActionTable has a row for each action, in the order a message names them.
+// ActionTable has a row for each action. An error message names them in this
+// order.
 var ActionTable = []ActionRow{
 	{Action: ActionFlash, Doc: "write an image to a disk",
 		InProfile: true, InPlan: true, InOrder: true,
@@ -61,7 +62,7 @@ var ActionTable = []ActionRow{
 		InProfile: true},
 }
 
-// Actions lists those that a profile may ask for.
+// Actions lists the actions that a profile may ask for.
 var Actions = profileActions()
 
 func profileActions() (list []Action) {
@@ -73,7 +74,7 @@ func profileActions() (list []Action) {
 	return list
 }
 
-// Row returns the action's row. One that is not in the table may be nowhere.
+// Row returns the action's row. An action without a row is allowed nowhere.
 func (a Action) Row() ActionRow {
 	i := slices.IndexFunc(ActionTable, func(r ActionRow) bool { return r.Action == a })
 	if i < 0 {
@@ -82,7 +83,7 @@ func (a Action) Row() ActionRow {
 	return ActionTable[i]
 }
 
-// check holds what each action cannot do without.
+// check refuses a plan that lacks what its action needs.
 func (p *Plan) check() error {
 	row := p.Action.Row()
 	if row.check != nil {
@@ -126,7 +127,8 @@ const (
 	Poweroff Next = "poweroff"
 )
 
-// What then and on_failure may say, in the order a message names them.
+// Then and on_failure may have these values. An error message names them in
+// this order.
 var (
 	ThenValues      = []Next{Reboot, Poweroff, Wait}
 	OnFailureValues = []Next{Retry, Wait, Reboot}

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// planOf is a plan that holds what its action needs.
+// planOf returns a plan that holds all that any action needs.
 func planOf(action Action, mac MAC, id string) *Plan {
 	digest := strings.Repeat("0", 64)
 	return &Plan{V: PlanVersion, MAC: mac, Boot: id, Action: action, Sources: []string{"http://h/"},
 		Kernel: &File{"k", 1, digest}, Initrd: &File{"i", 1, digest}, Image: &Image{Name: "x", Size: 1, ManifestSHA256: digest}}
 }
 
-// Each row agrees with what ReadPlan takes and with what README says.
+// Each row agrees with ReadPlan and with README.
 func TestActionTable(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {

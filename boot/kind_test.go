@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"encoding/json"
 	"log/slog"
 	"testing"
 )
@@ -42,6 +43,18 @@ func TestPercent(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// What stands in a state folder of before is what is written now.
+func TestWantedJSON(t *testing.T) {
+	const old = `{"action":"flash","overwrite":true,"job":"0123456789abcdef"}`
+	var w Wanted
+	if err := json.Unmarshal([]byte(old), &w); err != nil || w != (Wanted{Order{ActionFlash, true}, "0123456789abcdef"}) {
+		t.Errorf("read %+v, %v", w, err)
+	}
+	if raw, err := json.Marshal(w); err != nil || string(raw) != old {
+		t.Errorf("written %s, %v", raw, err)
 	}
 }
 

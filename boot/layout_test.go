@@ -45,6 +45,11 @@ func TestLayout(t *testing.T) {
 			t.Errorf("%s is %d packages deep, more than %d: %v", from, len(chain), maxDepth, chain)
 		}
 	}
+	for _, name := range slices.Concat(wires, pure, alone) {
+		if _, ok := imports[name]; !ok {
+			t.Errorf("a rule names %s, which is not there", name)
+		}
+	}
 }
 
 // forbidden says why one package may not import another, "" where it may.
@@ -119,6 +124,18 @@ func ownImports(t *testing.T) map[string][]string {
 		}
 	}
 	return imports
+}
+
+// TestUploadLibrary holds that one folder knows the library of uploads.
+func TestUploadLibrary(t *testing.T) {
+	const library, folder = "github.com/pin/tftp/v3", "boot/tftp/upload"
+	for line := range strings.Lines(goList(t, `{{.ImportPath}} {{join .Imports " "}}`)) {
+		words := strings.Fields(line)
+		from := strings.TrimPrefix(words[0], module)
+		if from != folder && slices.ContainsFunc(words[1:], func(p string) bool { return in(p, library) }) {
+			t.Errorf("%s imports %s, which %s alone may", from, library, folder)
+		}
+	}
 }
 
 func goList(t *testing.T, format string) string {

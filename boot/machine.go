@@ -11,7 +11,7 @@ import (
 // A MAC is an Ethernet address, comparable and usable as a map key.
 type MAC [6]byte
 
-// ParseMAC reads the forms in which firmware writes an address: aa:bb:…, aa-bb-…
+// ParseMAC reads the forms that firmware writes: aa:bb:…, aa-bb-…
 func ParseMAC(s string) (MAC, error) {
 	hw, err := net.ParseMAC(s)
 	if err != nil || len(hw) != 6 {
@@ -22,11 +22,12 @@ func ParseMAC(s string) (MAC, error) {
 
 func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 
-// Hyphens writes it as iPXE's ${mac:hexhyp} and our plan names do: 52-54-00-12-34-56.
+// Hyphens writes the form of iPXE's ${mac:hexhyp} and of our plan names:
+// 52-54-00-12-34-56.
 func (m MAC) Hyphens() string { return strings.ReplaceAll(m.String(), ":", "-") }
 
-// Station reports whether it can be one machine's address: neither that of a
-// group nor all zeros.
+// Station reports whether one machine can have the address. Group addresses and
+// all zeros are no machine's.
 func (m MAC) Station() bool { return m[0]&1 == 0 && m != MAC{} }
 
 // MarshalText and UnmarshalText make a MAC a string in JSON and YAML.
@@ -59,7 +60,7 @@ func ParseUUID(s string) (UUID, error) {
 	return UUID{b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]}, nil
 }
 
-// Known reports whether the UUID tells machines apart: boards without one send
+// Known reports whether the UUID tells machines apart. Boards without one send
 // all zeros or all ones.
 func (u UUID) Known() bool {
 	return u != UUID{} && u != UUID{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}
@@ -77,10 +78,11 @@ func (u *UUID) UnmarshalText(b []byte) error {
 	return err
 }
 
-// A Machine is what the appliance remembers of one device. Its ID is its own;
-// MACs, UUID and serial are aliases, since adapters and docks share MACs.
+// A Machine is what the appliance remembers of one device. MACs, UUID and
+// serial are aliases of its ID, since machines share the MACs of adapters and
+// docks.
 type Machine struct {
-	ID      string    `json:"id"` // 16 hex digits, drawn when it was first heard
+	ID      string    `json:"id"` // 16 hex digits, drawn when the machine was first heard
 	MACs    []MAC     `json:"macs"`
 	UUID    *UUID     `json:"uuid,omitempty"` // nil unless it tells machines apart
 	Serial  string    `json:"serial,omitempty"`
@@ -90,17 +92,17 @@ type Machine struct {
 	Wanted  *Wanted   `json:"wanted,omitempty"`
 }
 
-// Flashed is the last job that a machine finished, and on which disk.
+// Flashed is the last flash that a machine finished.
 type Flashed struct {
 	Job            string    `json:"job"`
 	Image          string    `json:"image"`
 	ManifestSHA256 string    `json:"manifest_sha256"`
-	Disk           string    `json:"disk"` // the disk's serial, or "" where it has none
+	Disk           string    `json:"disk"` // the disk's serial number, "" where it has none
 	Time           time.Time `json:"time"`
 }
 
-// Wanted is the order that a person gave and that is not carried out yet.
+// Wanted is a person's order that is not carried out yet.
 type Wanted struct {
 	Order
-	Job string `json:"job"` // drawn when it was given, so that one order is one job
+	Job string `json:"job"` // drawn with the order, so that one order is one job
 }

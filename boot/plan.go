@@ -10,20 +10,20 @@ import (
 	"strings"
 )
 
-// PlanVersion is the v of the plans written here.
+// PlanVersion is the value of Plan.V.
 const PlanVersion = 1
 
-// MaxPlan bounds a plan in bytes, so that a device reads it whole into memory.
+// MaxPlan bounds a plan in bytes. A device reads it whole into memory.
 const MaxPlan = 64 << 10
 
-// A Plan tells one machine, for one boot, what to do. It is fetched from
-// PlanName by TFTP; whoever is on the LAN can read it.
+// A Plan tells one machine what to do in one boot. The machine fetches it from
+// PlanName by TFTP. Anybody on the LAN can read it.
 type Plan struct {
 	V         int      `json:"v"`
 	Machine   string   `json:"machine"` // Machine.ID
 	MAC       MAC      `json:"mac"`     // of the link it was fetched over
-	Boot      string   `json:"boot"`    // drawn by the device: RandomHex(16)
-	Job       string   `json:"job"`     // stays the same over the boots that a job takes
+	Boot      string   `json:"boot"`    // RandomHex(16), drawn by the device
+	Job       string   `json:"job"`     // the same in every boot until the job is done
 	Action    Action   `json:"action"`
 	Image     *Image   `json:"image,omitempty"`
 	Kernel    *File    `json:"kernel,omitempty"`
@@ -31,26 +31,26 @@ type Plan struct {
 	Cmdline   string   `json:"cmdline,omitempty"`
 	Disk      Disk     `json:"disk"`
 	Flashed   *Flashed `json:"flashed,omitempty"` // for ActionLocal: which disk to boot
-	Sources   []string `json:"sources"`           // base URLs in the order of the profile, each ends in /
-	TFTPMax   int64    `json:"tftp_max"`          // bytes; a larger file asks TFTP last
+	Sources   []string `json:"sources"`           // base URLs in the profile's order, each ends in /
+	TFTPMax   int64    `json:"tftp_max"`          // a larger file, in bytes as stored, is fetched by TFTP last
 	Report    string   `json:"report"`            // base URL of the API, ends in /
 	Token     string   `json:"token"`             // for events of this boot and job
-	Text      string   `json:"text,omitempty"`    // for ActionWait: why, in a line for the console
+	Text      string   `json:"text,omitempty"`    // for ActionWait: the reason, one line for the console
 	Then      Next     `json:"then,omitempty"`
 	OnFailure Next     `json:"on_failure,omitempty"`
 	Sig       string   `json:"sig,omitempty"` // reserved
 }
 
-// A File is something under the served root, with its size in bytes and the
-// digest its bytes must have.
+// A File is a file under the served root. The device checks its size and
+// digest.
 type File struct {
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"` // lower-case hex
 }
 
-// An Image is a stored image and the digest of the manifest that describes it.
-// The manifest lies beside it under Name + images.ManifestSuffix.
+// An Image is a stored image and the digest of its manifest. The manifest is
+// served as Name + images.ManifestSuffix.
 type Image struct {
 	Name           string `json:"name"`
 	Size           int64  `json:"size"` // bytes as stored
@@ -58,18 +58,19 @@ type Image struct {
 	ManifestSHA256 string `json:"manifest_sha256"`
 }
 
-// RandomHex draws n random bytes and writes them in hex. A boot has 16 of them,
-// a job 8.
+// RandomHex draws n random bytes and writes them in hex. A boot's ID has 16
+// bytes, a job's 8.
 func RandomHex(n int) string {
 	b := make([]byte, n)
 	rand.Read(b)
 	return hex.EncodeToString(b)
 }
 
-// PlanName is where a machine's plan for this boot is served.
+// PlanName is the served name of a machine's plan for one boot.
 func PlanName(mac MAC, boot string) string { return "plan/" + mac.Hyphens() + "/" + boot }
 
-// ParsePlanName is the inverse of PlanName; it reads colons in the MAC as well.
+// ParsePlanName is the inverse of PlanName. It accepts colons in the MAC as
+// well.
 func ParsePlanName(name string) (mac MAC, boot string, err error) {
 	rest, ok := strings.CutPrefix(name, "plan/")
 	m, boot, ok2 := strings.Cut(rest, "/")
@@ -92,10 +93,10 @@ var (
 	ErrPlanAction  = errors.New("plan asks for an action that this firmware does not know")
 )
 
-// ReadPlan parses a plan and refuses one that was not made for this machine and
-// boot, or that says what this firmware does not understand. mac is that of
-// the link the plan came over. The error wraps one of the ErrPlan values where
-// one fits.
+// ReadPlan parses and checks a plan. mac is that of the link the plan came
+// over. A plan for another machine or boot is refused. So is a version or an
+// action that this firmware does not know. The error wraps one of the ErrPlan
+// values where one fits.
 func ReadPlan(raw []byte, mac MAC, boot string) (*Plan, error) {
 	if len(raw) > MaxPlan {
 		return nil, fmt.Errorf("read plan: larger than %d bytes", MaxPlan)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// A plan that leaves out, or lies about, what bounds the device's work is refused.
+// A plan must bound the device's work: sizes, digests and sources. One that
+// lacks or falsifies them is refused.
 func TestReadPlanRefuses(t *testing.T) {
 	mac := MAC{2, 0, 0, 0, 0, 1}
 	id := RandomHex(16)
@@ -43,7 +44,7 @@ func TestReadPlanRefuses(t *testing.T) {
 	for _, raw := range []string{"", "null", "[]", strings.Repeat("[", 1<<15), `{"v":1,"a":` + strings.Repeat("[", 1<<15), strings.Repeat(" ", MaxPlan+1)} {
 		t.Run(fmt.Sprintf("%.20q", raw), func(t *testing.T) {
 			if _, err := ReadPlan([]byte(raw), mac, id); err == nil {
-				t.Error("is a plan")
+				t.Errorf("%.20q is a plan", raw)
 			}
 		})
 	}

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// A Profile decides what the machines it matches get. The zero Match matches all.
+// A Profile decides what a machine gets. The zero Match matches every machine.
 type Profile struct {
 	Name      string
 	Match     Match
 	Action    Action
-	Images    map[string]string // image name by board name; "" is any board
+	Images    map[string]string // image name by board name; "" stands for any board
 	Disk      Disk
 	Transfer  Transfer
 	OnFailure Next
 	Then      Next
-	Kernel    string // file names under the served root, for ActionBoot
+	Kernel    string // a file name under the served root, for ActionBoot
 	Initrd    string
 	Cmdline   string
 }
 
-// Image returns the image for a board.
+// Image returns the name of the image for a board.
 func (p *Profile) Image(board string) (string, bool) {
 	if name, ok := p.Images[board]; ok {
 		return name, true
@@ -31,39 +31,40 @@ func (p *Profile) Image(board string) (string, bool) {
 	return name, ok
 }
 
-// Match names machines: each list that is not empty must hold the machine's value.
+// A Match selects machines. Each list that is not empty must hold the machine's
+// value.
 type Match struct {
 	MAC       []string // globs over aa:bb:cc:dd:ee:ff in lower case
 	UUID      []UUID
 	Serial    []string // globs
 	Board     []string
 	Arch      []string // GOARCH
-	Interface []string // on which the appliance heard it
+	Interface []string // on which the appliance heard the machine
 	Circuit   []string // globs over the relay's circuit ID (RFC 3046 section 3.1), as text
 }
 
-// Facts is what is known of a machine when a profile is chosen for it. The zero
-// value of each says nothing.
+// Facts is what is known of a machine when its profile is chosen. A zero value
+// says nothing.
 type Facts struct {
-	MAC       MAC   // of the link that it uses now
-	MACs      []MAC // all that it was seen with
+	MAC       MAC   // of the link that the machine uses now
+	MACs      []MAC // every MAC that the machine was seen with
 	UUID      *UUID // nil unless it tells machines apart
 	Serial    string
 	Board     string // name
 	Arch      string // GOARCH
-	Interface string // on which the appliance heard it
+	Interface string // on which the appliance heard the machine
 	Circuit   string // the relay's circuit ID (RFC 3046 section 3.1), as text
 }
 
-// Specific reports whether the match picks out machines by something of their
-// own, so that a mistake in it cannot reach every disk on the LAN: a UUID, a
-// serial, or MACs of which at least the vendor's half is written out.
+// Specific reports whether the match picks out single machines. It does so by
+// UUID, by serial, or by MACs whose vendor half is written out. Otherwise a
+// mistake in the profile could reach every disk on the LAN.
 func (m Match) Specific() bool {
 	return len(m.UUID) > 0 || specific(m.Serial, 1) || specific(m.MAC, 6)
 }
 
-// specific reports whether each glob has so many letters and digits that stand
-// for themselves.
+// specific reports whether each glob has at least so many literal letters and
+// digits.
 func specific(globs []string, least int) bool {
 	return len(globs) > 0 && !slices.ContainsFunc(globs, func(g string) bool {
 		plain := 0
@@ -83,19 +84,21 @@ func specific(globs []string, least int) bool {
 
 // Matches reports whether a machine with these facts is meant.
 func (m Match) Matches(f Facts) bool {
-	if len(m.MAC) > 0 && !slices.ContainsFunc(f.MACs, func(a MAC) bool { return glob(m.MAC, a.String()) }) {
+	if len(m.MAC) > 0 && !slices.ContainsFunc(f.MACs, func(a MAC) bool { return matchesAny(m.MAC, a.String()) }) {
 		return false
 	}
 	if len(m.UUID) > 0 && (f.UUID == nil || !slices.Contains(m.UUID, *f.UUID)) {
 		return false
 	}
-	return has(m.Serial, f.Serial) && has(m.Board, f.Board) && has(m.Arch, f.Arch) &&
-		has(m.Interface, f.Interface) && has(m.Circuit, f.Circuit)
+	return emptyOrMatches(m.Serial, f.Serial) && emptyOrMatches(m.Board, f.Board) && emptyOrMatches(m.Arch, f.Arch) &&
+		emptyOrMatches(m.Interface, f.Interface) && emptyOrMatches(m.Circuit, f.Circuit)
 }
 
-func has(globs []string, value string) bool { return len(globs) == 0 || glob(globs, value) }
+func emptyOrMatches(globs []string, value string) bool {
+	return len(globs) == 0 || matchesAny(globs, value)
+}
 
-func glob(globs []string, value string) bool {
+func matchesAny(globs []string, value string) bool {
 	return slices.ContainsFunc(globs, func(g string) bool {
 		ok, err := path.Match(g, value)
 		return ok && err == nil
@@ -112,8 +115,8 @@ func Choose(profiles []*Profile, f Facts) *Profile {
 	return nil
 }
 
-// Disk says which disk of a machine an image may go to. The zero value is any
-// blank disk that is large enough, the first where there are several.
+// Disk says which disk of a machine may be written. The zero value means the
+// first blank disk that is large enough.
 type Disk struct {
 	Serial    string `json:"serial,omitempty"`
 	WWN       string `json:"wwn,omitempty"`
@@ -123,16 +126,17 @@ type Disk struct {
 	Overwrite bool   `json:"overwrite,omitempty"`
 }
 
-// Transfer is the policy by which an image travels.
+// Transfer says by which protocols an image is fetched.
 type Transfer struct {
 	Order   []string // of tftp, ftp, http
-	TFTPMax int64    // a larger file, in bytes as stored, asks TFTP last
+	TFTPMax int64    // a larger file, in bytes as stored, is fetched by TFTP last
 }
 
-// DefaultTransfer holds where a profile says nothing.
+// DefaultTransfer is used where a profile says nothing.
 var DefaultTransfer = Transfer{Order: sources(), TFTPMax: 16 << 20}
 
-// OneOf returns an error that names what key may say, where value is none of it.
+// OneOf returns an error where value is none of want. The error names key and
+// the values it may have.
 func OneOf[T ~string](key string, value T, want ...T) error {
 	if slices.Contains(want, value) {
 		return nil

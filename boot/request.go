@@ -9,28 +9,28 @@ import (
 	"github.com/bootlace/bootlace/board"
 )
 
-// A Request is a machine that asks what to boot: what one packet says of the
-// machine, and how it came. The servers of DHCPv4 and DHCPv6 make it.
+// A Request is what one DHCP packet says about a machine, and how the packet
+// came. The servers of DHCPv4 and DHCPv6 make it.
 type Request struct {
-	// Facts of the machine. MACs holds MAC alone. Board and Arch are those of
-	// the board that the packet is recognised for, "" where none is.
+	// Facts has what the packet says. MACs holds only MAC. Board and Arch are
+	// "" where no board is recognised.
 	Facts
 	Traits board.Traits  // of the program that sent the packet
-	Loader *board.Loader // nil for a client that is no boot program we know
+	Loader *board.Loader // nil where the client is no boot loader we know
 	Relay  netip.Addr    // giaddr, the zero Addr without a relay
-	Link   netip.Addr    // of the machine, where giaddr is on another link (RFC 3527)
-	Server netip.Addr    // the appliance, as this machine is told of it
+	Link   netip.Addr    // the machine's link, where giaddr is on another one (RFC 3527)
+	Server netip.Addr    // the appliance's address for this machine
 }
 
-// BootInfo is what a machine gets in answer to a Request.
+// BootInfo is the answer to a Request.
 type BootInfo struct {
 	Machine  string // Machine.ID, for the journal
-	Silent   bool   // no answer at all, whatever the mode
-	Bootfile string // as served, a URL where the loader wants one; "": none
+	Silent   bool   // the machine gets no answer, whatever the mode
+	Bootfile string // the served name, or a URL where the loader wants one; "": none
 }
 
 // NewRequest recognises the board and the loader of a packet. mac is the
-// machine's, the zero MAC where it is not known.
+// machine's, the zero MAC where it is unknown.
 func NewRequest(t board.Traits, mac MAC) Request {
 	t.MAC = mac[:]
 	r := Request{Traits: t}
@@ -55,10 +55,10 @@ func (r *Request) Boots() bool {
 		strings.HasPrefix(r.Traits.VendorClass, board.PXEClass) || strings.HasPrefix(r.Traits.VendorClass, board.HTTPClass)
 }
 
-// FromAgent reports whether it is our own firmware that asks.
+// FromAgent reports whether the client is our own firmware.
 func (r *Request) FromAgent() bool { return r.Traits.UserClass == board.AgentUserClass }
 
-// Program names the program that asks, for the journal: "ipxe (arch 0)".
+// Program names the client for the journal: "ipxe (arch 0)".
 func (r *Request) Program() string {
 	name := "a DHCP client"
 	switch {

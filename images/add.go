@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Add makes the manifest of the image at path and puts it beside the image,
-// whole or not at all.
+// Add makes the manifest of the image at path and puts it beside the image, whole
+// or not at all.
 func Add(ctx context.Context, path string) (manifest string, m *Manifest, err error) {
 	if strings.HasSuffix(path, ManifestSuffix) {
 		return "", nil, fmt.Errorf("add image: %s is a manifest already", path)
@@ -38,8 +38,8 @@ func Add(ctx context.Context, path string) (manifest string, m *Manifest, err er
 	return manifest, m, nil
 }
 
-// Verify reads the image at path and compares it with the manifest beside it.
-// The error names the first thing that differs.
+// Verify compares the image at path with the manifest beside it. The error names
+// the first difference.
 func Verify(ctx context.Context, path string) (*Manifest, error) {
 	want, err := ReadManifest(path + ManifestSuffix)
 	if err != nil {
@@ -99,7 +99,7 @@ func ReadManifest(path string) (*Manifest, error) {
 	return m, nil
 }
 
-// openImage opens a regular file and nothing else: a pipe would block.
+// openImage opens a regular file and nothing else, since a pipe would block.
 func openImage(path string) (*os.File, os.FileInfo, error) {
 	if info, err := os.Stat(path); err != nil {
 		return nil, nil, err
@@ -118,9 +118,9 @@ func openImage(path string) (*os.File, os.FileInfo, error) {
 	return f, info, nil
 }
 
-// WriteFile replaces a file so that whoever reads it, and whoever finds it
-// after a power cut, sees the old or the new one. The name in between starts
-// with a dot, which the tree does not serve.
+// WriteFile replaces a file. A reader sees the old or the new content, and never
+// a part, also after a power cut. The temporary name begins with a dot, so that
+// it is not served.
 func WriteFile(path string, data []byte, mode os.FileMode) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")

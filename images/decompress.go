@@ -12,8 +12,8 @@ import (
 	"github.com/therootcompany/xz"
 )
 
-// What a decoder may take of the device's memory, which is 96 MiB and up.
-// zstd -19 needs 8 MiB and --long=27 all of its bound; xz -9 needs all of its.
+// What a decoder may take of a device's memory, which is at least 96 MiB. zstd -19
+// needs 8 MiB and zstd --long=27 the whole bound. So does xz -9.
 const (
 	maxZstdWindow = 128 << 20
 	maxXZDict     = 64 << 20
@@ -24,11 +24,11 @@ type format struct {
 	name  string
 	magic string
 	most  int64                                                         // bytes of its window or dictionary
-	open  func(br *bufio.Reader, most int64) (io.Reader, func(), error) // nil: known by name only
+	open  func(br *bufio.Reader, most int64) (io.Reader, func(), error) // nil if it cannot be read
 }
 
-// formats is tried in order; what matches none is a raw image. Those that
-// cannot be read are listed so that they are never flashed as they are.
+// formats are tried in order. What matches none is a raw image. Formats that
+// cannot be read are listed so that they are not taken for raw images.
 var formats = []format{
 	{"zstd", "\x28\xb5\x2f\xfd", maxZstdWindow, openZstd},
 	{"gzip", "\x1f\x8b", 32 << 10, openGzip},
@@ -40,32 +40,30 @@ var formats = []format{
 	{"7z", "7z\xbc\xaf\x27\x1c", 0, nil},
 }
 
-// skippable starts a zstd frame that carries no image bytes (RFC 8878
-// section 3.1.2): any of \x50 to \x5f, then this. pzstd begins files with one.
+// skippable follows a byte of 0x50 to 0x5f at the start of a zstd frame without
+// image bytes (RFC 8878 section 3.1.2). pzstd begins files with one.
 const skippable = "\x2a\x4d\x18"
 
-// Decompress reads a stored image and gives the raw one. What it is, is told
-// by its first bytes: zstd, gzip, xz, or else a raw image. Several frames or
-// streams one after another are one image.
+// Decompress returns a reader of the raw image in a stored one. The first bytes
+// tell the format: zstd, gzip, xz, or otherwise a raw image. Several frames or
+// streams in a row are one image.
 //
-// A stream that ends early gives io.ErrUnexpectedEOF, and bytes after its end
-// are an error; only a cut exactly between two frames cannot be seen here, so
-// a manifest carries the sizes. Errors of r are returned as they are. EOF is
-// returned only after r said so.
+// A stream that ends early gives io.ErrUnexpectedEOF. Bytes after its end are an
+// error. A cut exactly between two frames goes unnoticed here, so a manifest has
+// the sizes. Errors of r are returned unchanged. io.EOF comes only after r's.
 func Decompress(r io.Reader) (io.ReadCloser, error) {
 	return decompress(r, maxZstdWindow)
 }
 
-// DecompressWithin is Decompress where memory bytes are left for the window or
-// dictionary of the format. An image that needs more is an error, not the end
-// of a machine that has no more.
+// DecompressWithin is Decompress for a machine that has so many bytes of memory
+// for the format's window or dictionary. An image that needs more is an error.
 func DecompressWithin(r io.Reader, memory int64) (io.ReadCloser, error) {
 	return decompress(r, max(memory, 64<<10))
 }
 
 type stream struct {
 	name  string // of the format, "" for a raw image
-	most  int64  // bytes that its window or dictionary may have
+	most  int64  // limit of its window or dictionary, in bytes
 	src   *source
 	br    *bufio.Reader
 	dec   io.Reader
@@ -100,8 +98,8 @@ func decompress(r io.Reader, memory int64) (*stream, error) {
 	return s, nil
 }
 
-// recognise tells the format by the first bytes, nil for a raw image; cut
-// means that they are too few to tell.
+// recognise finds the format by the first bytes. It is nil for a raw image. cut
+// means that there are too few bytes to tell.
 func recognise(head string) (f *format, cut bool) {
 	if len(head) >= 4 && head[0]&0xf0 == 0x50 && head[1:4] == skippable {
 		return &formats[0], false
@@ -135,8 +133,8 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// explain turns a decoder's error into what it means. Decoders take some
-// errors of their source for an end, so those come first.
+// explain returns what a decoder's error means. Decoders take some errors of
+// their source for an end, so those are looked at first.
 func (s *stream) explain(err error) error {
 	if s.src.failed() {
 		return s.src.err
@@ -155,17 +153,18 @@ func (s *stream) explain(err error) error {
 		return io.EOF
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, xz.ErrBuf) && s.src.err == io.EOF:
 		err = io.ErrUnexpectedEOF
-	// A frame that is one segment says how long it is, not how large a window.
+	// A frame of a single segment has a size and no window.
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		err = fmt.Errorf("its window is larger than %s", mib(s.most, maxZstdWindow))
+		err = fmt.Errorf("its window is larger than %s", limitText(s.most, maxZstdWindow))
 	case errors.Is(err, xz.ErrMemlimit):
-		err = fmt.Errorf("its dictionary is larger than %s", mib(s.most, maxXZDict))
+		err = fmt.Errorf("its dictionary is larger than %s", limitText(s.most, maxXZDict))
 	}
 	return fmt.Errorf("decompress %s: %w", s.name, err)
 }
 
-// mib says a bound, and whether it is this machine's or that of all machines.
-func mib(most, all int64) string {
+// limitText writes a limit in MiB. It says whether the limit is this machine's or
+// that of all machines.
+func limitText(most, all int64) string {
 	if most < all {
 		return fmt.Sprintf("the %.1f MiB of memory that this machine has left for it", float64(most)/(1<<20))
 	}
@@ -205,8 +204,8 @@ func openXZ(br *bufio.Reader, most int64) (io.Reader, func(), error) {
 	return d, func() {}, err
 }
 
-// openGzip walks the members itself: the decoder takes a file that ends
-// inside a later member's header for one that ends before it.
+// openGzip goes from member to member itself. If a file ends in a later member's
+// header, the decoder would take that for the end of the image.
 func openGzip(br *bufio.Reader, _ int64) (io.Reader, func(), error) {
 	z, err := gzip.NewReader(br)
 	if err != nil {

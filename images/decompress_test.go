@@ -16,7 +16,7 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// compressors has one entry a format that is read; "" is a raw image.
+// compressors has one entry for each format that is read. "" is a raw image.
 var compressors = map[string]func(testing.TB, []byte) []byte{
 	"": func(_ testing.TB, raw []byte) []byte { return raw },
 	"zstd": func(t testing.TB, raw []byte) []byte {
@@ -52,7 +52,7 @@ func compress(t testing.TB, raw []byte, open func(io.Writer) (io.WriteCloser, er
 	return b.Bytes()
 }
 
-// image makes n raw bytes that compress a little, with a hole where there is room.
+// image makes n raw bytes that compress a little, with a hole if there is room.
 func image(seed uint64, n int) []byte {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	raw := make([]byte, n)
@@ -160,9 +160,9 @@ func TestDecompressGarbageBehind(t *testing.T) {
 	}
 }
 
-// No flipped bit gives other bytes without an error: every format here carries
-// a checksum. (A flip in what only labels the file changes nothing, and one in
-// the magic makes it a raw image, which the manifest tells apart.)
+// No flipped bit gives other bytes without an error, since every format has a
+// checksum. A flip in a mere label changes nothing. One in the magic makes the
+// file a raw image, which the manifest notices.
 func TestDecompressFlippedBit(t *testing.T) {
 	raw := image(1, 400)
 	for name, comp := range compressors {
@@ -207,10 +207,12 @@ func TestDecompressRefuses(t *testing.T) {
 		{"bzip2", "BZh91AY&SY", "compressed with bzip2"},
 		{"lz4", "\x04\x22\x4d\x18......", "compressed with lz4"},
 	} {
-		_, err := readAll(strings.NewReader(tt.stored))
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := readAll(strings.NewReader(tt.stored))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+			}
+		})
 	}
 }
 
@@ -223,7 +225,7 @@ func TestDecompressWithin(t *testing.T) {
 			_, err = io.Copy(io.Discard, d)
 			d.Close()
 		}
-		// The zstd encoder's window is 4 MiB or, of so short an image, the whole.
+		// The zstd encoder's window is 4 MiB, or the whole of a shorter image.
 		if want := "window is larger than the 1.0 MiB of memory"; name == "zstd" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		} else if name != "zstd" && err != nil {

@@ -10,8 +10,8 @@ import (
 	"io"
 )
 
-// Make reads a stored image once and describes it. It needs a few blocks and
-// the decoder's window of memory, whatever the image's size.
+// Make reads a stored image once and returns its manifest. It needs memory for a
+// few blocks and the decoder's window.
 func Make(ctx context.Context, r io.Reader) (*Manifest, error) {
 	m, err := walk(ctx, r, nil)
 	if err != nil {
@@ -20,7 +20,8 @@ func Make(ctx context.Context, r io.Reader) (*Manifest, error) {
 	return m, nil
 }
 
-// walk describes a stored image; each is called with every block as it comes.
+// walk reads a stored image and returns its manifest. It calls each with every
+// block, in order. each may be nil.
 func walk(ctx context.Context, r io.Reader, each func(i int, b Block) error) (*Manifest, error) {
 	stored := NewSummer()
 	d, err := decompress(io.TeeReader(r, stored), maxZstdWindow)
@@ -61,11 +62,12 @@ func walk(ctx context.Context, r io.Reader, each func(i int, b Block) error) (*M
 	return m, nil
 }
 
-// Cut reads r to its end and calls f with one block after another; all but
-// the last are BlockSize bytes, and the last is what is left before EOF: what
-// came of a block before r failed is dropped. It reads up to three blocks ahead while f
-// works. data is f's until f returns. The error is r's, f's or ctx's as it
-// is; Cut returns only when the Read of r that is under way does.
+// Cut reads r to its end and calls f with one block after another. All but the
+// last have BlockSize bytes. If r fails, the block that it began is dropped.
+//
+// Cut reads up to three blocks ahead while f works. data belongs to f until f
+// returns. The error is that of r, f or ctx, unchanged. Cut does not return
+// before a Read of r that is under way does.
 func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) error {
 	type piece struct {
 		data []byte
@@ -84,7 +86,7 @@ func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) err
 			case <-ctx.Done():
 				return
 			case buf := <-free:
-				n, err := guarded(r, buf)
+				n, err := fillRecovering(r, buf)
 				full <- piece{buf[:n], err}
 				if err != nil {
 					return
@@ -117,9 +119,9 @@ func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) err
 	}
 }
 
-// guarded is fill, with a panic of r as its error: r may be a decoder, its bytes
-// a stranger's, and nobody else recovers on this goroutine.
-func guarded(r io.Reader, buf []byte) (n int, err error) {
+// fillRecovering is fill, but returns a panic of r as an error. r may be a decoder
+// that reads a stranger's bytes, and nobody else recovers on this goroutine.
+func fillRecovering(r io.Reader, buf []byte) (n int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			n, err = 0, fmt.Errorf("the decoder failed: %v", p)
@@ -128,8 +130,8 @@ func guarded(r io.Reader, buf []byte) (n int, err error) {
 	return fill(r, buf)
 }
 
-// fill is io.ReadFull, except that it tells the end of r (io.EOF, with n
-// bytes before it) from a failure that r calls io.ErrUnexpectedEOF.
+// fill is like io.ReadFull, but returns io.EOF at the end of r, after n bytes. So
+// an io.ErrUnexpectedEOF is always r's own.
 func fill(r io.Reader, buf []byte) (n int, err error) {
 	for n < len(buf) && err == nil {
 		var k int
@@ -153,7 +155,7 @@ func (s *Summer) Write(p []byte) (int, error) {
 	return s.h.Write(p)
 }
 
-// During takes data in while f runs, on another processor where there is one.
+// During hashes data while f runs, on another processor if there is one.
 func (s *Summer) During(data []byte, f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -164,7 +166,7 @@ func (s *Summer) During(data []byte, f func()) {
 	<-done
 }
 
-// Sum returns what came so far.
+// Sum returns the size and digest of what was written so far.
 func (s *Summer) Sum() Sum {
 	return Sum{Size: s.n, SHA256: hex.EncodeToString(s.h.Sum(nil))}
 }

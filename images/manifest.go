@@ -1,6 +1,3 @@
-// Package images holds what is served: manifests that say what an image's
-// bytes must be, the decoders of stored images, and the one confined tree of
-// files that strangers may read.
 package images
 
 import (
@@ -16,7 +13,7 @@ import (
 )
 
 const (
-	// ManifestSuffix makes the name of an image's manifest from the image's.
+	// ManifestSuffix follows the image's name in the name of its manifest.
 	ManifestSuffix = ".manifest"
 
 	// ManifestVersion is the v of the manifests written here.
@@ -28,8 +25,8 @@ const (
 	// MaxBlocks bounds an image: 128 GiB raw.
 	MaxBlocks = 1 << 17
 
-	// MaxManifest bounds an encoded manifest in bytes. The longest row is
-	// under 220 bytes, so that MaxBlocks of them fit.
+	// MaxManifest bounds an encoded manifest in bytes. MaxBlocks rows fit, as
+	// the longest is under 220 bytes.
 	MaxManifest = 32 << 20
 )
 
@@ -45,14 +42,14 @@ type Span struct {
 	Length int64 `json:"length"`
 }
 
-// A Block is one piece of the raw image. Offset and Length are bytes of the
-// raw image; blocks lie one after another without gaps.
+// A Block is one piece of the raw image. Offset and Length are in bytes of the
+// raw image. Blocks follow each other without gaps.
 type Block struct {
 	Offset int64  `json:"offset"`
 	Length int64  `json:"length"`
 	SHA256 string `json:"sha256"`
 	Hole   bool   `json:"hole,omitempty"`   // all bytes are zero
-	Stored *Span  `json:"stored,omitempty"` // where it can be had alone, nil where it cannot
+	Stored *Span  `json:"stored,omitempty"` // its own range of the stored file; nil if it has none
 }
 
 // A Manifest says what a stored image and the raw image inside it must be.
@@ -90,8 +87,8 @@ func (m *Manifest) Encode() []byte {
 	return b.Bytes()
 }
 
-// ParseManifest reads what Encode wrote. It refuses unknown versions and keys,
-// and everything that Check refuses.
+// ParseManifest reads what Encode wrote. It refuses unknown versions and keys, and
+// what Check refuses.
 func ParseManifest(raw []byte) (*Manifest, error) {
 	if len(raw) > MaxManifest {
 		return nil, fmt.Errorf("parse manifest: larger than %d bytes", MaxManifest)
@@ -100,7 +97,7 @@ func ParseManifest(raw []byte) (*Manifest, error) {
 	d.DisallowUnknownFields()
 	m := new(Manifest)
 	if err := d.Decode(m); err != nil {
-		// A newer version may have other keys; then the version is the news.
+		// A newer version may have other keys. Then the version is the reason.
 		var v struct{ V int }
 		if json.Unmarshal(raw, &v) == nil && v.V != ManifestVersion {
 			return nil, fmt.Errorf("parse manifest: v %d is not known here, want %d", v.V, ManifestVersion)
@@ -119,8 +116,8 @@ func ParseManifest(raw []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// Check reports what in a manifest contradicts itself: blocks that do not
-// cover the raw image exactly, digests that are none, holes that are not zero.
+// Check reports a contradiction in a manifest: blocks that do not exactly cover
+// the raw image, malformed digests, holes whose digest is not that of zeros.
 func (m *Manifest) Check() error {
 	switch {
 	case m.V != ManifestVersion:

@@ -104,16 +104,18 @@ func TestParseManifestRefuses(t *testing.T) {
 		{"something behind", "]}\n", "]}\n{}", "follows"},
 		{"truncated", "]}\n", "", "unexpected EOF"},
 	} {
-		if !strings.Contains(good, tt.old) {
-			t.Fatalf("%s: %q is not in the manifest", tt.name, tt.old)
-		}
-		_, err := ParseManifest([]byte(strings.Replace(good, tt.old, tt.new, 1)))
-		if tt.want == "" && err == nil {
-			continue
-		}
-		if err == nil || tt.want == "" || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			if !strings.Contains(good, tt.old) {
+				t.Fatalf("%s: %q is not in the manifest", tt.name, tt.old)
+			}
+			_, err := ParseManifest([]byte(strings.Replace(good, tt.old, tt.new, 1)))
+			if tt.want == "" && err == nil {
+				return
+			}
+			if err == nil || tt.want == "" || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+			}
+		})
 	}
 	if _, err := ParseManifest(make([]byte, MaxManifest+1)); err == nil {
 		t.Error("an oversized manifest was read")
@@ -191,21 +193,38 @@ func TestAddVerify(t *testing.T) {
 		{"raw digest", stored, func(m *Manifest) { m.Raw.SHA256 = zeroBlock() }, "the raw image has"},
 		{"shorter", stored, func(m *Manifest) { m.Raw.Size, m.Blocks = BlockSize, m.Blocks[:1] }, "goes on past"},
 	} {
-		write(tt.stored)
-		mm := mustMake(t, stored)
-		if tt.edit != nil {
-			tt.edit(mm)
-		}
-		if err := os.WriteFile(name, mm.Encode(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Verify(ctx, path); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			write(tt.stored)
+			mm := mustMake(t, stored)
+			if tt.edit != nil {
+				tt.edit(mm)
+			}
+			if err := os.WriteFile(name, mm.Encode(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Verify(ctx, path); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+			}
+		})
 	}
 
-	// What cannot be added leaves the manifest that was there.
-	write(stored[:len(stored)/2])
+}
+
+// An image that cannot be added leaves the manifest that was there.
+func TestAddFails(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	path := filepath.Join(dir, "lab.raw.zst")
+	stored := compressors["zstd"](t, image(1, 3*BlockSize+100))
+	if err := os.WriteFile(path, stored, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	name, _, err := Add(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, stored[:len(stored)/2], 0o644); err != nil {
+		t.Fatal(err)
+	}
 	before, _ := os.ReadFile(name)
 	if _, _, err := Add(ctx, path); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("add of a truncated image: %v", err)

@@ -21,7 +21,7 @@ const (
 	UBoot Firmware = "uboot" // U-Boot, by the order of its own boot command
 )
 
-// Firmwares lists what machines of a board can start with, the usual first.
+// Firmwares lists what machines of a board can start with, the usual one first.
 func Firmwares(b *board.Board) []Firmware {
 	q := b.QEMU
 	if q == nil {
@@ -44,13 +44,12 @@ func Firmwares(b *board.Board) []Firmware {
 }
 
 // ownDriver reports whether UEFI firmware has a driver for the board's network
-// card. Debian's has one for virtio alone; other cards bring iPXE's in their ROM,
+// card. Debian's has one for virtio only. Other cards have iPXE in their ROM,
 // which then boots by itself.
 func ownDriver(q *board.QEMU) bool { return strings.HasPrefix(q.NIC, "virtio-") }
 
-// Missing returns the first program or file that machines of a board need to
-// start with a firmware and this host has not, as an error; nil where all is
-// there. "" is the board's usual one.
+// Missing returns an error if this host lacks a program or file that a board's
+// machines need to start with a firmware. "" is the board's usual firmware.
 func Missing(b *board.Board, f Firmware) error {
 	all := Firmwares(b)
 	if len(all) == 0 {
@@ -93,7 +92,7 @@ func emulator(b *board.Board) (string, error) {
 	return arch.QEMU, nil
 }
 
-// firmware returns QEMU's arguments for what the machine starts with.
+// firmware returns QEMU's arguments for the machine's firmware.
 func (m *Machine) firmware(dir string) ([]string, error) {
 	f := m.Firmware
 	if f == "" && m.Kernel == "" {
@@ -115,17 +114,17 @@ func (m *Machine) firmware(dir string) ([]string, error) {
 		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + comma(q.UEFI),
 		"-drive", "if=pflash,unit=1,format=raw,file=" + comma(vars),
 	}
-	// Debian's AAVMF waits 5 s for a key otherwise, OVMF does not.
+	// Otherwise Debian's AAVMF waits 5 s for a key. OVMF does not.
 	a = append(a, "-boot", "menu=on,splash-time=0")
-	if f == HTTP { // OvmfPkg's and ArmVirtPkg's word for who is to boot by PXE
+	if f == HTTP { // OvmfPkg and ArmVirtPkg read whether to boot by PXE
 		a = append(a, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n",
 			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n")
 	}
 	return a, nil
 }
 
-// vars returns the file of the machine's UEFI variables, which outlives a start
-// where Vars names one.
+// vars returns the file of the machine's UEFI variables. If Vars names it, it
+// outlives the machine.
 func (m *Machine) vars(dir string) (string, error) {
 	vars := m.Vars
 	if vars == "" {

@@ -1,5 +1,3 @@
-// Package lab runs machines of the board table in QEMU, without root and
-// without touching the host's network: for `mkboot run`, `mkboot demo` and tests.
 package lab
 
 import (
@@ -14,28 +12,30 @@ import (
 	"github.com/bootlace/bootlace/board"
 )
 
-// A Machine describes one machine; Start turns it on. The zero value of a
-// field leaves it to the board or to QEMU.
+// A Machine describes one machine. Start turns it on. A field's zero value leaves
+// it to the board or to QEMU.
 type Machine struct {
 	Name     string // in errors and file names
 	Board    *board.Board
-	Firmware Firmware // "": the board's usual one
-	Vars     string   // UEFI: file of its variables, made when it is missing; "": fresh ones each start
+	Firmware Firmware // "" means the board's usual one
+	Vars     string   // file of UEFI's variables, made if missing; "" means new ones at each start
 	Memory   int      // MiB
 	CPUs     int
 	UUID     string
 
-	// A kernel makes the machine boot it directly, past its firmware.
+	// A machine with a kernel boots that directly, without its firmware.
 	Kernel, Initrd, Cmdline string
 
 	NICs  []NIC
 	Disks []Disk
 	Args  []string // further arguments for QEMU
 
-	// Console gets each line of the serial console as it ends, from one goroutine.
+	// Console gets each line of the serial console when it ends, from one
+	// goroutine.
 	Console func(Line)
-	// Stdin, where set, is what the serial console hears, with QEMU's escapes
-	// (ctrl-a x ends it); Stdout gets its bytes before they are cut into lines.
+	// Stdin is the input of the serial console, with QEMU's escapes: ctrl-a x
+	// ends QEMU. Stdout gets the console's bytes before they are cut into lines.
+	// Both may be nil.
 	Stdin  *os.File
 	Stdout io.Writer
 }
@@ -44,7 +44,7 @@ type Machine struct {
 type NIC struct {
 	End       End
 	MAC       string
-	BootIndex int // place in the boot order from 1; 0: never booted from
+	BootIndex int // place in the boot order, from 1; 0 means never
 }
 
 // A Disk is a raw disk image. It is written to, unless Snapshot is set.
@@ -55,7 +55,7 @@ type Disk struct {
 	Snapshot  bool
 }
 
-// args returns QEMU's arguments; dir is for the files that live as long as the VM.
+// args returns QEMU's arguments. dir is for files that live as long as the VM.
 func (m *Machine) args(dir string) ([]string, error) {
 	if m.Board == nil || m.Board.QEMU == nil {
 		return nil, errors.New("machine without a board that QEMU knows")
@@ -66,7 +66,7 @@ func (m *Machine) args(dir string) ([]string, error) {
 		"-qmp", "unix:"+filepath.Join(dir, "qmp")+",server=on,wait=off")
 	if m.Stdin == nil {
 		a = append(a, "-chardev", "stdio,id=console,signal=off")
-	} else { // a person's terminal, with QEMU's escapes: ctrl-a x ends it
+	} else { // a person's terminal, with QEMU's escapes
 		a = append(a, "-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console")
 	}
 	if m.Memory > 0 {
@@ -88,7 +88,13 @@ func (m *Machine) args(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	a = append(a, firmware...)
+	a = append(append(a, firmware...), m.nics(len(firmware) > 0)...)
+	return append(append(a, m.disks()...), m.Args...), nil
+}
+
+// nics returns QEMU's arguments for the network cards.
+func (m *Machine) nics(hasFirmware bool) (a []string) {
+	q := m.Board.QEMU
 	for i, n := range m.NICs {
 		a = append(a, "-netdev", fmt.Sprintf("dgram,id=net%d,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s",
 			i, comma(n.End.local), comma(n.End.remote)))
@@ -96,14 +102,20 @@ func (m *Machine) args(dir string) ([]string, error) {
 		if n.MAC != "" {
 			dev += ",mac=" + n.MAC
 		}
-		if len(firmware) > 0 && ownDriver(q) {
-			dev += ",romfile=" // the firmware's own driver and PXE, not iPXE's
+		if hasFirmware && ownDriver(q) {
+			dev += ",romfile=" // without iPXE, so that the firmware's own PXE boots
 		}
 		a = append(a, "-device", dev+bootIndex(n.BootIndex))
 	}
+	return a
+}
+
+// disks returns QEMU's arguments for the disks.
+func (m *Machine) disks() (a []string) {
+	q := m.Board.QEMU
 	for i, d := range m.Disks {
-		// unsafe: flushes are skipped, for speed. What a machine wrote before
-		// it was killed is in the host's page cache all the same.
+		// With cache=unsafe flushes are skipped, for speed. What a machine wrote
+		// before it was killed is still in the host's page cache.
 		drive := fmt.Sprintf("if=none,id=disk%d,format=raw,cache=unsafe,discard=unmap,file=%s", i, comma(d.Path))
 		if d.Snapshot {
 			drive += ",snapshot=on"
@@ -114,7 +126,7 @@ func (m *Machine) args(dir string) ([]string, error) {
 		}
 		a = append(a, "-drive", drive, "-device", dev+bootIndex(d.BootIndex))
 	}
-	return append(a, m.Args...), nil
+	return a
 }
 
 func bootIndex(i int) string {
@@ -124,10 +136,10 @@ func bootIndex(i int) string {
 	return ",bootindex=" + strconv.Itoa(i)
 }
 
-// comma doubles commas, as QEMU's option syntax wants them in values.
+// comma doubles commas, as QEMU's option syntax wants in values.
 func comma(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 
-// BlankDisk makes a file of size bytes that holds nothing and takes no room.
+// BlankDisk makes a sparse file of size zero bytes.
 func BlankDisk(path string, size int64) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

@@ -10,22 +10,24 @@ import (
 	"time"
 )
 
-// An End of a link goes to one NIC.
-type End struct{ local, remote string } // paths of datagram sockets: own, and the peer's
+// An End of a link goes to one NIC. It holds the paths of two datagram sockets,
+// its own and the peer's.
+type End struct{ local, remote string }
 
-// Link joins two NICs by a cable of their own. dir must exist and outlive
-// both machines; its path must be short (unix sockets take 107 bytes). Either
-// machine may start first, and start again.
+// Link joins two NICs by a cable of their own. dir must exist and outlive both
+// machines. Its path must be short, since that of a unix socket has at most 107
+// bytes. Either machine may start first, and start again.
 func Link(dir string) (a, b End) {
 	pa, pb := filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	return End{pa, pb}, End{pb, pa}
 }
 
-// A Switch joins any number of NICs, and lets a test see and stop what passes.
-// It floods: each frame goes to every other port.
+// A Switch joins any number of NICs. Each frame goes to every other port. A test
+// can see and stop what passes.
 type Switch struct {
-	// Pass, where set, decides on every frame: from is the port it came in by,
-	// counted from 0. It is called from one goroutine a port.
+	// Pass decides whether a frame passes. from is the port it came in by,
+	// counted from 0. Each port calls it from a goroutine of its own. nil lets
+	// everything pass.
 	Pass func(from int, frame []byte) bool
 
 	ports []*port
@@ -39,7 +41,7 @@ func NewSwitch(dir string, n int) (*Switch, []End, error) {
 		own, nic := filepath.Join(dir, fmt.Sprintf("s%d", i)), filepath.Join(dir, fmt.Sprintf("n%d", i))
 		in, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: own, Net: "unixgram"})
 		if err != nil {
-			s.close()
+			s.closePorts()
 			return nil, nil, fmt.Errorf("make switch: %w", err)
 		}
 		s.ports = append(s.ports, &port{in: in, nic: nic})
@@ -48,16 +50,16 @@ func NewSwitch(dir string, n int) (*Switch, []End, error) {
 	return s, ends, nil
 }
 
-func (s *Switch) close() {
+func (s *Switch) closePorts() {
 	for _, p := range s.ports {
 		p.in.Close()
 		os.Remove(p.in.LocalAddr().String())
 	}
 }
 
-// Run carries frames until ctx ends; then it returns nil.
+// Run carries frames until ctx ends. Then it returns nil.
 func (s *Switch) Run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, s.close)()
+	defer context.AfterFunc(ctx, s.closePorts)()
 	var wg sync.WaitGroup
 	for i := range s.ports {
 		wg.Go(func() { s.carry(i) })
@@ -69,7 +71,7 @@ func (s *Switch) Run(ctx context.Context) error {
 	return nil
 }
 
-// carry ends when its port's socket is closed.
+// carry carries the frames of one port, until its socket is closed.
 func (s *Switch) carry(from int) {
 	frame := make([]byte, 1<<16)
 	for {
@@ -83,8 +85,8 @@ func (s *Switch) carry(from int) {
 	}
 }
 
-// Send puts a frame on the switch as if it had come in by the port from; -1
-// is none of them. A machine that is off loses it.
+// Send puts a frame on the switch as if it had come in by the port from. -1 means
+// none of them. A machine that is off does not get it.
 func (s *Switch) Send(from int, frame []byte) {
 	for i, p := range s.ports {
 		if i != from {
@@ -99,18 +101,19 @@ type port struct {
 	nic string
 
 	mu  sync.Mutex
-	out *net.UnixConn // connected: only then does a full queue wake the writer
+	out *net.UnixConn // connected, or a queue with room would not wake the writer
 }
 
-// A queue of unix datagrams is short (10 by default) and full for moments all
-// the time; one that stays full for this long belongs to a machine that stands.
+// portPatience is how long a full queue may stay full. Queues of unix datagrams
+// have 10 places by default, so they are often full for moments. One that stays
+// full belongs to a machine that has stopped.
 const portPatience = 100 * time.Millisecond
 
-// send loses the frame where nobody takes it.
+// send sends a frame. It is lost if nobody takes it.
 func (p *port) send(frame []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for range 2 { // the socket may be that of an earlier start
+	for range 2 { // the first socket may be that of an earlier start
 		if p.out == nil {
 			out, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: p.nic, Net: "unixgram"})
 			if err != nil {

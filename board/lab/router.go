@@ -9,13 +9,12 @@ import (
 	"github.com/bootlace/bootlace/boot/wire"
 )
 
-// iPXE solicits routers and waits for 16 s in vain on a link without IPv6,
-// whatever DHCP has brought by then. Twice a second is often for a router, and
-// cheap here.
+// advertiseEvery is often for a router, and cheap here. On a link without IPv6
+// iPXE waits 16 s in vain for a router, whatever DHCP has brought by then.
 const advertiseEvery = 500 * time.Millisecond
 
-// Advertise tells the NIC at this end, until ctx ends, what a router on most
-// networks would: here is IPv6, without addresses and without a way out.
+// Advertise sends router advertisements to the NIC at this end until ctx ends. They
+// say that there is IPv6, without addresses and without a default router.
 func (e End) Advertise(ctx context.Context) {
 	frame := advertisement()
 	tick := time.NewTicker(advertiseEvery)
@@ -35,8 +34,8 @@ func (e End) Advertise(ctx context.Context) {
 	}
 }
 
-// advertisement is a frame of a router advertisement to all nodes, of one that
-// is no default router and knows no prefix.
+// advertisement is a frame to all nodes, from a router that is no default router
+// and knows no prefix.
 func advertisement() []byte {
 	router := wire.MAC{0x52, 0x54, 0, 0xb0, 0x07, 0xfe}
 	message := wire.Advertise(router, netip.Prefix{})

@@ -17,15 +17,15 @@ type Line struct {
 	Text string
 }
 
-// Bounds of what is kept of a console.
+// Limits of what is kept of a console.
 const (
 	maxLine  = 8 << 10
 	maxLines = 20000
 )
 
 // serial cuts the bytes of a console into lines. A line ends where the cursor
-// leaves it: at CR, LF, or an escape sequence that places it elsewhere, which
-// is how UEFI firmware draws.
+// leaves it: at CR, at LF, or at an escape sequence that moves the cursor. UEFI
+// firmware draws with those.
 type serial struct {
 	start time.Time
 	each  func(Line)
@@ -34,9 +34,9 @@ type serial struct {
 	mu      sync.Mutex
 	lines   []Line
 	gone    int // lines dropped from the front
-	seen    int // of all lines, those that waitFor has passed
+	seen    int // lines that waitFor has passed, dropped ones included
 	closed  bool
-	changed chan struct{} // closed and made anew with every line
+	changed chan struct{} // closed and replaced with every line
 
 	buf   []byte
 	state byte // of the escape sequence being skipped: 0, ESC, or '['
@@ -46,7 +46,7 @@ func newSerial(each func(Line), raw io.Writer) *serial {
 	return &serial{each: each, raw: raw, changed: make(chan struct{})}
 }
 
-// Write takes the console's bytes; exec.Cmd calls it from one goroutine.
+// Write takes the console's bytes. exec.Cmd calls it from one goroutine.
 func (s *serial) Write(p []byte) (int, error) {
 	if s.raw != nil {
 		s.raw.Write(p)
@@ -62,26 +62,26 @@ func (s *serial) Write(p []byte) (int, error) {
 			if c >= 0x40 && c <= 0x7e {
 				s.state = 0
 				if c == 'H' {
-					s.end()
+					s.endLine()
 				}
 			}
 		case c == 0x1b:
 			s.state = c
 		case c == '\n' || c == '\r':
-			s.end()
+			s.endLine()
 		case c < ' ' && c != '\t' || c == 0x7f:
 		default:
 			s.buf = append(s.buf, c)
 			if len(s.buf) == maxLine {
-				s.end()
+				s.endLine()
 			}
 		}
 	}
 	return len(p), nil
 }
 
-// end ends a line; empty ones do not count.
-func (s *serial) end() {
+// endLine ends a line. Empty lines do not count.
+func (s *serial) endLine() {
 	text := strings.TrimRight(string(s.buf), " \t")
 	s.buf = s.buf[:0]
 	if text == "" {
@@ -102,8 +102,9 @@ func (s *serial) end() {
 	}
 }
 
-func (s *serial) close() {
-	s.end()
+// finish ends the last line. Nothing is written afterwards.
+func (s *serial) finish() {
+	s.endLine()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -116,7 +117,7 @@ func (s *serial) all() []Line {
 	return append([]Line(nil), s.lines...)
 }
 
-// last returns the last n lines as a quotation.
+// last returns the last n lines, indented.
 func (s *serial) last(n int) string {
 	lines := s.all()
 	var b strings.Builder
@@ -128,6 +129,7 @@ func (s *serial) last(n int) string {
 
 var errOff = errors.New("the machine is off")
 
+// waitFor returns the first line after those that it has passed that matches.
 func (s *serial) waitFor(ctx context.Context, re *regexp.Regexp) (Line, error) {
 	for {
 		s.mu.Lock()

@@ -23,29 +23,29 @@ import (
 type VM struct {
 	Name string
 
-	dir    string // for what lives as long as the VM
+	dir    string // for files that live as long as the VM
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	serial *serial
 	stderr tail
 	ended  chan struct{} // closed when QEMU has ended
-	err    error         // why; valid after ended
+	err    error         // why, valid after ended
 
 	qmpMu sync.Mutex
 	qmp   *qmp
 }
 
-// Timing of a VM's end: a QEMU asked to go by SIGTERM closes its disks within
-// milliseconds; one that has not after this long is killed.
+// stopTime is how long QEMU has to end after SIGTERM before it is killed. It
+// takes milliseconds to close its disks.
 const stopTime = 5 * time.Second
 
-// Start turns a machine on. It is killed when ctx ends, and dies with this
-// process whatever way that ends.
+// Start turns a machine on. It is killed when ctx ends, and when this process
+// ends, however that happens.
 func Start(ctx context.Context, m Machine) (*VM, error) {
 	if m.Name == "" && m.Board != nil {
 		m.Name = m.Board.Name
 	}
-	// Sockets live here: a path of a unix socket has at most 107 bytes.
+	// Sockets are in it. The path of a unix socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "lab")
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", m.Name, err)
@@ -73,11 +73,10 @@ func (vm *VM) start(ctx context.Context, m Machine) error {
 	}
 	vm.cmd = exec.Command(path, args...)
 	vm.cmd.Stderr = &vm.stderr
-	// In a group of its own, so that ^C at the terminal comes to us alone, or
-	// through the serial console.
+	// In a process group of its own, ^C at the terminal does not reach QEMU.
 	vm.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if m.Stdin != nil {
-		// A terminal is left in the foreground group.
+		// QEMU reads the terminal, which only the foreground group may.
 		vm.cmd.Stdin, vm.cmd.SysProcAttr.Setpgid = m.Stdin, false
 	} else if vm.stdin, err = vm.cmd.StdinPipe(); err != nil {
 		return err
@@ -87,7 +86,7 @@ func (vm *VM) start(ctx context.Context, m Machine) error {
 
 	started := make(chan error)
 	go func() {
-		// Pdeathsig goes by the thread that forked, which must live as long.
+		// Pdeathsig kills when the thread that forked ends, so that must stay.
 		runtime.LockOSThread()
 		vm.serial.start = time.Now()
 		err := vm.cmd.Start()
@@ -96,7 +95,7 @@ func (vm *VM) start(ctx context.Context, m Machine) error {
 			return
 		}
 		vm.err = vm.wait()
-		vm.serial.close()
+		vm.serial.finish()
 		os.RemoveAll(vm.dir)
 		close(vm.ended)
 	}()
@@ -113,7 +112,7 @@ func (vm *VM) start(ctx context.Context, m Machine) error {
 	return nil
 }
 
-// wait returns nil where QEMU ended in order or because it was told to.
+// wait returns nil if QEMU ended in order or because it was told to.
 func (vm *VM) wait() error {
 	err := vm.cmd.Wait()
 	var exit *exec.ExitError
@@ -126,16 +125,16 @@ func (vm *VM) wait() error {
 	return err
 }
 
-// Ended is closed when the machine is off; Err then says why QEMU failed, or nil.
+// Ended is closed when the machine is off. Err then says why QEMU failed, or nil.
 func (vm *VM) Ended() <-chan struct{} { return vm.ended }
 
-// Err waits for the machine's end.
+// Err waits for the machine's end and returns its error.
 func (vm *VM) Err() error {
 	<-vm.ended
 	return vm.err
 }
 
-// Stop ends QEMU in order, without a word to the guest, and waits.
+// Stop ends QEMU in order and waits. The guest is not told.
 func (vm *VM) Stop() {
 	vm.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -157,7 +156,7 @@ func (vm *VM) Started() time.Time { return vm.serial.start }
 // PID is QEMU's process.
 func (vm *VM) PID() int { return vm.cmd.Process.Pid }
 
-// PeakRSS is the most memory that QEMU has taken on the host so far, in bytes.
+// PeakRSS is the most memory that QEMU has used on the host so far, in bytes.
 func (vm *VM) PeakRSS() int64 {
 	select {
 	case <-vm.ended:
@@ -177,7 +176,7 @@ func (vm *VM) PeakRSS() int64 {
 	return 0
 }
 
-// Type sends text to the serial console, as if typed.
+// Type sends text to the serial console as if it were typed.
 func (vm *VM) Type(text string) error {
 	if vm.stdin == nil {
 		return fmt.Errorf("type to %s: its console is elsewhere", vm.Name)
@@ -189,9 +188,9 @@ func (vm *VM) Type(text string) error {
 // Lines returns what the serial console has said so far.
 func (vm *VM) Lines() []Line { return vm.serial.all() }
 
-// WaitFor returns the first line that matches, behind the line that the last
-// WaitFor returned. The error names what was waited for and quotes the last
-// lines: ctx ended, or the machine did.
+// WaitFor returns the first matching line after the one that the last WaitFor
+// returned. It fails if ctx or the machine ends first. The error names what was
+// waited for and quotes the last lines.
 func (vm *VM) WaitFor(ctx context.Context, re *regexp.Regexp) (Line, error) {
 	line, err := vm.serial.waitFor(ctx, re)
 	if err != nil {
@@ -200,8 +199,7 @@ func (vm *VM) WaitFor(ctx context.Context, re *regexp.Regexp) (Line, error) {
 	return line, nil
 }
 
-// lookPath finds a program also where QEMU's packages put what is not on
-// everybody's PATH.
+// lookPath finds a program on PATH or in folders that not everybody's PATH has.
 func lookPath(program string) (string, error) {
 	if path, err := exec.LookPath(program); err == nil {
 		return path, nil

@@ -38,10 +38,12 @@ func TestVolume(t *testing.T) {
 		"show_super_stats -h":               "Filesystem volume name:   BOOTLACE",
 		"stat /root/firmware/board/nothing": "not found",
 	} {
-		out, err := exec.Command(debugfs, "-R", command, disk).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), want) {
-			t.Errorf("debugfs %s: %v, want %q in\n%s", command, err, want, out)
-		}
+		t.Run(command, func(t *testing.T) {
+			out, err := exec.Command(debugfs, "-R", command, disk).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), want) {
+				t.Errorf("debugfs %s: %v, want %q in\n%s", command, err, want, out)
+			}
+		})
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "volume*")); len(left) != 0 {
 		t.Errorf("left over: %q", left)

@@ -1,6 +1,3 @@
-// Package agent is the device half's sequence from power-on to done: an
-// address, the appliance, its plan, and what the plan asks for. It runs as PID
-// 1 of our firmware, or for a test on one link of an ordinary machine.
 package agent
 
 import (
@@ -17,22 +14,17 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent/flash"
-	"github.com/bootlace/bootlace/boot/human"
 	"github.com/bootlace/bootlace/boot/link"
 )
 
-// An Outcome is what a plan's action means. nil: it has said and reported what
-// it had to, and the machine asks for its next plan, unless it called
-// [Session.Leave]. An error is reported, and on_failure of the plan followed.
-// serve is called without a plan where the machine's own store asks for it, and
-// with one calls [Session.Serve].
-type Outcome func(ctx context.Context, s *Session, p *boot.Plan) error
-
 // Config is what cmd/bootlace gives to Run.
 type Config struct {
-	Version  string
-	Outcomes map[boot.Action]Outcome
-	Init     bool // we are PID 1: mount, load modules, and reset the machine in the end
+	Version string
+	Init    bool // we are PID 1: mount, load modules, and reset the machine in the end
+
+	// Serve makes the machine an appliance, with the files in Session.Volume.
+	// It returns only with an error. nil: this firmware cannot.
+	Serve func(ctx context.Context, s *Session) error
 
 	// Interface restricts the agent to one link. Without Init it must be
 	// named: that link's addresses are replaced.
@@ -43,39 +35,40 @@ type Config struct {
 	Board   string       // "": what /etc/bootlace/board says
 	Log     *slog.Logger // nil: warnings go to the console
 	Console io.Writer    // nil: every console of the machine with Init, else standard error
-	Timing  Timing       // zero: DefaultTiming
+	Timing  Timing       // zero fields: those of DefaultTiming
 
 	// Disks lists the disks of the machine; nil is flash.Disks.
 	Disks func() ([]flash.Disk, error)
 }
 
-// A Session is one run of the agent, as outcomes see it.
+// A Session is one run of the agent.
 type Session struct {
 	Version  string
-	Board    string
 	Boot     string     // drawn once; of all events and plans
 	Link     link.Link  // over which the appliance was found
 	Server   netip.Addr // the appliance
-	Store    string     // folder of the mounted BOOTLACE file system; "" where there is none
+	Volume   string     // folder of the mounted BOOTLACE file system; "" where there is none
 	Console  io.Writer  // of all terminals; for lines
 	Log      *slog.Logger
 	Reporter *Reporter
 
-	cfg     Config
-	timing  Timing
-	screen  *screen
-	uuid    *boot.UUID
-	turn    int         // of links, see static
+	cfg      Config
+	timing   Timing
+	console  *console
+	machine  *machine
+	network  *network
+	volumes  *volumes
+	outcomes map[boot.Action]outcome
+
 	begun   bool        // what the machine is was reported
 	settled string      // job after which the machine stays as it is until a person asks for another
 	waiting string      // job that was told to wait, and has been reported
-	noStore bool        // no disk was labelled as a store when we looked
-	left    atomic.Bool // Leave was called
+	left    atomic.Bool // leave was called
 }
 
 // Run is the agent. With Init it returns only when ctx ends, and the machine
-// may be reset long before; without, also when a plan's outcome would have
-// left the machine.
+// may be reset long before. Without, it also returns when a plan's outcome
+// would have left the machine.
 func Run(ctx context.Context, cfg Config) error {
 	if !cfg.Init && cfg.Interface == "" {
 		return errors.New("agent: outside our firmware the link to use must be named, as its addresses are replaced")
@@ -83,12 +76,35 @@ func Run(ctx context.Context, cfg Config) error {
 	return newSession(cfg).run(ctx)
 }
 
+func newSession(cfg Config) *Session {
+	s := &Session{Version: cfg.Version, Log: cfg.Log, cfg: cfg, timing: cfg.Timing.orDefaults(), outcomes: outcomes}
+	if !cfg.Init { // there the kernel may have no random numbers yet, see power
+		s.Boot = boot.RandomHex(16)
+	}
+	s.console = &console{w: cfg.Console}
+	if cfg.Console == nil {
+		s.console.w = os.Stderr
+	}
+	s.Console = s.console
+	if s.Log == nil {
+		s.Log = slog.New(slog.NewTextHandler(s.console, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	s.machine = newMachine(cfg)
+	s.network = &network{
+		iface: cfg.Interface, server: cfg.Server, addr: cfg.Addr,
+		machine: s.machine, console: s.console, log: s.Log, timing: s.timing,
+	}
+	s.volumes = &volumes{console: s.console, timing: s.timing}
+	s.Reporter = newReporter(s.Log, s.timing, s.Boot)
+	return s
+}
+
 func (s *Session) run(ctx context.Context) error {
 	var opt link.Options
 	if s.cfg.Init {
 		opt = s.power()
 	} else {
-		s.first()
+		s.console.hello(s.Version, s.machine.board)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -100,7 +116,7 @@ func (s *Session) run(ctx context.Context) error {
 					return err
 				}
 			}
-			if err := s.device(ctx); err != nil || s.Store == "" {
+			if err := s.device(ctx); err != nil || s.Volume == "" {
 				return err
 			}
 		}
@@ -111,40 +127,7 @@ func (s *Session) run(ctx context.Context) error {
 	return err
 }
 
-func newSession(cfg Config) *Session {
-	s := &Session{Version: cfg.Version, Board: cfg.Board, cfg: cfg, timing: cfg.Timing}
-	if !cfg.Init { // there the kernel may have no random numbers yet, see power
-		s.Boot = boot.RandomHex(16)
-	}
-	if s.timing == (Timing{}) {
-		s.timing = DefaultTiming
-	}
-	if s.Board == "" {
-		s.Board = link.Board()
-	}
-	s.screen = &screen{w: cfg.Console}
-	if cfg.Console == nil {
-		s.screen.w = os.Stderr
-	}
-	s.Console = s.screen
-	s.Log = cfg.Log
-	if s.Log == nil {
-		s.Log = slog.New(slog.NewTextHandler(s.screen, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	}
-	s.uuid = productUUID()
-	s.Reporter = newReporter(s.Log, s.timing, s.Boot)
-	return s
-}
-
-// first says the first line.
-func (s *Session) first() { fmt.Fprintf(s.Console, "bootlace agent %s %s\n", s.Version, s.Board) }
-
-// say writes a line for a person to the console.
-func (s *Session) say(format string, args ...any) {
-	fmt.Fprintf(s.Console, "bootlace: %s\n", human.Lines(fmt.Sprintf(format, args...)))
-}
-
-// forever runs f again and again until ctx ends or the machine is left: it
+// forever runs f again and again until ctx ends or the machine is left. It
 // panics or fails only by a mistake of ours, and PID 1 must not end.
 func (s *Session) forever(ctx context.Context, what string, f func() error) error {
 	wait := backoff{first: s.timing.Retry, most: s.timing.RetryMax}
@@ -154,7 +137,7 @@ func (s *Session) forever(ctx context.Context, what string, f func() error) erro
 			return ctx.Err()
 		}
 		if err != nil {
-			s.say("failed: %s: %v", what, err)
+			s.console.say("failed: %s: %v", what, err)
 			s.Reporter.Report(boot.Event{Kind: boot.KindFailed, Text: what + ": " + err.Error()})
 		}
 		sleep(ctx, wait.wait())
@@ -174,87 +157,94 @@ func guard(f func() error) (err error) {
 // device is the machine's life as a device. It ends when the appliance is lost,
 // or when the machine becomes one itself.
 func (s *Session) device(ctx context.Context) error {
-	l, err := s.leaseOrStore(ctx)
+	l, err := s.leaseOrVolume(ctx)
 	if l == nil {
 		return err
 	}
 	s.Link, s.Server = l.link, l.appliance
-	s.say("appliance is %s, over %s %s", s.Server, s.Link.Name, s.Link.MAC)
+	s.console.say("appliance is %s, over %s %s", s.Server, s.Link.Name, s.Link.MAC)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go s.forever(ctx, "lease", func() error { s.keep(ctx, l); <-ctx.Done(); return nil })
+	go s.forever(ctx, "lease", func() error { s.network.keep(ctx, l); <-ctx.Done(); return nil })
 	s.started()
+	plans := &planner{mac: s.Link.MAC, boot: s.Boot, server: s.Server, console: s.console, reporter: s.Reporter, timing: s.timing}
 	wait := backoff{first: s.timing.Retry, most: s.timing.RetryMax}
 	for {
-		p, err := s.plan(ctx, l)
-		if errors.Is(err, errLost) {
-			s.say("%v", err)
-			return nil // and is looked for anew
+		p, err := plans.next(ctx)
+		if err == nil {
+			if s.idle(p) {
+				sleep(ctx, s.timing.Poll)
+				continue
+			}
+			err = s.carryOut(ctx, p)
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, errLost):
+			// The appliance is looked for anew. What was done is found done under
+			// the plan to come.
+			s.console.say("%v", err)
+			return nil
+		case p == nil:
 			return err
-		}
-		if s.idle(p) {
-			sleep(ctx, s.timing.Poll)
-			continue
-		}
-		err = s.carryOut(ctx, p)
-		if errors.Is(err, errLost) {
-			s.say("%v", err)
-			return nil // what was done is found done under the plan to come
-		}
-		if err != nil {
+		case err != nil:
 			s.failed(ctx, p, err, wait.wait())
-		} else {
+		default:
 			wait.reset()
 		}
-		if s.left.Load() || s.Store != "" || ctx.Err() != nil {
+		if s.left.Load() || s.Volume != "" || ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 }
 
-// idle reports whether the machine stays as it is: after `then: wait` or
-// `on_failure: wait` it does until a person asks for another job.
+// started reports what the machine is, once a boot.
+func (s *Session) started() {
+	if s.begun {
+		return
+	}
+	s.begun = true
+	s.Reporter.Report(boot.Event{Kind: boot.KindStart, Text: "bootlace agent " + s.Version + ": " + s.machine.facts()})
+}
+
+// idle reports whether the machine stays as it is. After `then: wait` or
+// `on_failure: wait` it does, until a person asks for another job.
 func (s *Session) idle(p *boot.Plan) bool {
 	return s.settled != "" && (p.Job == s.settled || p.Action == boot.ActionLocal || p.Action == boot.ActionWait)
 }
 
 func (s *Session) carryOut(ctx context.Context, p *boot.Plan) error {
-	out, ok := s.cfg.Outcomes[p.Action]
+	out, ok := s.outcomes[p.Action]
 	if !ok {
 		return fmt.Errorf("action %q: %w", p.Action, boot.ErrPlanAction)
 	}
 	s.settled = ""
 	if p.Action != boot.ActionWait || s.waiting != p.Job {
-		s.say("plan: %s", p.Action)
+		s.console.say("plan: %s", p.Action)
 	}
 	return guard(func() error { return out(ctx, s, p) })
 }
 
-// failed says and reports why a plan came to nothing, and does what the plan
-// wants then.
+// failed says and reports why a plan came to nothing. Then it does what the plan
+// wants.
 func (s *Session) failed(ctx context.Context, p *boot.Plan, why error, wait time.Duration) {
 	if ctx.Err() != nil {
 		return
 	}
-	s.say("failed: %v", why)
-	patience, cancel := context.WithTimeout(ctx, s.timing.Farewell)
-	defer cancel()
-	if err := s.Reporter.Deliver(patience, boot.Event{Kind: boot.KindFailed, Text: why.Error()}); err != nil {
+	s.console.say("failed: %v", why)
+	if err := s.Reporter.deliverSoon(ctx, boot.Event{Kind: boot.KindFailed, Text: why.Error()}); err != nil {
 		s.Log.Warn("failure is not reported yet", "err", err)
 	}
 	switch p.OnFailure {
 	case boot.Wait:
 		s.settled = p.Job
-		s.say("waiting for another job, as the plan says")
+		s.console.say("waiting for another job, as the plan says")
 	case boot.Reboot:
-		s.say("rebooting in %v, as the plan says", s.timing.Pause)
+		s.console.say("rebooting in %v, as the plan says", s.timing.Pause)
 		if sleep(ctx, s.timing.Pause); ctx.Err() == nil {
-			s.leave(boot.Reboot)
+			s.reset(boot.Reboot)
 		}
 	default:
-		s.say("trying again in %v", wait.Round(100*time.Millisecond))
+		s.console.say("trying again in %v", wait.Round(100*time.Millisecond))
 		sleep(ctx, wait)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -51,10 +52,6 @@ func TestMain(m *testing.M) {
 	cfg := Config{
 		Version: "1.2.3-test", Board: "testboard", Interface: "eth0", Console: os.Stdout, Server: c.Server, Addr: c.Addr,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Timing: quick,
-		Outcomes: map[boot.Action]Outcome{
-			boot.ActionFlash: Flash, boot.ActionBoot: Boot, boot.ActionLocal: Local, boot.ActionWait: Wait,
-			boot.ActionServe: func(context.Context, *Session, *boot.Plan) error { panic("at the disco") },
-		},
 		Disks: func() ([]flash.Disk, error) {
 			st, err := os.Stat(c.Disk)
 			if err != nil {
@@ -73,6 +70,8 @@ func TestMain(m *testing.M) {
 		cfg.Timing.Lost = c.Lost
 	}
 	s := newSession(cfg)
+	s.outcomes = maps.Clone(outcomes)
+	s.outcomes[boot.ActionServe] = func(context.Context, *Session, *boot.Plan) error { panic("at the disco") }
 	s.Boot, s.Reporter.boot = c.Boot, c.Boot
 	if err := s.run(ctx); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -91,7 +90,7 @@ var quick = Timing{
 	Settle: 100 * time.Millisecond, Discover: 300 * time.Millisecond, DiscoverMax: time.Second, Collect: 500 * time.Millisecond,
 	Request: time.Second, Requests: 3, RenewMin: 300 * time.Millisecond, Say: time.Second,
 	Plan: 100 * time.Millisecond, PlanMax: 300 * time.Millisecond, Lost: hangGuard, Poll: 300 * time.Millisecond,
-	Post: hangGuard, Report: 100 * time.Millisecond, ReportMax: 300 * time.Millisecond, Farewell: hangGuard,
+	Post: hangGuard, Report: 100 * time.Millisecond, ReportMax: 300 * time.Millisecond, Progress: time.Second, Farewell: hangGuard,
 	Retry: 200 * time.Millisecond, RetryMax: 400 * time.Millisecond, Pause: 300 * time.Millisecond,
 }
 

@@ -23,8 +23,8 @@ type offer struct {
 // addr returns the address that is offered; a ProxyDHCP offer has none.
 func (o offer) addr() (netip.Prefix, bool) { return address(o.msg) }
 
-// appliance returns where the appliance is, if this offer is from one: option
-// 60 says so, and siaddr, else option 54, says where.
+// appliance returns where the appliance is, if this offer is from one. Option 60
+// says that it is. siaddr says where, or else option 54.
 func (o offer) appliance() (netip.Addr, bool) {
 	if !strings.HasPrefix(o.msg.ClassIdentifier(), board.ApplianceClass) {
 		return netip.Addr{}, false
@@ -52,10 +52,10 @@ type choice struct {
 }
 
 // choose picks from the offers so far, in the order they came. want is the
-// appliance where the command line named it; otherwise an offer must say that
-// it is from one, and the address must be for the same link, best from the
-// appliance itself. sure reports that no later offer could be better, so that
-// there is nothing to wait for.
+// appliance where the command line named it. Otherwise an offer must say that it
+// is from one. The address must be for the same link, best from the appliance
+// itself. sure reports that no later offer could be better, so there is nothing
+// to wait for.
 func choose(offers []offer, want netip.Addr) (c choice, ok, sure bool) {
 	first := true
 	for _, o := range offers {
@@ -104,6 +104,16 @@ func anyAppliance(offers []offer) (c choice, ok, sure bool) {
 	return choice{}, false, false
 }
 
+// anyAddress picks the first offer with an address.
+func anyAddress(offers []offer) (c choice, ok, sure bool) {
+	for _, o := range offers {
+		if _, has := o.addr(); has {
+			return choice{offer: o}, true, true
+		}
+	}
+	return choice{}, false, false
+}
+
 // missing says what the offers lack, for a person at the console.
 func missing(offers []offer) string {
 	var addr, app string
@@ -144,8 +154,8 @@ func address(m *dhcpv4.DHCPv4) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a, ones), true
 }
 
-// ipv4 turns an address of the DHCP library into one that can be compared;
-// false for none and for 0.0.0.0.
+// ipv4 turns an address of the DHCP library into one that can be compared. It
+// returns false for none and for 0.0.0.0.
 func ipv4(ip net.IP) (netip.Addr, bool) {
 	a, ok := netip.AddrFromSlice(ip.To4())
 	return a, ok && !a.IsUnspecified()

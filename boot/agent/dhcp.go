@@ -18,58 +18,34 @@ import (
 	"github.com/bootlace/bootlace/boot/link"
 )
 
-const (
-	// maxOffers bounds what is remembered of strangers' offers.
-	maxOffers = 64
-	// offerAge: servers keep an offered address for the client for some 30 to 60 s.
-	offerAge = 30 * time.Second
-	// linkPoll finds cards whose drivers took their time.
-	linkPoll = time.Second
-)
+// maxOffers bounds what is remembered of strangers' offers.
+const maxOffers = 64
 
 // A pick decides by the offers so far; see choose.
 type pick func([]offer) (c choice, ok, sure bool)
 
-// discover asks for addresses on all links at once until pick takes an offer,
-// however long that takes. It says on the console what it waits for. iface
-// restricts it to one link, "" is all.
-func (s *Session) discover(ctx context.Context, iface string, pick pick) (choice, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
+// A discovery asks for an address on all links at once.
+type discovery struct {
+	*network
+	iface  string // the only link, "" for all
+	wg     sync.WaitGroup
+	heard  chan offer
+	ended  chan int     // index of a link on which asking has ended
+	asking map[int]bool // by link index
+}
 
-	heard := make(chan offer)
-	ended := make(chan int)
-	asking := map[int]bool{} // by link index
-	ask := func() {
-		if err := link.Up(s.Log, iface); err != nil {
-			s.Log.Warn("links", "err", err)
-		}
-		links, err := link.Links(iface)
-		if err != nil {
-			s.Log.Warn("links", "err", err)
-		}
-		for _, l := range links {
-			if asking[l.Index] {
-				continue
-			}
-			asking[l.Index] = true
-			wg.Go(func() {
-				if err := guard(func() error { return s.ask(ctx, l, heard) }); err != nil && ctx.Err() == nil {
-					s.Log.Warn("dhcp", "link", l.Name, "err", err)
-				}
-				select {
-				case ended <- l.Index: // and begins again with the next look at the links
-				case <-ctx.Done():
-				}
-			})
-		}
-	}
-	ask()
-	look := time.NewTicker(linkPoll)
+// discover asks for addresses on all links at once until pick takes an offer.
+// However long that takes: it says on the console what it waits for. iface
+// restricts it to one link, "" is all.
+func (n *network) discover(ctx context.Context, iface string, pick pick) (choice, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	d := &discovery{network: n, iface: iface, heard: make(chan offer), ended: make(chan int), asking: map[int]bool{}}
+	defer d.wg.Wait()
+	defer cancel()
+	d.askLinks(ctx)
+	look := time.NewTicker(n.timing.LinkPoll)
 	defer look.Stop()
-	start, say := time.Now(), time.NewTicker(s.timing.Say)
+	start, say := time.Now(), time.NewTicker(n.timing.Say)
 	defer say.Stop()
 	var offers []offer
 	var collected <-chan time.Time
@@ -79,21 +55,21 @@ func (s *Session) discover(ctx context.Context, iface string, pick pick) (choice
 		case <-ctx.Done():
 			return choice{}, fmt.Errorf("dhcp: %w", ctx.Err())
 		case <-look.C:
-			ask()
+			d.askLinks(ctx)
 			continue
-		case i := <-ended:
-			delete(asking, i)
+		case i := <-d.ended:
+			delete(d.asking, i)
 			continue
 		case <-say.C:
-			s.say("waiting for %s, %d s", waitingFor(iface, offers), int(time.Since(start).Seconds()))
+			n.console.say("waiting for %s, %d s", waitingFor(iface, offers), int(time.Since(start).Seconds()))
 			continue
 		case <-collected:
 			late = true
-		case o := <-heard:
+		case o := <-d.heard:
 			if collected == nil {
-				collected = time.After(s.timing.Collect)
+				collected = time.After(n.timing.Collect)
 			}
-			offers = remember(offers, o)
+			offers = remember(offers, o, n.timing.OfferAge)
 		}
 		if c, ok, sure := pick(offers); ok && (sure || late) {
 			return c, nil
@@ -101,16 +77,89 @@ func (s *Session) discover(ctx context.Context, iface string, pick pick) (choice
 	}
 }
 
-// remember adds an offer, in place of the same server's earlier one, and drops
-// those that have grown old.
-func remember(offers []offer, o offer) []offer {
+// askLinks begins to ask on each link where nobody asks yet.
+func (d *discovery) askLinks(ctx context.Context) {
+	if err := link.Up(d.log, d.iface); err != nil {
+		d.log.Warn("links", "err", err)
+	}
+	links, err := link.Links(d.iface)
+	if err != nil {
+		d.log.Warn("links", "err", err)
+	}
+	for _, l := range links {
+		if d.asking[l.Index] {
+			continue
+		}
+		d.asking[l.Index] = true
+		d.wg.Go(func() {
+			if err := guard(func() error { return d.ask(ctx, l) }); err != nil && ctx.Err() == nil {
+				d.log.Warn("dhcp", "interface", l.Name, "err", err)
+			}
+			select {
+			case d.ended <- l.Index: // and begins again with the next look at the links
+			case <-ctx.Done():
+			}
+		})
+	}
+}
+
+// ask sends DISCOVER on one link whenever it has a carrier. It passes on what
+// comes back.
+func (d *discovery) ask(ctx context.Context, l link.Link) error {
+	start := time.Now()
+	discover, err := dhcpv4.NewDiscovery(l.MAC[:], d.modifiers()...)
+	if err != nil {
+		return err
+	}
+	pass := func(m *dhcpv4.DHCPv4) bool {
+		if m.MessageType() == dhcpv4.MessageTypeOffer {
+			select {
+			case d.heard <- offer{l, m, time.Now()}:
+			case <-ctx.Done():
+			}
+		}
+		return false // there may be more
+	}
+	wait := backoff{first: d.timing.Discover, most: d.timing.DiscoverMax}
+	for ctx.Err() == nil {
+		links, err := link.Links(l.Name)
+		if err != nil {
+			return err
+		}
+		if len(links) == 0 || links[0].Index != l.Index {
+			return fmt.Errorf("%s is gone", l.Name)
+		}
+		if !links[0].Carrier {
+			wait.reset() // whoever plugs in a cable looks at the screen
+			sleep(ctx, d.timing.CarrierPoll)
+			continue
+		}
+		discover.NumSeconds = uint16(min(time.Since(start).Seconds(), 0xffff))
+		// A client a try: the library's ends for good when its link goes down.
+		patience := wait.wait()
+		c, err := nclient4.New(l.Name, nclient4.WithTimeout(patience), nclient4.WithRetry(1))
+		if err != nil {
+			return err
+		}
+		once, cancel := context.WithTimeout(ctx, patience)
+		c.SendAndRead(once, c.RemoteAddr(), discover, pass) // its error is that no one was matched
+		<-once.Done()                                       // it ends early where sending failed
+		cancel()
+		c.Close()
+	}
+	return ctx.Err()
+}
+
+// remember adds an offer, in place of the same server's earlier one. It drops
+// those that have grown older than age.
+func remember(offers []offer, o offer, age time.Duration) []offer {
 	kept := offers[:0]
 	found := false
 	for _, p := range offers {
 		switch {
 		case p.same(o):
 			kept, found = append(kept, o), true
-		case o.at.Sub(p.at) < offerAge:
+		case o.at.Sub(p.at) < age:
 			kept = append(kept, p)
 		}
 	}
@@ -142,65 +191,18 @@ func waitingFor(iface string, offers []offer) string {
 	return "a DHCP answer on " + strings.Join(with, ", ")
 }
 
-// ask sends DISCOVER on one link whenever it has a carrier, and passes on what
-// comes back.
-func (s *Session) ask(ctx context.Context, l link.Link, heard chan<- offer) error {
-	start := time.Now()
-	discover, err := dhcpv4.NewDiscovery(l.MAC[:], s.modifiers()...)
-	if err != nil {
-		return err
-	}
-	pass := func(m *dhcpv4.DHCPv4) bool {
-		if m.MessageType() == dhcpv4.MessageTypeOffer {
-			select {
-			case heard <- offer{l, m, time.Now()}:
-			case <-ctx.Done():
-			}
-		}
-		return false // there may be more
-	}
-	wait := backoff{first: s.timing.Discover, most: s.timing.DiscoverMax}
-	for ctx.Err() == nil {
-		links, err := link.Links(l.Name)
-		if err != nil {
-			return err
-		}
-		if len(links) == 0 || links[0].Index != l.Index {
-			return fmt.Errorf("%s is gone", l.Name)
-		}
-		if !links[0].Carrier {
-			wait.reset() // whoever plugs in a cable looks at the screen
-			sleep(ctx, 200*time.Millisecond)
-			continue
-		}
-		discover.NumSeconds = uint16(min(time.Since(start).Seconds(), 0xffff))
-		// A client a try: the library's ends for good when its link goes down.
-		d := wait.wait()
-		c, err := nclient4.New(l.Name, nclient4.WithTimeout(d), nclient4.WithRetry(1))
-		if err != nil {
-			return err
-		}
-		once, cancel := context.WithTimeout(ctx, d)
-		c.SendAndRead(once, c.RemoteAddr(), discover, pass) // its error is that no one was matched
-		<-once.Done()                                       // it ends early where sending failed
-		cancel()
-		c.Close()
-	}
-	return ctx.Err()
-}
-
 // modifiers are what every packet of ours says of the machine.
-func (s *Session) modifiers() []dhcpv4.Modifier {
+func (n *network) modifiers() []dhcpv4.Modifier {
 	m := []dhcpv4.Modifier{
 		dhcpv4.WithUserClass(board.AgentUserClass, true), // RFC 3004
-		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.AgentVendorPrefix + s.Board)),
+		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.AgentVendorPrefix + n.machine.board)),
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)),
 		dhcpv4.WithRequestedOptions(dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionClassIdentifier),
 	}
 	if c := agentClient(runtime.GOARCH, isEFI()); c != board.ClientUnknown {
 		m = append(m, dhcpv4.WithOption(dhcpv4.OptClientArch(iana.Arch(c))))
 	}
-	if u := s.uuid; u != nil { // RFC 4578 section 2.3: type 0, then 16 bytes
+	if u := n.machine.uuid; u != nil { // RFC 4578 section 2.3: type 0, then 16 bytes
 		m = append(m, dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionClientMachineIdentifier, append([]byte{0}, u[:]...))))
 	}
 	return m

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
@@ -15,18 +14,31 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// Flash is the outcome of action flash: the image goes to the disk that the
-// plan allows, is read back, and the appliance hears of it; then the machine
-// does what `then` says.
-func Flash(ctx context.Context, s *Session, p *boot.Plan) error {
-	m, err := s.manifest(ctx, p)
+// flashImage is the outcome of action flash. The image goes to the disk that the
+// plan allows and is read back. The appliance hears of it. Then the machine does
+// what `then` says.
+func flashImage(ctx context.Context, s *Session, p *boot.Plan) error {
+	m, err := fetchManifest(ctx, s, p)
 	if err != nil {
 		return err
 	}
-	disk, res, err := s.flash(ctx, p, m)
+	disks, err := s.machine.disks()
 	if err != nil {
 		return err
 	}
+	disk, err := flash.Select(disks, p.Disk, m)
+	if err != nil {
+		return err
+	}
+	res, err := writeImage(ctx, s, p, m, disk)
+	if err != nil {
+		return fmt.Errorf("%s for %s: %w", p.Image.Name, disk.Name, err)
+	}
+	return flashed(ctx, s, p, m, disk, res)
+}
+
+// flashed says and reports that the disk holds the image, and leaves.
+func flashed(ctx context.Context, s *Session, p *boot.Plan, m *images.Manifest, disk flash.Disk, res flash.Result) error {
 	ev := boot.Event{
 		Kind: boot.KindVerify, Image: p.Image.Name, Digest: p.Image.ManifestSHA256, File: p.Image.Name,
 		Disk: disk.Serial, Bytes: res.Verified, Total: m.Raw.Size, Took: res.VerifyTook,
@@ -38,30 +50,30 @@ func Flash(ctx context.Context, s *Session, p *boot.Plan) error {
 		text = fmt.Sprintf("%s was on %s already, nothing was written", p.Image.Name, disk)
 	}
 	if res.Note != "" {
-		s.say("%s", res.Note)
+		s.console.say("%s", res.Note)
 	}
 	s.Reporter.Report(ev)
 	ev.Kind, ev.Text, ev.Took = boot.KindDone, text, res.CheckTook+res.WriteTook+res.VerifyTook
 	if err := s.acknowledged(ctx, ev); err != nil {
 		return err
 	}
-	if then := s.next(p, disk); then != "" {
+	if then := setBootNext(s, p, disk); then != "" {
 		text += "; " + then
 	}
-	s.say("done: %s", text)
+	s.console.say("done: %s", text)
 	if p.Then == boot.Wait {
 		s.settled = p.Job
 		return nil
 	}
 	if p.Then == boot.Poweroff {
-		return s.Leave(ctx, boot.Poweroff)
+		return s.leave(ctx, boot.Poweroff)
 	}
-	return s.Leave(ctx, boot.Reboot)
+	return s.leave(ctx, boot.Reboot)
 }
 
-// next makes the firmware boot from the disk at the reset that follows, where
-// that takes BootNext, and says how.
-func (s *Session) next(p *boot.Plan, disk flash.Disk) string {
+// setBootNext makes the firmware boot from the disk at the reset that follows.
+// It says how, or "" where that does not take BootNext.
+func setBootNext(s *Session, p *boot.Plan, disk flash.Disk) string {
 	if p.Then == boot.Wait || p.Then == boot.Poweroff || !s.cfg.Init || !isEFI() {
 		return ""
 	}
@@ -75,15 +87,15 @@ func (s *Session) next(p *boot.Plan, disk flash.Disk) string {
 	return "BootNext is " + e.String()
 }
 
-// manifest gets the image's manifest. It is not parsed before it has the
+// fetchManifest gets the image's manifest. It is not parsed before it has the
 // digest that the plan names.
-func (s *Session) manifest(ctx context.Context, p *boot.Plan) (*images.Manifest, error) {
+func fetchManifest(ctx context.Context, s *Session, p *boot.Plan) (*images.Manifest, error) {
 	name := p.Image.Name + images.ManifestSuffix
 	f := pull.File{Name: name, Size: p.Image.ManifestSize, SHA256: p.Image.ManifestSHA256}
 	if f.Size <= 0 {
 		f.Size = -1
 	}
-	get := s.puller(p, name)
+	get := newPuller(s, p, name)
 	get.Progress = nil // it is over before a bar is drawn
 	raw, err := get.FetchSmall(ctx, f, images.MaxManifest)
 	if err != nil {
@@ -99,31 +111,15 @@ func (s *Session) manifest(ctx context.Context, p *boot.Plan) (*images.Manifest,
 	return m, nil
 }
 
-// flash writes the image to the disk that the plan's rule selects.
-func (s *Session) flash(ctx context.Context, p *boot.Plan, m *images.Manifest) (flash.Disk, flash.Result, error) {
-	disks, err := s.disks()
-	if err != nil {
-		return flash.Disk{}, flash.Result{}, err
-	}
-	disk, err := flash.Select(disks, p.Disk, m)
-	if err != nil {
-		return flash.Disk{}, flash.Result{}, err
-	}
-	res, err := s.write(ctx, p, m, disk)
-	if err != nil {
-		err = fmt.Errorf("%s for %s: %w", p.Image.Name, disk.Name, err)
-	}
-	return disk, res, err
-}
-
-func (s *Session) write(ctx context.Context, p *boot.Plan, m *images.Manifest, disk flash.Disk) (flash.Result, error) {
+// writeImage pulls the image onto the disk, and shows and reports how far it is.
+func writeImage(ctx context.Context, s *Session, p *boot.Plan, m *images.Manifest, disk flash.Disk) (flash.Result, error) {
 	dev, err := flash.Open(disk.Path)
 	if err != nil {
 		return flash.Result{}, err
 	}
 	defer dev.Close()
-	s.say("%s, %s raw, is for %s", p.Image.Name, human.Size(m.Raw.Size), disk)
-	get := s.puller(p, p.Image.Name)
+	s.console.say("%s, %s raw, is for %s", p.Image.Name, human.Size(m.Raw.Size), disk)
+	get := newPuller(s, p, p.Image.Name)
 	file := pull.File{Name: p.Image.Name, Size: m.Stored.Size, SHA256: m.Stored.SHA256}
 	fetch := func(ctx context.Context, w io.Writer) error { return get.Fetch(ctx, file, w) }
 	var meter human.Meter
@@ -140,46 +136,9 @@ func (s *Session) write(ctx context.Context, p *boot.Plan, m *images.Manifest, d
 			return
 		}
 		meter.Add(time.Now(), done)
-		s.screen.draw(done == total, func() string {
+		s.console.draw(done == total, func() string {
 			return human.Bar{Label: stage, Done: done, Total: total, Rate: meter.Rate()}.String()
 		})
 	}}
 	return flash.Write(ctx, dev, m, source.Stream(fetch, available()), opt)
-}
-
-// available is the memory that could be had now, in bytes; 0 where nobody knows.
-func available() int64 {
-	free, err := memory("MemAvailable")
-	if err != nil {
-		return 0
-	}
-	return free
-}
-
-func (s *Session) disks() ([]flash.Disk, error) {
-	if s.cfg.Disks != nil {
-		return s.cfg.Disks()
-	}
-	return flash.Disks()
-}
-
-// flashedDisk is the disk that a plan says was flashed: by its serial, or
-// where it has none the only disk there is.
-func (s *Session) flashedDisk(p *boot.Plan) (flash.Disk, error) {
-	disks, err := s.disks()
-	if err != nil {
-		return flash.Disk{}, err
-	}
-	if p.Flashed != nil && p.Flashed.Disk != "" {
-		i := slices.IndexFunc(disks, func(d flash.Disk) bool { return d.Serial == p.Flashed.Disk })
-		if i < 0 {
-			return flash.Disk{}, fmt.Errorf("the disk that was flashed, serial %s, is not here", p.Flashed.Disk)
-		}
-		return disks[i], nil
-	}
-	disks = slices.DeleteFunc(disks, func(d flash.Disk) bool { return d.Removable })
-	if len(disks) != 1 {
-		return flash.Disk{}, fmt.Errorf("there are %d disks, and the plan names none by its serial", len(disks))
-	}
-	return disks[0], nil
 }

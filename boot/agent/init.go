@@ -4,41 +4,36 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"net/netip"
 	"runtime/debug"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/link"
 )
 
-// power brings up what a machine has, as PID 1. Nothing of it is fatal: what
+// power brings up what a machine has, as PID 1. Nothing of it is fatal. What
 // does not work is said, and the machine goes as far as it gets.
 func (s *Session) power() link.Options {
 	mountErr := link.Mount()
 	opt, optErr := link.ReadCmdline()
 	if s.cfg.Console == nil {
-		s.screen.use(link.OpenConsole(opt.Console...))
+		s.console.use(link.OpenConsole(opt.Console...))
 	}
-	s.first()
+	s.console.hello(s.Version, s.machine.board)
 	for _, err := range []error{mountErr, optErr} {
 		if err != nil {
 			s.Log.Warn("start", "err", err)
 		}
 	}
-	if !s.cfg.Server.IsValid() {
-		s.cfg.Server = opt.Server
+	if !s.network.server.IsValid() {
+		s.network.server = opt.Server
 	}
-	if !s.cfg.Addr.IsValid() {
-		s.cfg.Addr = opt.Addr
+	if !s.network.addr.IsValid() {
+		s.network.addr = opt.Addr
 	}
 	// A machine without a random number generator takes a second for its first
-	// random bytes, and only while somebody waits for them.
+	// random bytes. It does so only while somebody waits for them.
 	seeded := make(chan error, 1)
 	go func() { seeded <- link.Seed() }()
 	link.LoadModules(s.Log, board.ModulesFile)
@@ -54,106 +49,46 @@ func (s *Session) power() link.Options {
 	}
 	s.Boot = boot.RandomHex(16)
 	s.Reporter.boot = s.Boot
-	s.uuid = productUUID() // which took /sys
+	s.machine.look()
 	if free := available(); free > 0 {
-		// So that garbage is collected before it fills the machine: by default
+		// So that garbage is collected before it fills the machine. By default
 		// there may be as much of it as there is in use, and nothing swaps.
 		debug.SetMemoryLimit(free / 4 * 3)
 	}
 	return opt
 }
 
-const (
-	storeLabel = "BOOTLACE"
-	storeDir   = "/run/bootlace/store"
-	storeFile  = "bootlace.yaml"
-)
-
-// appliance runs the serve outcome where the command line or the machine's own
-// store asks for it, and reports whether either does.
+// appliance serves where the command line or the machine's own volume asks for
+// it. It reports whether either does.
 func (s *Session) appliance(ctx context.Context, opt link.Options) (bool, error) {
 	asked := opt.Action == boot.ActionServe || opt.Volume != ""
-	found, err := s.mountStore(ctx, opt.Volume)
-	if err != nil || !found && !asked {
+	dir, err := s.volumes.mount(ctx, opt.Volume)
+	if err != nil || dir == "" && !asked {
 		return false, err
 	}
-	out, ok := s.cfg.Outcomes[boot.ActionServe]
-	if !ok {
-		return true, fmt.Errorf("action %q: %w", boot.ActionServe, boot.ErrPlanAction)
+	s.Volume = dir
+	if s.cfg.Serve == nil {
+		return true, ErrNoServing
 	}
-	s.say("serving, store %s", cmp.Or(s.Store, "none"))
-	if err := out(ctx, s, nil); err != nil {
+	s.console.say("serving, store %s", cmp.Or(s.Volume, "none"))
+	if err := s.cfg.Serve(ctx, s); err != nil {
 		return true, err
 	}
 	return true, errors.New("serving has ended")
 }
 
-// mountStore finds the file system that holds an appliance's files. One that
-// the command line names is waited for; an unnamed one is there when all disks
-// have shown up, or not at all.
-func (s *Session) mountStore(ctx context.Context, label string) (bool, error) {
-	if s.Store != "" {
-		return true, nil // from an earlier try
-	}
-	named, settle := label != "", s.timing.Settle
-	if named {
-		settle = s.timing.Say
-	} else {
-		label = storeLabel
-	}
-	for {
-		v, err := link.FindVolume(ctx, label, settle)
-		switch {
-		case err == nil:
-			return s.useStore(v, named)
-		case !errors.Is(err, fs.ErrNotExist):
-			return false, err
-		case !named:
-			s.noStore = true
-			return false, nil
-		}
-		s.say("waiting for the disk labelled %s", label)
-	}
-}
+// Addr is the address that the command line gives the machine. It is not valid
+// where it gives none.
+func (s *Session) Addr() netip.Prefix { return s.network.addr }
 
-// leaseOrStore is lease, but ends with neither lease nor error when a store
-// shows up meanwhile: a USB disk may take longer than all others to settle.
-func (s *Session) leaseOrStore(ctx context.Context) (*lease, error) {
-	if !s.noStore {
-		return s.lease(ctx)
+// Join gets the machine an address of the network's own server and keeps it
+// until ctx ends. An appliance needs it that boots without an address in its
+// config. It is patient: only the end of ctx is an error.
+func (s *Session) Join(ctx context.Context) (link.Link, error) {
+	l, err := s.network.obtain(ctx, anyAddress)
+	if err != nil {
+		return link.Link{}, err
 	}
-	both, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go s.forever(both, "store", func() error {
-		v, err := link.FindVolume(both, storeLabel, 0)
-		if err == nil {
-			s.say("%s is labelled %s", v.Path, storeLabel)
-			cancel(errStore)
-		}
-		return err
-	})
-	l, err := s.lease(both)
-	if errors.Is(context.Cause(both), errStore) {
-		return nil, nil
-	}
-	return l, err
-}
-
-var errStore = errors.New("a store has shown up")
-
-func (s *Session) useStore(v link.Volume, named bool) (bool, error) {
-	if err := v.Mount(storeDir); err != nil {
-		return false, err
-	}
-	_, err := os.Stat(filepath.Join(storeDir, storeFile))
-	if err == nil {
-		s.Store = storeDir
-		return true, nil
-	}
-	unix.Unmount(storeDir, 0)
-	if named {
-		return false, fmt.Errorf("store %s on %s: %w", v.Label, v.Path, err)
-	}
-	s.say("%s is labelled %s, but holds no %s", v.Path, v.Label, storeFile)
-	return false, nil
+	go s.forever(ctx, "lease", func() error { s.network.keep(ctx, l); <-ctx.Done(); return nil })
+	return l.link, nil
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/bootlace/bootlace/boot/human"
 )
 
-// Boot is the outcome of action boot: kernel and initrd are pulled, checked
-// against the plan's digests, and started in place of this kernel.
-func Boot(ctx context.Context, s *Session, p *boot.Plan) error {
-	if err := s.fits(p); err != nil {
+// bootKernel is the outcome of action boot. Kernel and initrd are pulled and
+// checked against the plan's digests. Then they start in place of this kernel.
+func bootKernel(ctx context.Context, s *Session, p *boot.Plan) error {
+	if err := fits(p); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "boot")
@@ -22,14 +22,14 @@ func Boot(ctx context.Context, s *Session, p *boot.Plan) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	kernel, err := s.download(ctx, p, p.Kernel, dir+"/kernel")
+	kernel, err := download(ctx, s, p, p.Kernel, dir+"/kernel")
 	if err != nil {
 		return err
 	}
 	defer kernel.Close()
 	var initrd *os.File
 	if p.Initrd != nil {
-		if initrd, err = s.download(ctx, p, p.Initrd, dir+"/initrd"); err != nil {
+		if initrd, err = download(ctx, s, p, p.Initrd, dir+"/initrd"); err != nil {
 			return err
 		}
 		defer initrd.Close()
@@ -43,7 +43,7 @@ func Boot(ctx context.Context, s *Session, p *boot.Plan) error {
 	if err := s.acknowledged(ctx, boot.Event{Kind: boot.KindDone, File: p.Kernel.Name, Text: text}); err != nil {
 		return err
 	}
-	s.say("done: %s", text)
+	s.console.say("done: %s", text)
 	if !s.cfg.Init {
 		s.left.Store(true)
 		return nil
@@ -51,12 +51,12 @@ func Boot(ctx context.Context, s *Session, p *boot.Plan) error {
 	return kexec.Exec()
 }
 
-// reserve is left for everything else, in bytes.
+// reserve is the memory left for everything else, in bytes.
 const reserve = 16 << 20
 
-// fits reports why kernel and initrd are too large for this machine's memory,
-// before anything is pulled.
-func (s *Session) fits(p *boot.Plan) error {
+// fits reports why kernel and initrd are too large for this machine's memory. It
+// is asked before anything is pulled.
+func fits(p *boot.Plan) error {
 	size := p.Kernel.Size
 	if p.Initrd != nil {
 		size += p.Initrd.Size
@@ -73,14 +73,14 @@ func (s *Session) fits(p *boot.Plan) error {
 	return nil
 }
 
-// download pulls a file into tmpfs and returns it opened anew for reading:
+// download pulls a file into tmpfs and returns it opened anew for reading.
 // kexec_file_load(2) takes no file that is open for writing.
-func (s *Session) download(ctx context.Context, p *boot.Plan, f *boot.File, name string) (*os.File, error) {
+func download(ctx context.Context, s *Session, p *boot.Plan, f *boot.File, name string) (*os.File, error) {
 	w, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	err = s.puller(p, f.Name).Fetch(ctx, pull.File{Name: f.Name, Size: f.Size, SHA256: f.SHA256}, w)
+	err = newPuller(s, p, f.Name).Fetch(ctx, pull.File{Name: f.Name, Size: f.Size, SHA256: f.SHA256}, w)
 	if cerr := w.Close(); err == nil {
 		err = cerr
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -22,24 +23,36 @@ type lease struct {
 	again     pick            // which offer to take when the lease is lost
 }
 
+// A network gets the machine its address and keeps it.
+type network struct {
+	iface   string       // the only link to use, "" for all
+	server  netip.Addr   // the appliance, where the command line names it
+	addr    netip.Prefix // of the link, where the command line gives one
+	machine *machine
+	console *console
+	log     *slog.Logger
+	timing  Timing
+	turn    int // of links, see static
+}
+
 // lease gets the machine an address and finds the appliance. It is patient:
 // only the end of ctx is an error.
-func (s *Session) lease(ctx context.Context) (*lease, error) {
-	if s.cfg.Addr.IsValid() {
-		return s.static(ctx)
+func (n *network) lease(ctx context.Context) (*lease, error) {
+	if n.addr.IsValid() {
+		return n.static(ctx)
 	}
-	return s.obtain(ctx, from(s.cfg.Server))
+	return n.obtain(ctx, from(n.server))
 }
 
 // obtain takes the offer that pick chooses, from discovery to ACK.
-func (s *Session) obtain(ctx context.Context, choose pick) (*lease, error) {
-	wait := backoff{first: s.timing.Discover, most: s.timing.DiscoverMax}
+func (n *network) obtain(ctx context.Context, choose pick) (*lease, error) {
+	wait := backoff{first: n.timing.Discover, most: n.timing.DiscoverMax}
 	for {
-		c, err := s.discover(ctx, s.cfg.Interface, choose)
+		c, err := n.discover(ctx, n.iface, choose)
 		if err != nil {
 			return nil, err
 		}
-		l, err := s.request(ctx, c)
+		l, err := n.request(ctx, c)
 		if err == nil {
 			l.again = anyAddress
 			if l.appliance.IsValid() {
@@ -47,7 +60,7 @@ func (s *Session) obtain(ctx context.Context, choose pick) (*lease, error) {
 			}
 			return l, nil
 		}
-		s.say("%v", err)
+		n.console.say("%v", err)
 		if sleep(ctx, wait.wait()); ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -55,27 +68,27 @@ func (s *Session) obtain(ctx context.Context, choose pick) (*lease, error) {
 }
 
 // request takes an offer and sets its address on the link.
-func (s *Session) request(ctx context.Context, c choice) (*lease, error) {
-	nc, err := nclient4.New(c.link.Name, nclient4.WithTimeout(s.timing.Request), nclient4.WithRetry(s.timing.Requests))
+func (n *network) request(ctx context.Context, c choice) (*lease, error) {
+	nc, err := nclient4.New(c.link.Name, nclient4.WithTimeout(n.timing.Request), nclient4.WithRetry(n.timing.Requests))
 	if err != nil {
 		return nil, fmt.Errorf("dhcp on %s: %w", c.link.Name, err)
 	}
 	defer nc.Close()
-	d, err := nc.RequestFromOffer(ctx, c.msg, s.modifiers()...)
+	d, err := nc.RequestFromOffer(ctx, c.msg, n.modifiers()...)
 	if err != nil {
 		return nil, fmt.Errorf("dhcp on %s: %w", c.link.Name, err)
 	}
 	l := &lease{link: c.link, appliance: c.appliance, dhcp: d}
-	if err := s.configure(l); err != nil {
+	if err := n.configure(l); err != nil {
 		return nil, err
 	}
 	server, _ := c.server()
-	s.say("%s has %s from %s for %v", l.link.Name, l.addr, server, d.ACK.IPAddressLeaseTime(0))
+	n.console.say("%s has %s from %s for %v", l.link.Name, l.addr, server, d.ACK.IPAddressLeaseTime(0))
 	return l, nil
 }
 
 // configure puts the address of the lease on its link, and its default route.
-func (s *Session) configure(l *lease) error {
+func (n *network) configure(l *lease) error {
 	addr, ok := address(l.dhcp.ACK)
 	if !ok {
 		return fmt.Errorf("dhcp on %s: ACK without a usable address", l.link.Name)
@@ -90,7 +103,7 @@ func (s *Session) configure(l *lease) error {
 	for _, ip := range l.dhcp.ACK.Router() {
 		if r, ok := ipv4(ip); ok && addr.Contains(r) {
 			if err := l.link.SetRoute(r); err != nil {
-				s.Log.Warn("dhcp", "err", err) // the appliance is most likely on this side of it
+				n.log.Warn("dhcp", "err", err) // the appliance is most likely on this side of it
 			}
 			break
 		}
@@ -98,20 +111,20 @@ func (s *Session) configure(l *lease) error {
 	return nil
 }
 
-// static sets the address of the command line. The appliance is the one that
-// is named there too, or else one that answers a DISCOVER. Where several links
-// have a cable they take turns, a turn a call.
-func (s *Session) static(ctx context.Context) (*lease, error) {
-	l := &lease{addr: s.cfg.Addr, appliance: s.cfg.Server}
-	if s.cfg.Server.IsValid() {
-		links, err := link.Carrier(ctx, s.Log, s.cfg.Interface)
+// static sets the address of the command line. The appliance is the one that is
+// named there too. Otherwise it is one that answers a DISCOVER. Where several
+// links have a cable they take turns, a turn a call.
+func (n *network) static(ctx context.Context) (*lease, error) {
+	l := &lease{addr: n.addr, appliance: n.server}
+	if n.server.IsValid() {
+		links, err := link.Carrier(ctx, n.log, n.iface)
 		if err != nil {
 			return nil, err
 		}
-		l.link = links[s.turn%len(links)]
-		s.turn++
+		l.link = links[n.turn%len(links)]
+		n.turn++
 	} else {
-		c, err := s.discover(ctx, s.cfg.Interface, anyAppliance)
+		c, err := n.discover(ctx, n.iface, anyAppliance)
 		if err != nil {
 			return nil, err
 		}
@@ -120,14 +133,14 @@ func (s *Session) static(ctx context.Context) (*lease, error) {
 	if err := l.link.SetAddr(l.addr); err != nil {
 		return nil, err
 	}
-	s.say("%s has %s, which the command line gives it", l.link.Name, l.addr)
+	n.console.say("%s has %s, which the command line gives it", l.link.Name, l.addr)
 	return l, nil
 }
 
-// keep renews the lease until ctx ends: a flash can outlast it. What the
-// server takes away is asked for anew; until then the address is used on, as
-// a flash that is cut short helps nobody.
-func (s *Session) keep(ctx context.Context, l *lease) {
+// keep renews the lease until ctx ends: a flash can outlast it. What the server
+// takes away is asked for anew. Until then the address is used on, as a flash
+// that is cut short helps nobody.
+func (n *network) keep(ctx context.Context, l *lease) {
 	if l.dhcp == nil {
 		return
 	}
@@ -140,32 +153,32 @@ func (s *Session) keep(ctx context.Context, l *lease) {
 		if sleep(ctx, renewal(l.dhcp.ACK, term)); ctx.Err() != nil {
 			return
 		}
-		err := s.renew(ctx, l, expires)
+		err := n.renew(ctx, l, expires)
 		if err == nil {
-			s.Log.Info("lease renewed", "link", l.link.Name, "addr", l.addr)
+			n.log.Info("lease renewed", "interface", l.link.Name, "addr", l.addr)
 			continue
 		}
-		s.say("lease of %s is lost: %v", l.addr, err)
+		n.console.say("lease of %s is lost: %v", l.addr, err)
 		for {
-			c, err := s.discover(ctx, l.link.Name, l.again)
+			c, err := n.discover(ctx, l.link.Name, l.again)
 			if err != nil {
 				return
 			}
-			fresh, err := s.request(ctx, c)
+			fresh, err := n.request(ctx, c)
 			if err == nil {
 				l.dhcp, l.addr = fresh.dhcp, fresh.addr
 				break
 			}
-			s.say("%v", err)
-			if sleep(ctx, s.timing.DiscoverMax); ctx.Err() != nil {
+			n.console.say("%v", err)
+			if sleep(ctx, n.timing.DiscoverMax); ctx.Err() != nil {
 				return
 			}
 		}
 	}
 }
 
-// renewal is when to ask for more time: what the server says (T1), or half of
-// the term where that makes no sense.
+// renewal is when to ask for more time: what the server says (T1). Where that
+// makes no sense it is half of the term.
 func renewal(ack *dhcpv4.DHCPv4, term time.Duration) time.Duration {
 	t1 := ack.IPAddressRenewalTime(term / 2)
 	if t1 <= 0 || t1 >= term {
@@ -175,16 +188,16 @@ func renewal(ack *dhcpv4.DHCPv4, term time.Duration) time.Duration {
 }
 
 // renew asks for more time until it is granted, refused, or up.
-func (s *Session) renew(ctx context.Context, l *lease, expires time.Time) error {
+func (n *network) renew(ctx context.Context, l *lease, expires time.Time) error {
 	for {
-		nc, err := nclient4.New(l.link.Name, nclient4.WithTimeout(s.timing.Request), nclient4.WithRetry(s.timing.Requests))
+		nc, err := nclient4.New(l.link.Name, nclient4.WithTimeout(n.timing.Request), nclient4.WithRetry(n.timing.Requests))
 		if err == nil {
 			var d *nclient4.Lease
-			d, err = nc.Renew(ctx, l.dhcp, s.modifiers()...)
+			d, err = nc.Renew(ctx, l.dhcp, n.modifiers()...)
 			nc.Close()
 			if err == nil {
 				l.dhcp = d
-				return s.configure(l)
+				return n.configure(l)
 			}
 		}
 		if nak := new(nclient4.ErrNak); errors.As(err, &nak) || ctx.Err() != nil {
@@ -195,6 +208,6 @@ func (s *Session) renew(ctx context.Context, l *lease, expires time.Time) error 
 			return fmt.Errorf("it has expired: %w", err)
 		}
 		// RFC 2131 section 4.4.5: half of what is left, and not below a minute.
-		sleep(ctx, min(max(left/2, s.timing.RenewMin), left))
+		sleep(ctx, min(max(left/2, n.timing.RenewMin), left))
 	}
 }

@@ -8,10 +8,11 @@ import (
 	"github.com/bootlace/bootlace/boot/link"
 )
 
-// acknowledged reports that the job is whole and waits until the appliance has
-// taken note, however long that takes: a machine whose success nobody heard of
-// would be flashed again. Its error is that the appliance will not have it,
-// that it is lost (errLost: it may have come back elsewhere), or the end of ctx.
+// acknowledged reports that the job is whole. It waits until the appliance has
+// taken note, however long that takes. A machine whose success nobody heard of
+// would be flashed again. The error is that the appliance will not have the
+// report, or the end of ctx. It is errLost where the appliance is gone: it may
+// have come back elsewhere.
 func (s *Session) acknowledged(ctx context.Context, ev boot.Event) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -24,7 +25,7 @@ func (s *Session) acknowledged(ctx context.Context, ev boot.Event) error {
 				cancel(errLost)
 				return
 			}
-			s.say("waiting for %s to acknowledge that the job is done", s.Server)
+			s.console.say("waiting for %s to acknowledge that the job is done", s.Server)
 		}
 	}()
 	err := s.Reporter.Deliver(ctx, ev)
@@ -34,30 +35,18 @@ func (s *Session) acknowledged(ctx context.Context, ev boot.Event) error {
 	return err
 }
 
-// deliver reports something that the machine can leave without having heard an answer.
-func (s *Session) deliver(ctx context.Context, ev boot.Event) {
-	patience, cancel := context.WithTimeout(ctx, s.timing.Farewell)
-	defer cancel()
-	if err := s.Reporter.Deliver(patience, ev); err != nil {
-		s.Log.Warn("not acknowledged", "report", ev.Text, "err", err)
-	}
+// leave reports what becomes of the machine and does it.
+func (s *Session) leave(ctx context.Context, how boot.Next) error {
+	s.Reporter.deliverOrWarn(ctx, boot.Event{Kind: boot.KindHandover, Text: string(how)})
+	return s.reset(how)
 }
 
-// Leave reports what becomes of the machine and does it: how is boot.Reboot,
-// boot.Poweroff or boot.Wait. Outside our firmware the machine stays, and the
-// agent ends.
-func (s *Session) Leave(ctx context.Context, how boot.Next) error {
-	if how == boot.Wait {
-		return nil
-	}
-	s.deliver(ctx, boot.Event{Kind: boot.KindHandover, Text: string(how)})
-	return s.leave(how)
-}
-
-func (s *Session) leave(how boot.Next) error {
+// reset reboots the machine or switches it off. Outside our firmware the
+// machine stays, and the agent ends.
+func (s *Session) reset(how boot.Next) error {
 	s.left.Store(true)
 	if !s.cfg.Init {
-		s.say("would %s now", how)
+		s.console.say("would %s now", how)
 		return nil
 	}
 	var err error
@@ -68,13 +57,4 @@ func (s *Session) leave(how boot.Next) error {
 	}
 	s.left.Store(false) // still here
 	return err
-}
-
-// started reports what the machine is, once a boot.
-func (s *Session) started() {
-	if s.begun {
-		return
-	}
-	s.begun = true
-	s.Reporter.Report(boot.Event{Kind: boot.KindStart, Text: "bootlace agent " + s.Version + ": " + s.facts()})
 }

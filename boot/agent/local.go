@@ -12,14 +12,14 @@ import (
 	"github.com/bootlace/bootlace/boot/agent/flash"
 )
 
-// Local is the outcome of action local: the machine boots from the disk that
-// was flashed. Under UEFI that takes BootNext and a reset; a loader's own ways
-// to get there end in minutes of time-outs or in the setup menu. Where it
-// cannot be set, the machine returns to its firmware after a pause, so that it
-// does not spin.
-func Local(ctx context.Context, s *Session, p *boot.Plan) error {
+// bootLocal is the outcome of action local: the machine boots from the disk that
+// was flashed. Under UEFI that takes BootNext and a reset. A loader's own ways
+// to get there end in minutes of timeouts, or in the setup menu. Where BootNext
+// cannot be set, the machine returns to its firmware. It pauses before, so that
+// it does not spin.
+func bootLocal(ctx context.Context, s *Session, p *boot.Plan) error {
 	ev := boot.Event{Kind: boot.KindLocal}
-	disk, err := s.flashedDisk(p)
+	disk, err := s.machine.flashedDisk(p)
 	var entry efi.Entry
 	if err == nil {
 		ev.Disk = disk.Serial
@@ -27,17 +27,17 @@ func Local(ctx context.Context, s *Session, p *boot.Plan) error {
 	}
 	if err != nil {
 		ev.Text = fmt.Sprintf("cannot boot from its disk: %v; it returns to its firmware in %v", err, s.timing.Pause)
-		s.deliver(ctx, ev)
-		s.say("failed: %s", ev.Text)
+		s.Reporter.deliverOrWarn(ctx, ev)
+		s.console.say("failed: %s", ev.Text)
 		if sleep(ctx, s.timing.Pause); ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return s.leave(boot.Reboot)
+		return s.reset(boot.Reboot)
 	}
 	ev.Text = fmt.Sprintf("boots from %s: BootNext is %s", disk, entry)
-	s.deliver(ctx, ev)
-	s.say("done: %s", ev.Text)
-	return s.leave(boot.Reboot)
+	s.Reporter.deliverOrWarn(ctx, ev)
+	s.console.say("done: %s", ev.Text)
+	return s.reset(boot.Reboot)
 }
 
 // bootNext makes the firmware boot from a disk at the next reset.

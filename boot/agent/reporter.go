@@ -30,9 +30,9 @@ const (
 // errRefused: the appliance took the connection and will not have the events.
 var errRefused = errors.New("the appliance refuses the report")
 
-// A Reporter sends a machine's events to the appliance, in order, in the
-// background and until they are acknowledged. What happens before there is a
-// plan waits for one.
+// A Reporter sends a machine's events to the appliance, in order and in the
+// background. It sends each until it is acknowledged. What happens before there
+// is a plan waits for one.
 type Reporter struct {
 	log    *slog.Logger
 	timing Timing
@@ -93,8 +93,8 @@ func (r *Reporter) use(p *boot.Plan) {
 }
 
 // Report queues an event and returns its number. Progress of a write is taken
-// once a second at most, and a newer one replaces an older one that has not
-// left yet.
+// once every Timing.Progress at most. A newer one replaces an older one that has
+// not left yet.
 func (r *Reporter) Report(ev boot.Event) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,7 +104,7 @@ func (r *Reporter) Report(ev boot.Event) int {
 		ev.Machine, ev.MAC, ev.Job = t.machine, t.mac, t.job
 	}
 	if ev.Kind == boot.KindWrite {
-		if time.Since(r.wrote) < time.Second {
+		if time.Since(r.wrote) < r.timing.Progress {
 			return r.last
 		}
 		r.wrote = time.Now()
@@ -124,8 +124,8 @@ func (r *Reporter) Report(ev boot.Event) int {
 	return r.last
 }
 
-// drop makes room: the oldest progress that is not being sent, or else the
-// oldest of all such.
+// drop makes room. The oldest progress that is not being sent goes first, or
+// else the oldest event that is not.
 func (r *Reporter) drop() {
 	waiting := r.queue[r.inFlight:]
 	i := slices.IndexFunc(waiting, func(ev boot.Event) bool { return ev.Kind == boot.KindWrite })
@@ -144,7 +144,7 @@ func (r *Reporter) notify() {
 }
 
 // Deliver queues an event and waits until it was acknowledged, with everything
-// before it. It gives up when ctx ends, or with errRefused when the appliance
+// before it. It gives up when ctx ends. It returns errRefused when the appliance
 // will have nothing of this plan any more, or not this event. Where the plan
 // names nowhere to report to there is no one to wait for.
 func (r *Reporter) Deliver(ctx context.Context, ev boot.Event) error {
@@ -167,6 +167,21 @@ func (r *Reporter) Deliver(ctx context.Context, ev boot.Event) error {
 			return fmt.Errorf("report: %w", ctx.Err())
 		case <-changed:
 		}
+	}
+}
+
+// deliverSoon is Deliver with little patience, for what the machine can leave
+// without.
+func (r *Reporter) deliverSoon(ctx context.Context, ev boot.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, r.timing.Farewell)
+	defer cancel()
+	return r.Deliver(ctx, ev)
+}
+
+// deliverOrWarn is deliverSoon whose error is only logged.
+func (r *Reporter) deliverOrWarn(ctx context.Context, ev boot.Event) {
+	if err := r.deliverSoon(ctx, ev); err != nil {
+		r.log.Warn("not acknowledged", "report", ev.Text, "err", err)
 	}
 }
 
@@ -286,9 +301,9 @@ func (r *Reporter) post(ctx context.Context, t *target, events []boot.Event) err
 	return errors.New("the appliance answers " + status)
 }
 
-// refuse reports that a plan cannot be taken, in the name of that plan: its
-// token is good for nothing else. Where that does not work either the event
-// waits for a plan that is good.
+// refuse reports that a plan cannot be taken. It does so in the name of that
+// plan: its token is good for nothing else. Where that does not work either, the
+// event waits for a plan that is good.
 func (r *Reporter) refuse(ctx context.Context, p *boot.Plan, ev boot.Event) {
 	if t := newTarget(p); t != nil && t.token != "" {
 		own := ev
@@ -302,8 +317,8 @@ func (r *Reporter) refuse(ctx context.Context, p *boot.Plan, ev boot.Event) {
 	r.Report(ev)
 }
 
-// uptime is how long the kernel runs, the device's clock: most have no other
-// that is right.
+// uptime is how long the kernel runs. It is the device's clock: most have no
+// other that is right.
 func uptime() time.Duration {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {

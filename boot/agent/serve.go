@@ -4,26 +4,34 @@ import (
 	"context"
 	"errors"
 
+	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 )
 
-// Serve makes the machine an appliance because its plan says so. The disk with
-// an appliance's files is looked for once more: had it been there at the start,
-// the machine would not have asked. Its life as a device ends then, lease and
-// all, and the outcome serve is called again, without a plan.
-func (s *Session) Serve(ctx context.Context) error {
+// ErrNoServing is what a firmware says that cannot be an appliance.
+var ErrNoServing = errors.New("this firmware was made without the serving half; `mkboot build --serve` includes it")
+
+// becomeAppliance is the outcome of action serve. The disk with an appliance's
+// files is looked for once more. Had it been there at the start, the machine
+// would not have asked. Then its life as a device ends, lease and all, and
+// Config.Serve is called.
+func becomeAppliance(ctx context.Context, s *Session, _ *boot.Plan) error {
+	if s.cfg.Serve == nil {
+		return ErrNoServing
+	}
 	if !s.cfg.Init {
 		s.left.Store(true)
-		s.say("would serve now")
+		s.console.say("would serve now")
 		return nil
 	}
-	found, err := s.mountStore(ctx, "")
+	dir, err := s.volumes.mount(ctx, "")
 	if err != nil {
 		return err
 	}
-	if !found {
-		return errors.New("serve: there is no disk labelled " + storeLabel + " with " + storeFile + ", root/ and state/")
+	if dir == "" {
+		return errors.New("serve: there is no disk labelled " + board.VolumeLabel + " with " + board.VolumeConfig + ", root/ and state/")
 	}
-	s.deliver(ctx, boot.Event{Kind: boot.KindHandover, Text: "serves as an appliance"})
+	s.Volume = dir
+	s.Reporter.deliverOrWarn(ctx, boot.Event{Kind: boot.KindHandover, Text: "serves as an appliance"})
 	return nil
 }

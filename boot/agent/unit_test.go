@@ -111,20 +111,21 @@ func TestMissing(t *testing.T) {
 
 func TestRemember(t *testing.T) {
 	o := newOffer(0, "10.0.0.9", "10.0.0.1", "", "")
-	offers := remember(nil, o)
+	const age = time.Minute
+	offers := remember(nil, o, age)
 	newer := newOffer(0, "10.0.0.10", "10.0.0.1", "", "")
-	if offers = remember(offers, newer); len(offers) != 1 || !offers[0].msg.YourIPAddr.Equal(net.IPv4(10, 0, 0, 10)) {
+	if offers = remember(offers, newer, age); len(offers) != 1 || !offers[0].msg.YourIPAddr.Equal(net.IPv4(10, 0, 0, 10)) {
 		t.Errorf("one server's later offer does not replace its earlier one: %v", offers)
 	}
 	for i := range 3 * maxOffers {
-		offers = remember(offers, newOffer(i, "10.0.0.9", "10.0.0.1", "", ""))
+		offers = remember(offers, newOffer(i, "10.0.0.9", "10.0.0.1", "", ""), age)
 	}
 	if len(offers) > maxOffers {
 		t.Errorf("%d offers are kept", len(offers))
 	}
 	late := newOffer(9999, "10.0.0.9", "10.0.0.1", "", "")
-	late.at = late.at.Add(offerAge + time.Second)
-	if offers = remember(offers, late); len(offers) != 1 {
+	late.at = late.at.Add(age + time.Second)
+	if offers = remember(offers, late, age); len(offers) != 1 {
 		t.Errorf("%d offers are kept that nobody will honour", len(offers)-1)
 	}
 }
@@ -168,7 +169,7 @@ func TestTiming(t *testing.T) {
 	for i := range d.Requests {
 		request += d.Request << i
 	}
-	if request != 14*time.Second || request >= offerAge {
+	if request != 14*time.Second || request >= d.OfferAge {
 		t.Errorf("requests take %v", request)
 	}
 	for range 1000 {
@@ -196,22 +197,21 @@ func TestParseMeminfo(t *testing.T) {
 }
 
 func TestFits(t *testing.T) {
-	s := new(Session)
 	total, err := memory("MemTotal")
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &boot.Plan{Kernel: &boot.File{Size: 1 << 20}, Initrd: &boot.File{Size: 1 << 20}}
-	if err := s.fits(p); err != nil {
+	if err := fits(p); err != nil {
 		t.Error(err)
 	}
 	// What is free changes from one look to the next, and is never all.
 	p.Initrd.Size = total / 2
-	if err := s.fits(p); err == nil || !strings.Contains(err.Error(), "of memory") {
+	if err := fits(p); err == nil || !strings.Contains(err.Error(), "of memory") {
 		t.Errorf("half of the memory: %v", err)
 	}
 	p.Initrd.Size = -1 << 40
-	if err := s.fits(p); err == nil {
+	if err := fits(p); err == nil {
 		t.Error("a negative size fits")
 	}
 }
@@ -221,7 +221,7 @@ func TestScreen(t *testing.T) { synctest.Test(t, testScreen) }
 
 func testScreen(t *testing.T) {
 	var out bytes.Buffer
-	s := &screen{w: &out}
+	s := &console{w: &out}
 	s.Write([]byte("one\n"))
 	s.draw(false, func() string { return "#.." })
 	time.Sleep(barEvery - 1)

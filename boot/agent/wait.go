@@ -6,15 +6,15 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// Wait is the outcome of action wait: it reports what the machine is, writes
-// nothing, and lets it ask for a plan again after Timing.Poll.
-func Wait(ctx context.Context, s *Session, p *boot.Plan) error {
+// wait is the outcome of action wait. It reports what the machine is and writes
+// nothing. After Timing.Poll the machine asks for a plan again.
+func wait(ctx context.Context, s *Session, p *boot.Plan) error {
 	if s.waiting != p.Job {
-		facts := s.facts()
+		facts := s.machine.facts()
 		if p.Text != "" {
 			facts = p.Text + "; " + facts
 		}
-		s.say("waiting: %s", facts)
+		s.console.say("waiting: %s", facts)
 		s.Reporter.Report(boot.Event{Kind: boot.KindWaiting, Text: facts})
 		s.waiting = p.Job
 	}

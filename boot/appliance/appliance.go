@@ -20,10 +20,12 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/web"
 )
 
-// journalKeep is how many events are held in memory, about 300 bytes each.
+// journalKeep is how many events are held in memory. Each takes about 300
+// bytes.
 const journalKeep = 16384
 
-// An Appliance serves one configuration.
+// An Appliance serves one configuration. New opens it, Run serves, Close ends
+// it.
 type Appliance struct {
 	cfg     *config.Config
 	log     *slog.Logger
@@ -36,31 +38,32 @@ type Appliance struct {
 	tree     *files.Tree
 	catalog  *catalog.Catalog
 	machines *machines
-	leases   *lease.Leases // nil but in full mode
+	leases   *lease.Leases  // nil unless DHCP gives addresses
+	leases6  *lease.Leases6 // the same of IPv6
 	access   *access.Rules
-	uploads  *files.Uploads // nil where none are taken
+	uploads  *files.Uploads // nil where uploads are off
 	web      *web.Server
 }
 
-// New opens the ports and folders and checks what the config names. Close it
-// when done. Errors that the user can mend are Mistakes.
+// New opens the ports and folders, and checks what the config names. The caller
+// must call Close. An error that the user can mend is a Mistake.
 func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Appliance, error) {
-	return open(ctx, cfg, log, true)
+	return openAppliance(ctx, cfg, log, true)
 }
 
 // Check does what New does, but opens no port.
 func Check(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	a, err := open(ctx, cfg, log, false)
+	a, err := openAppliance(ctx, cfg, log, false)
 	if err != nil {
 		return err
 	}
 	return a.Close()
 }
 
-func open(ctx context.Context, cfg *config.Config, log *slog.Logger, ports bool) (a *Appliance, err error) {
+func openAppliance(ctx context.Context, cfg *config.Config, log *slog.Logger, ports bool) (a *Appliance, err error) {
 	a = &Appliance{cfg: cfg, log: log, budget: openFiles(log), journal: journal.New(log, journalKeep)}
 	if ports {
-		a.sockets, err = listen(ctx, cfg.Listen)
+		a.sockets, err = listenAll(ctx, cfg.Listen)
 	}
 	if err == nil {
 		err = a.openLinks()
@@ -77,9 +80,10 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, ports bool)
 	return a, nil
 }
 
-// openLinks chooses the links to serve, and fits the config's subnets to them.
+// openLinks chooses the interfaces to serve, and fits the config's subnets to
+// them.
 func (a *Appliance) openLinks() error {
-	on, err := links(a.cfg)
+	on, err := findLinks(a.cfg)
 	if err != nil {
 		return Mistake{err}
 	}
@@ -88,7 +92,7 @@ func (a *Appliance) openLinks() error {
 		return Mistake{fmt.Errorf("advertise: %s is no IPv4 address, and DHCP can tell machines of no other; --dhcp off goes without", adv)}
 	}
 	if a.cfg.DHCP.Mode == config.Full {
-		fitted, err := subnets(a.cfg, on)
+		fitted, err := fitSubnets(a.cfg, on)
 		if err != nil {
 			return Mistake{err}
 		}
@@ -97,8 +101,8 @@ func (a *Appliance) openLinks() error {
 	return nil
 }
 
-// openFolders opens what lies in the folders, and joins the rooms that read it.
-// Close undoes it, however far it came.
+// openFolders opens the tree, the uploads and the leases, and connects the
+// packages that use them. Close undoes it, however far it came.
 func (a *Appliance) openFolders(ctx context.Context) (err error) {
 	machines, err := registry.New(ctx, a.state.store, a.log)
 	if err != nil {
@@ -108,13 +112,16 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 		if a.leases, err = lease.New(ctx, a.state.store, a.cfg.DHCP.Subnets, a.cfg.DHCP.Hosts, a.log); err != nil {
 			return Mistake{fmt.Errorf("dhcp: %w", err)}
 		}
+		if a.leases6, err = lease.New6(ctx, a.state.store, a.cfg.DHCP.Six, a.log); err != nil {
+			return Mistake{fmt.Errorf("dhcp: %w", err)}
+		}
 	}
 	if a.cfg.Upload != "" {
 		if a.uploads, err = files.OpenUploads(a.cfg.Upload); err != nil {
 			return Mistake{fmt.Errorf("upload: %w", err)}
 		}
 	}
-	// What is made needs the catalog, and the catalog reads the tree.
+	// Made files need the catalog, and the catalog reads the tree.
 	a.access = &access.Rules{Token: a.state.controlToken, Uploads: a.uploads != nil}
 	m := &made{urls: a.urls, manifests: catalog.NewManifests(filepath.Join(a.state.dir, manifestsDir))}
 	if a.tree, err = files.OpenTree(a.cfg.Root, files.Made{Before: m.plan, Elsewhere: m.elsewhere, After: m.script}, a.noteServed); err != nil {
@@ -137,8 +144,8 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 	return nil
 }
 
-// noteServed is told of each file that went out or did not. The journal books
-// it for the machine that has the client's address.
+// noteServed adds the outcome of a file request to the journal. The client's
+// address says which machine it was.
 func (a *Appliance) noteServed(c files.Client, ev boot.Event) {
 	if mac, ok := a.machines.byAddr.Get(c.Addr); ok {
 		ev.MAC = mac
@@ -149,7 +156,7 @@ func (a *Appliance) noteServed(c files.Client, ev boot.Event) {
 	a.journal.Add(ev)
 }
 
-// Close gives back what New opened.
+// Close closes the ports, the folders and the store.
 func (a *Appliance) Close() error {
 	closeAll(a.sockets)
 	var errs []error

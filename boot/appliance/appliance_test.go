@@ -3,6 +3,7 @@ package appliance
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -53,16 +54,18 @@ func TestFoundBeforeItServes(t *testing.T) {
 			c.State = filepath.Join(c.State, strings.Repeat("d", 100))
 		}, "may have 94 bytes at most"},
 	} {
-		cfg := config.Config{Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{}}
-		tt.change(&cfg)
-		err := Check(t.Context(), &cfg, slog.New(slog.DiscardHandler))
-		if m := (Mistake{}); !errors.As(err, &m) || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, want %q", name, err, tt.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			cfg := config.Config{Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{}}
+			tt.change(&cfg)
+			err := Check(t.Context(), &cfg, slog.New(slog.DiscardHandler))
+			if m := (Mistake{}); !errors.As(err, &m) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, want %q", name, err, tt.want)
+			}
+		})
 	}
 }
 
-// Firmware without the serving half serves nobody, and its BUILD file says so.
+// Firmware without the serving half cannot serve. Its BUILD file says so.
 func TestServes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		builds map[string]string // by board
@@ -77,50 +80,54 @@ func TestServes(t *testing.T) {
 		"not for it":        {map[string]string{"qemu-arm64": "serve false\n", "qemu-x86_64": "serve true\n"}, boot.Match{Arch: []string{"amd64"}}, "", false},
 		"for the other one": {map[string]string{"qemu-arm64": "serve false\n", "qemu-x86_64": "serve true\n"}, boot.Match{Board: []string{"qemu-arm64"}}, "qemu-arm64 was made without", false},
 	} {
-		cfg := config.Config{
-			Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{"tftp": ":69"},
-			Profiles: []*boot.Profile{{Name: "p", Action: boot.ActionServe, Match: tt.match}},
-		}
-		for name, build := range tt.builds {
-			b, _ := board.ByName(name)
-			dir := filepath.Join(cfg.Root, filepath.FromSlash(b.File("")))
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				t.Fatal(err)
+		t.Run(name, func(t *testing.T) {
+			cfg := config.Config{
+				Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{"tftp": ":69"},
+				Profiles: []*boot.Profile{{Name: "p", Action: boot.ActionServe, Match: tt.match}},
 			}
-			files := map[string]string{board.UKI: "MZ", board.Build: build}
-			if build == "" {
-				delete(files, board.Build)
-			}
-			for file, text := range files {
-				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+			for name, build := range tt.builds {
+				b, _ := board.ByName(name)
+				dir := filepath.Join(cfg.Root, filepath.FromSlash(b.File("")))
+				if err := os.MkdirAll(dir, 0o755); err != nil {
 					t.Fatal(err)
 				}
+				files := map[string]string{board.UKI: "MZ", board.Build: build}
+				if build == "" {
+					delete(files, board.Build)
+				}
+				for file, text := range files {
+					if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
 			}
-		}
-		var log bytes.Buffer
-		err := Check(t.Context(), &cfg, slog.New(slog.NewTextHandler(&log, nil)))
-		if m := (Mistake{}); tt.err == "" && err != nil || tt.err != "" && (!errors.As(err, &m) || !strings.Contains(err.Error(), tt.err)) {
-			t.Errorf("%s: %v, want %q", name, err, tt.err)
-		}
-		if strings.Contains(log.String(), "serving half") != tt.warns {
-			t.Errorf("%s: log %q", name, log.String())
-		}
+			var log bytes.Buffer
+			err := Check(t.Context(), &cfg, slog.New(slog.NewTextHandler(&log, nil)))
+			if m := (Mistake{}); tt.err == "" && err != nil || tt.err != "" && (!errors.As(err, &m) || !strings.Contains(err.Error(), tt.err)) {
+				t.Errorf("%s: %v, want %q", name, err, tt.err)
+			}
+			if strings.Contains(log.String(), "serving half") != tt.warns {
+				t.Errorf("%s: log %q", name, log.String())
+			}
+		})
 	}
 }
 
-// All that strangers may have open leaves files for the appliance itself.
+// At full load there are still files left for the appliance itself.
 func TestShare(t *testing.T) {
 	for _, n := range []budget{256, 1024, 4096, wantFiles, 1 << 20} {
-		if sum := n.share(tftpFiles) + 4*n.conns(ftp.DefaultLimits).Total + 2*n.conns(web.DefaultLimits).Total; sum > int(n)*15/16 {
-			t.Errorf("of %d files strangers take %d", n, sum)
-		}
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			if sum := n.share(tftpFiles) + 4*n.conns(ftp.DefaultLimits).Total + 2*n.conns(web.DefaultLimits).Total; sum > int(n)*15/16 {
+				t.Errorf("of %d files strangers take %d", n, sum)
+			}
+		})
 	}
 	if b := budget(1 << 20); b.conns(web.DefaultLimits) != web.DefaultLimits || b.share(tftpFiles) != 2048 {
 		t.Errorf("with files enough: %+v, %d", b.conns(web.DefaultLimits), b.share(tftpFiles))
 	}
 }
 
-// A board whose network card overruns is sent narrower windows.
+// A board whose network card overruns gets smaller windows.
 func TestWindowOfBoard(t *testing.T) {
 	a := newAppliance(t)
 	write(t, filepath.Join(a.cfg.Root, "f"), []byte("f"))
@@ -140,7 +147,7 @@ func TestWindowOfBoard(t *testing.T) {
 			if n := window(); n != 0 {
 				t.Errorf("an unknown machine: %d", n)
 			}
-			a.machines.saw(mac, addr)
+			a.machines.recordAddr(mac, addr)
 			a.machines.facts.Put(mac, boot.Facts{Board: b.Name})
 			if n := window(); n != b.Windowsize {
 				t.Errorf("%d, want %d", n, b.Windowsize)
@@ -149,7 +156,7 @@ func TestWindowOfBoard(t *testing.T) {
 	}
 }
 
-// Each protocol of the table has a server of ours.
+// Each protocol of the table has a constructor.
 func TestProtocols(t *testing.T) {
 	for _, p := range boot.Protocols {
 		if fileServers[p.Name] == nil {
@@ -161,14 +168,14 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
-// A DHCP answer reads no disk: a thousand packets of every loader are answered
-// without one look at the root.
+// A DHCP answer reads no disk. A thousand packets of every loader do not touch
+// the root.
 func TestAnswersReadNoDisk(t *testing.T) {
 	var firmware []string
 	for _, b := range board.Boards {
 		firmware = append(firmware, b.Name)
 	}
-	a := newBench(t, append(of(firmware...), "lab.raw")...)
+	a := newWithFiles(t, append(firmwareFiles(firmware...), "lab.raw")...)
 	a.machines.policy.Profiles = []*boot.Profile{{Name: "flash", Action: boot.ActionFlash, Images: map[string]string{"": "lab.raw"}}}
 	infos := &bootInfos{machines: a.machines, urls: a.urls}
 	before := a.tree.Looks()
@@ -181,7 +188,7 @@ func TestAnswersReadNoDisk(t *testing.T) {
 			traits.UserClass = "iPXE"
 		}
 		r := boot.NewRequest(traits, boot.MAC(traits.MAC))
-		r.Interface, r.Server = "lo", at
+		r.Interface, r.Server = "lo", machineAddr
 		info, err := infos.decide(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
@@ -196,7 +203,7 @@ func TestAnswersReadNoDisk(t *testing.T) {
 	if files < 500 {
 		t.Errorf("only %d of 1000 were given a boot file", files)
 	}
-	// The plan does look: it promises what is there now.
+	// A plan does read the root. It promises what is there now.
 	planFor(t, a, boot.MAC{2, 0, 0, 0, 0, 1})
 	if a.tree.Looks() == before {
 		t.Error("the looks of a plan are not counted, so this test shows nothing")

@@ -6,24 +6,22 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/policy"
-	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
-// bootInfos answers for DHCP: who is this, and what may it boot? It reads no
-// disk.
+// bootInfos tells the DHCP servers what a machine boots. It reads no disk.
 type bootInfos struct {
 	*machines
 	urls      *urls
-	addresses bool // DHCP gives addresses, also to machines that boot nothing
+	addresses bool // DHCP gives addresses, even to machines that boot nothing
 }
 
-// decide is Decide of the servers of DHCP.
+// decide is the Decide function of the DHCP servers.
 func (bi *bootInfos) decide(ctx context.Context, r boot.Request) (boot.BootInfo, error) {
-	traits := registry.Traits{MAC: r.MAC, UUID: r.UUID, Board: r.Board}
-	if b, ok := board.ByName(r.Board); ok && !r.FromAgent() { // the agent names the board it was made for
-		traits.Board = policy.FirmwareFor(bi.catalog, b).Name
+	known := r.Facts
+	if b, ok := board.ByName(r.Board); ok && !r.FromAgent() { // the agent names the board that it was made for
+		known.Board = policy.FirmwareFor(bi.catalog, b).Name
 	}
-	m, err := bi.registry.Identify(ctx, traits)
+	m, err := bi.registry.Identify(ctx, known)
 	if err != nil {
 		return boot.BootInfo{}, err
 	}
@@ -33,8 +31,8 @@ func (bi *bootInfos) decide(ctx context.Context, r boot.Request) (boot.BootInfo,
 	d := bi.policy.Decide(m, f)
 	info := boot.BootInfo{Machine: m.ID}
 	if d.Action == boot.ActionIgnore {
-		// With no profile for it a machine may still have an address in full
-		// mode. A profile that says ignore means silence.
+		// In full mode a machine without a profile still gets an address. A
+		// profile with action ignore means no answer at all.
 		info.Silent = d.Profile != nil || !bi.addresses
 		return info, nil
 	}

@@ -7,19 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A budget is how many files may be open. It is shared out to the servers, so
-// that strangers of one protocol do not take the last file descriptor from
-// another. TFTP transfers have a file, and share those that are the same. An
-// HTTP client has a socket and a file; an FTP client has two sockets, a
-// listener and a file.
+// A budget is how many files may be open. Each server gets a share, so that
+// clients of one protocol cannot take the file descriptors of another. A TFTP
+// transfer has a file; transfers of the same file share it. An HTTP client has
+// a socket and a file. An FTP client has two sockets, a listener and a file.
 type budget int
 
-// wantFiles is enough for the defaults, 2048 + 4096 + 2048, and our own.
+// wantFiles is enough for the default limits, 2048 + 4096 + 2048, and for our
+// own files.
 const wantFiles budget = 10 << 10
 
-// openFiles raises the limit on open files to what the servers want. Without
-// root it may not go so far, and our firmware starts with 4096, the kernel's
-// own (INR_OPEN_MAX).
+// openFiles raises the limit on open files to wantFiles. Without root the limit
+// may stay lower. Our firmware starts with 4096, the kernel's own limit
+// (INR_OPEN_MAX).
 func openFiles(log *slog.Logger) budget {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Cur >= uint64(wantFiles) {
@@ -32,10 +32,11 @@ func openFiles(log *slog.Logger) budget {
 	return budget(l.Cur)
 }
 
-// share is what a server gets that wants most where there are files enough.
+// share is a server's part of the budget. A server that has no lack of files
+// gets most.
 func (b budget) share(most int) int { return max(most*int(min(b, wantFiles))/int(wantFiles), 1) }
 
-// conns is a server's share of connections.
+// conns is a server's part of the budget, as limits on its connections.
 func (b budget) conns(most limit.Bounds) limit.Bounds {
 	return limit.Bounds{Total: b.share(most.Total), PerHost: b.share(most.PerHost)}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/policy"
 )
 
-// checkProfiles makes the manifests that are missing and finds what can never
-// work. The user can mend what it returns.
+// checkProfiles makes missing manifests and refuses profiles that can never
+// work. The user can mend every error it returns.
 func checkProfiles(ctx context.Context, cfg *config.Config, c *catalog.Catalog, u *urls, log *slog.Logger) error {
 	warnWithoutFirmware(cfg, c, log)
 	prepared := map[string]bool{}
@@ -49,8 +49,8 @@ func checkProfiles(ctx context.Context, cfg *config.Config, c *catalog.Catalog, 
 	return nil
 }
 
-// warnWithoutFirmware says that there is none in the root: machines would get
-// a script and then nothing.
+// warnWithoutFirmware logs a root without any firmware. Machines would get a
+// script and then nothing to boot.
 func warnWithoutFirmware(cfg *config.Config, c *catalog.Catalog, log *slog.Logger) {
 	var missing []string
 	for _, b := range board.Boards {
@@ -63,10 +63,10 @@ func warnWithoutFirmware(cfg *config.Config, c *catalog.Catalog, log *slog.Logge
 	}
 }
 
-// reachable reports what a profile needs that is off: its machines would try
-// for ever.
+// reachable refuses a profile that needs a server which is off. Its machines
+// would try for ever.
 func reachable(p *boot.Profile, u *urls) error {
-	self := netip.IPv6Loopback() // which address it is does not matter
+	self := netip.IPv6Loopback() // any address will do
 	row := p.Action.Row()
 	switch {
 	case !row.NeedsPlan:
@@ -80,11 +80,10 @@ func reachable(p *boot.Profile, u *urls) error {
 	return nil
 }
 
-// canServe looks whether the machines of a profile with action serve get
-// firmware that can. What a board's firmware is made of stands beside it.
-// Firmware without that file is the user's own, of which nothing is known. A
-// board that cannot is a warning while another can: who knows which of them
-// the profile is for.
+// canServe refuses action serve where all firmware lacks the serving half. The
+// BUILD file beside the firmware says so. Firmware without that file is the
+// user's own and counts as able. If only some firmware lacks it, the log has a
+// warning: the profile may be for the other boards.
 func canServe(ctx context.Context, p *boot.Profile, c *catalog.Catalog, log *slog.Logger) error {
 	if p.Action != boot.ActionServe {
 		return nil

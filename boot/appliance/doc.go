@@ -1,10 +1,10 @@
-// Package appliance is the serving half put together.
+// Package appliance is the root of the serving half. It wires its packages.
 //
-// `bootlace serve` calls New with a checked config, and Run. The package owns
-// what joins the rooms below it: which links are served, the URLs under which
-// machines reach us, who has which address, and the list of servers. It wires.
-// What is decided, stored, spoken or written stands in the packages below it.
+// `bootlace serve` calls New with a checked config, and then Run. The package
+// owns the links that are served and the URLs under which machines reach us. It
+// owns who has which address, and the list of servers. It never decides, stores
+// or parses anything itself.
 //
-// A request for a file goes files.Tree, made, machines, policy, loaders and
-// back. A DHCP packet goes dhcp, machines, policy and back, and reads no disk.
+// A file request goes through files.Tree, made, machines, policy and loaders.
+// A DHCP packet goes through dhcp, machines and policy. It reads no disk.
 package appliance

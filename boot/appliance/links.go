@@ -11,18 +11,18 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 )
 
-// A link is an interface that is served on.
+// A link is an interface that the appliance serves on.
 type link struct {
 	name     string
-	prefixes []netip.Prefix // its addresses with their networks, IPv4 first
+	prefixes []netip.Prefix // its addresses and prefix lengths, IPv4 first
 }
 
 // addr is the link's first address.
 func (l link) addr() netip.Addr { return l.prefixes[0].Addr() }
 
-// links finds the interfaces to serve on: those the config names, else the one
-// that is up. What it returns the user can mend.
-func links(cfg *config.Config) ([]link, error) {
+// findLinks finds the interfaces to serve on. They are those that the config
+// names, else the one that is up. The user can mend every error it returns.
+func findLinks(cfg *config.Config) ([]link, error) {
 	ifs, err := net.Interfaces()
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
@@ -94,11 +94,11 @@ func newLink(i net.Interface) (link, error) {
 	return l, nil
 }
 
-// subnets fits the config's subnets to the links: --pool names no network, it
-// takes that of the link it lies in.
-func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
+// fitSubnets fits the config's subnets to the links. --pool names no network; it
+// takes that of the link whose network holds it.
+func fitSubnets(cfg *config.Config, served []link) ([]lease.Subnet, error) {
 	for _, s := range cfg.DHCP.Six {
-		if !slices.ContainsFunc(on, func(l link) bool {
+		if !slices.ContainsFunc(served, func(l link) bool {
 			return slices.ContainsFunc(l.prefixes, func(p netip.Prefix) bool { return s.Prefix.Contains(p.Addr()) })
 		}) {
 			return nil, fmt.Errorf("dhcp.subnets: %s is the network of no interface that is served; set an address of it on one", s.Prefix)
@@ -107,7 +107,7 @@ func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
 	var out []lease.Subnet
 	for _, s := range cfg.DHCP.Subnets {
 		if !s.Prefix.IsValid() {
-			for _, l := range on {
+			for _, l := range served {
 				for _, p := range l.prefixes {
 					if p.Contains(s.PoolFrom) && p.Contains(s.PoolTo) {
 						s.Prefix = p.Masked()
@@ -120,7 +120,7 @@ func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
 		}
 		out = append(out, s)
 	}
-	for _, l := range on {
+	for _, l := range served {
 		for _, p := range l.prefixes {
 			if err := checkOwnAddress(p.Addr(), l.name, out, cfg.DHCP.Hosts); err != nil {
 				return nil, err
@@ -128,28 +128,29 @@ func subnets(cfg *config.Config, on []link) ([]lease.Subnet, error) {
 		}
 	}
 	if len(out) == 0 && cfg.DHCP.Mode == config.Full {
-		p := on[0].prefixes[0].Masked()
-		return nil, fmt.Errorf("pool: --dhcp full needs addresses to hand out; on %s that could be --pool %s", on[0].name, examplePool(p))
+		p := served[0].prefixes[0].Masked()
+		return nil, fmt.Errorf("pool: --dhcp full needs addresses to hand out; on %s that could be --pool %s", served[0].name, examplePool(p))
 	}
 	return out, nil
 }
 
-// checkOwnAddress reports an address of ours that a machine could be given.
-func checkOwnAddress(self netip.Addr, on string, subnets []lease.Subnet, hosts []lease.Host) error {
+// checkOwnAddress refuses a pool or host with one of our own addresses.
+func checkOwnAddress(own netip.Addr, on string, subnets []lease.Subnet, hosts []lease.Host) error {
 	for _, s := range subnets {
-		if s.PoolFrom.IsValid() && self.Compare(s.PoolFrom) >= 0 && self.Compare(s.PoolTo) <= 0 {
-			return fmt.Errorf("pool: %s-%s holds %s, the appliance's own address on %s", s.PoolFrom, s.PoolTo, self, on)
+		if s.PoolFrom.IsValid() && own.Compare(s.PoolFrom) >= 0 && own.Compare(s.PoolTo) <= 0 {
+			return fmt.Errorf("pool: %s-%s holds %s, the appliance's own address on %s", s.PoolFrom, s.PoolTo, own, on)
 		}
 	}
 	for _, h := range hosts {
-		if h.Addr == self {
-			return fmt.Errorf("hosts: %s of %s is the appliance's own address on %s", self, h.MAC, on)
+		if h.Addr == own {
+			return fmt.Errorf("hosts: %s of %s is the appliance's own address on %s", own, h.MAC, on)
 		}
 	}
 	return nil
 }
 
-// examplePool is the last quarter of a network, without its broadcast address.
+// examplePool returns the last quarter of a network, without its broadcast
+// address.
 func examplePool(p netip.Prefix) string {
 	b := p.Addr().As4()
 	n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])

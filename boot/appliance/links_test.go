@@ -10,7 +10,8 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 )
 
-// No address of the appliance, its second on a link among them, is a machine's.
+// No machine gets an address of the appliance, nor the second address on a
+// link.
 func TestOwnAddressIsNotGiven(t *testing.T) {
 	on := []link{{"eth0", []netip.Prefix{
 		netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("10.0.0.150/24"), netip.MustParsePrefix("fd00::1/64"),
@@ -22,16 +23,18 @@ func TestOwnAddressIsNotGiven(t *testing.T) {
 		{"10.0.0.100", "10.0.0.140", "10.0.0.1", "hosts: 10.0.0.1"},
 		{"10.0.0.100", "10.0.0.140", "10.0.0.150", "hosts: 10.0.0.150"},
 	} {
-		cfg := &config.Config{DHCP: config.DHCP{Mode: config.Full,
-			Subnets: []lease.Subnet{{PoolFrom: netip.MustParseAddr(c.from), PoolTo: netip.MustParseAddr(c.to)}},
-			Hosts:   []lease.Host{{MAC: boot.MAC{2, 5: 1}, Addr: netip.MustParseAddr(c.host)}},
-		}}
-		got, err := subnets(cfg, on)
-		if c.want == "" && (err != nil || len(got) != 1 || got[0].Prefix.String() != "10.0.0.0/24") {
-			t.Errorf("%v: %v, %v", c, got, err)
-		}
-		if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%v: %v", c, err)
-		}
+		t.Run(c.from+"-"+c.to+", host "+c.host, func(t *testing.T) {
+			cfg := &config.Config{DHCP: config.DHCP{Mode: config.Full,
+				Subnets: []lease.Subnet{{PoolFrom: netip.MustParseAddr(c.from), PoolTo: netip.MustParseAddr(c.to)}},
+				Hosts:   []lease.Host{{MAC: boot.MAC{2, 5: 1}, Addr: netip.MustParseAddr(c.host)}},
+			}}
+			got, err := fitSubnets(cfg, on)
+			if c.want == "" && (err != nil || len(got) != 1 || got[0].Prefix.String() != "10.0.0.0/24") {
+				t.Errorf("%v: %v, %v", c, got, err)
+			}
+			if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%v: %v", c, err)
+			}
+		})
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/ra"
 )
 
-// linkServers opens those of each link: DHCP, and where addresses are given the
-// answers to who looks for IPv6.
+// linkServers opens the servers of each link. These are DHCP and, in full mode,
+// DHCPv6 and router advertisements.
 func (a *Appliance) linkServers(ctx context.Context) ([]server, error) {
 	if a.cfg.DHCP.Mode == config.Off {
 		return nil, nil
@@ -40,20 +40,21 @@ func (a *Appliance) linkServers(ctx context.Context) ([]server, error) {
 	return list, nil
 }
 
-// A linkServer answers on one link.
+// A linkServer answers requests on one link.
 type linkServer interface {
 	Listen() error
 	Run(context.Context) error
 }
 
-// serversOf are those of one link.
+// serversOf makes the servers of one link. DHCPv6 needs an address of ours in
+// one of its networks.
 func (a *Appliance) serversOf(l link) []linkServer {
 	full := a.cfg.DHCP.Mode == config.Full
 	infos := &bootInfos{machines: a.machines, urls: a.urls, addresses: full}
 	note := func(ev boot.Event) { a.journal.Add(ev) }
 	list := []linkServer{&dhcp.Server{
 		Mode: dhcp.Mode(a.cfg.DHCP.Mode), Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases,
-		Decide: infos.decide, Note: note, Seen: a.machines.saw, Log: a.log,
+		Decide: infos.decide, Note: note, Seen: a.machines.recordAddr, Log: a.log,
 	}}
 	if !full {
 		return list
@@ -67,8 +68,8 @@ func (a *Appliance) serversOf(l link) []linkServer {
 		subnet := a.cfg.DHCP.Six[i]
 		router.Managed = subnet.Prefix
 		list = append(list, &dhcp6.Server{
-			Interface: l.name, Addr: p.Addr(), Subnet: subnet,
-			Decide: infos.decide, Note: note, Seen: a.machines.saw, Log: a.log,
+			Interface: l.name, Addr: p.Addr(), Subnet: subnet, Leases: a.leases6,
+			Decide: infos.decide, Note: note, Seen: a.machines.recordAddr, Log: a.log,
 		})
 		break
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/ra"
 )
 
-// A link has DHCPv6 where it has an address in one of its networks, and an
-// answer for who looks for a router wherever addresses are given.
+// A link has DHCPv6 where it has an address in a DHCPv6 network. In full mode
+// it always answers router solicitations.
 func TestLinkServers(t *testing.T) {
 	network := netip.MustParsePrefix("fd00:77::/64")
 	for _, tt := range []struct {

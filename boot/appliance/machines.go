@@ -15,17 +15,18 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
-// machinesHeard bounds what is remembered of machines between two packets.
+// machinesHeard is how many machines' facts and addresses are kept between
+// packets.
 const machinesHeard = 8192
 
-// machines says who asks, and what that machine gets now.
+// machines identifies a machine and decides what it gets now.
 type machines struct {
 	registry *registry.Registry
 	policy   policy.Policy
 	catalog  *catalog.Catalog
 
-	facts  *limit.Recent[boot.MAC, boot.Facts] // as last heard by DHCP
-	byAddr *limit.Recent[netip.Addr, boot.MAC] // who had an address last
+	facts  *limit.Recent[boot.MAC, boot.Facts] // from the machine's last DHCP packet
+	byAddr *limit.Recent[netip.Addr, boot.MAC] // the machine that last had an address
 }
 
 func newMachines(r *registry.Registry, p policy.Policy, c *catalog.Catalog) *machines {
@@ -36,10 +37,11 @@ func newMachines(r *registry.Registry, p policy.Policy, c *catalog.Catalog) *mac
 	}
 }
 
-// saw remembers that a machine has an address.
-func (ms *machines) saw(mac boot.MAC, addr netip.Addr) { ms.byAddr.Put(addr.Unmap(), mac) }
+// recordAddr records which machine has an address.
+func (ms *machines) recordAddr(mac boot.MAC, addr netip.Addr) { ms.byAddr.Put(addr.Unmap(), mac) }
 
-// boardAt is the board of the machine at an address, nil where nobody knows.
+// boardAt returns the board of the machine at an address, nil where it is
+// unknown.
 func (ms *machines) boardAt(addr netip.Addr) *board.Board {
 	mac, ok := ms.byAddr.Get(addr.Unmap())
 	if !ok {
@@ -50,7 +52,7 @@ func (ms *machines) boardAt(addr netip.Addr) *board.Board {
 	return b
 }
 
-// factsOf are those that the registry has of a machine.
+// factsOf returns the facts that the registry has of a machine.
 func factsOf(m boot.Machine) boot.Facts {
 	f := boot.Facts{MACs: m.MACs, UUID: m.UUID, Serial: m.Serial, Board: m.Board}
 	if b, ok := board.ByName(m.Board); ok {
@@ -59,14 +61,14 @@ func factsOf(m boot.Machine) boot.Facts {
 	return f
 }
 
-// decide chooses for a machine that asks by name, not by DHCP. On which link
-// it is, and which board, is known from what it last said by DHCP. The error
-// is fs.ErrNotExist where it gets no answer.
+// decide returns the decision for a machine that did not ask by DHCP. Its link
+// and board are those of its last DHCP packet. The error is fs.ErrNotExist
+// where the machine gets no answer.
 func (ms *machines) decide(ctx context.Context, mac boot.MAC) (policy.Decision, error) {
 	if !mac.Station() {
 		return policy.Decision{}, fs.ErrNotExist
 	}
-	m, err := ms.registry.Identify(ctx, registry.Traits{MAC: mac})
+	m, err := ms.registry.Identify(ctx, boot.Facts{MAC: mac})
 	if err != nil {
 		return policy.Decision{}, err
 	}
@@ -88,9 +90,9 @@ func (ms *machines) decide(ctx context.Context, mac boot.MAC) (policy.Decision, 
 	return d, nil
 }
 
-// decisionFor decides for the machine that asks from an address: by the MAC by
-// which it named itself, else by who has the address. The error is
-// fs.ErrNotExist where neither is known.
+// decisionFor returns the decision for a machine that requests a file. named is
+// the MAC in the file's name. If it is "", the client's address identifies the
+// machine. The error is fs.ErrNotExist where that address is unknown.
 func (ms *machines) decisionFor(ctx context.Context, named string, from netip.Addr) (policy.Decision, error) {
 	mac, known := ms.byAddr.Get(from)
 	if named != "" {
@@ -98,14 +100,14 @@ func (ms *machines) decisionFor(ctx context.Context, named string, from netip.Ad
 		if mac, err = boot.ParseMAC(named); err != nil {
 			return policy.Decision{}, fs.ErrNotExist
 		}
-		ms.saw(mac, from)
+		ms.recordAddr(mac, from)
 	} else if !known {
 		return policy.Decision{}, fs.ErrNotExist
 	}
 	return ms.decide(ctx, mac)
 }
 
-// image describes what a decision flashes, as it lies in the root now.
+// image describes the image of a decision, as it is in the root now.
 func (ms *machines) image(ctx context.Context, d policy.Decision, files map[string]string) (*boot.Image, error) {
 	name, ok := d.FlashImage()
 	if !ok {

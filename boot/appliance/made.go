@@ -16,8 +16,8 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// made makes the files that no disk holds: plans, loaders' scripts and
-// configurations, and the manifests that were computed at start.
+// made makes the files that no disk holds. These are plans, loaders' scripts
+// and configurations, and manifests that were computed at start.
 type made struct {
 	*machines
 	urls      *urls
@@ -25,37 +25,38 @@ type made struct {
 	manifests *catalog.Manifests
 }
 
-// plan makes plans, which no file of the root may stand in for.
+// plan makes plans. No file of the root can replace one.
 func (m *made) plan(ctx context.Context, c files.Client, name string) ([]byte, error) {
 	if !isPlan(name) {
 		return nil, fs.ErrNotExist
 	}
 	mac, bootID, err := boot.ParsePlanName(name)
 	if err != nil {
-		return nil, fs.ErrPermission // ends here: the root's plan/ is never served
+		return nil, fs.ErrPermission // final: files under plan/ in the root are never served
 	}
-	m.saw(mac, c.Addr)
+	m.recordAddr(mac, c.Addr)
 	return m.plans.write(ctx, mac, bootID, c.Addr)
 }
 
-// isPlan reports whether a name is that of a plan, or of the folder they are in.
+// isPlan reports whether a name is plan or below plan/.
 func isPlan(name string) bool { return name == "plan" || strings.HasPrefix(name, "plan/") }
 
-// elsewhere finds the files of a Raspberry Pi that has no folder of its own in
-// the root: at the top, or with its board's firmware.
+// elsewhere names other places for a Raspberry Pi's files. A Pi asks in a
+// folder of its own. Without that folder in the root, its files are at the top
+// or with its board's firmware.
 func (m *made) elsewhere(_ context.Context, c files.Client, name string) []string {
 	rest, ok := loaders.WithoutPiFolder(name)
 	if !ok && name != loaders.PiBootcode || isPlan(rest) {
 		return nil
 	}
 	names := []string{rest}
-	for _, b := range m.pisAt(c.Addr) {
+	for _, b := range m.raspberryPisAt(c.Addr) {
 		names = append(names, b.File(rest))
 	}
 	return names
 }
 
-// script makes what the root does not hold.
+// script makes manifests and loaders' scripts that the root does not hold.
 func (m *made) script(ctx context.Context, c files.Client, name string) ([]byte, error) {
 	if image, ok := strings.CutSuffix(name, images.ManifestSuffix); ok {
 		return m.manifests.Read(image)
@@ -69,13 +70,13 @@ func (m *made) script(ctx context.Context, c files.Client, name string) ([]byte,
 	return nil, fs.ErrNotExist
 }
 
-// boot is what a machine at an address is to load, from a board's firmware.
-func (m *made) boot(b *board.Board, d policy.Decision, from netip.Addr) loaders.Boot {
+// bootOf says what a machine at an address loads, from a board's firmware.
+func (m *made) bootOf(b *board.Board, d policy.Decision, from netip.Addr) loaders.Boot {
 	self := m.urls.addrFor(from)
 	load := loaders.Boot{
 		Board: b, Local: d.Local(), Server: self,
-		// iPXE's TFTP knows no windows. That costs a slow card, or a PXE ROM's
-		// driver, most of its speed.
+		// iPXE's TFTP has no windowsize. With a slow card or a PXE ROM's driver
+		// it is much slower than HTTP.
 		Bases: m.urls.sources(self, []string{"http", "tftp"}),
 	}
 	if b != nil {
@@ -84,7 +85,7 @@ func (m *made) boot(b *board.Board, d policy.Decision, from netip.Addr) loaders.
 	return load
 }
 
-// ipxe makes iPXE's scripts.
+// ipxe makes the scripts of iPXE.
 func (m *made) ipxe(ctx context.Context, c files.Client, name string) ([]byte, error) {
 	if name == board.Script {
 		return loaders.IPXEChain(), nil
@@ -97,13 +98,13 @@ func (m *made) ipxe(ctx context.Context, c files.Client, name string) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	return loaders.IPXE(m.boot(policy.FirmwareFor(m.catalog, d.Board), d, c.Addr)), nil
+	return loaders.IPXE(m.bootOf(policy.FirmwareFor(m.catalog, d.Board), d, c.Addr)), nil
 }
 
 // uboot makes U-Boot's boot script. U-Boot requests the same script name on
-// every machine, so the client's address identifies it. If the address is
-// unknown, as with a relay and a foreign DHCP server, the script asks again
-// with its MAC in the name.
+// every machine, so the client's address identifies it. The address may be
+// unknown, as with a relay and a foreign DHCP server. Then the script asks
+// again with its MAC in the name.
 func (m *made) uboot(ctx context.Context, c files.Client, name string) ([]byte, error) {
 	mac, named := strings.CutPrefix(name, board.BootScript+"/")
 	switch {
@@ -124,7 +125,7 @@ func (m *made) uboot(ctx context.Context, c files.Client, name string) ([]byte, 
 	if b != nil {
 		b = policy.FirmwareFor(m.catalog, b)
 	}
-	return loaders.UBoot(m.boot(b, d, c.Addr)), nil
+	return loaders.UBoot(m.bootOf(b, d, c.Addr)), nil
 }
 
 // pxelinux makes the configuration for U-Boot's `pxe get` and for pxelinux.
@@ -137,7 +138,7 @@ func (m *made) pxelinux(ctx context.Context, c files.Client, name string) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	load := m.boot(policy.FirmwareFor(m.catalog, d.Board), d, c.Addr)
+	load := m.bootOf(policy.FirmwareFor(m.catalog, d.Board), d, c.Addr)
 	if !load.Kernel {
 		return nil, fs.ErrNotExist
 	}
@@ -148,8 +149,8 @@ func (m *made) pxelinux(ctx context.Context, c files.Client, name string) ([]byt
 func (m *made) rpi(_ context.Context, c files.Client, name string) ([]byte, error) {
 	rest, _ := loaders.WithoutPiFolder(name)
 	var boots []loaders.Boot
-	for _, b := range m.pisAt(c.Addr) {
-		if load := m.boot(b, policy.Decision{}, c.Addr); load.Kernel {
+	for _, b := range m.raspberryPisAt(c.Addr) {
+		if load := m.bootOf(b, policy.Decision{}, c.Addr); load.Kernel {
 			boots = append(boots, load)
 		}
 	}
@@ -160,9 +161,10 @@ func (m *made) rpi(_ context.Context, c files.Client, name string) ([]byte, erro
 	return text, nil
 }
 
-// pisAt are the boards that a Raspberry Pi at an address can be. A Pi 3 may get
-// its address from another DHCP server in an exchange we never see.
-func (m *made) pisAt(from netip.Addr) []*board.Board {
+// raspberryPisAt returns the boards that a Raspberry Pi at an address can be. A
+// Pi 3 may get its address from another DHCP server in an exchange we never
+// see.
+func (m *made) raspberryPisAt(from netip.Addr) []*board.Board {
 	if _, known := m.byAddr.Get(from); known {
 		if b := m.boardAt(from); b != nil && b.Pi != "" {
 			return []*board.Board{b}

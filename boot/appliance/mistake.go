@@ -1,7 +1,7 @@
 package appliance
 
-// A Mistake is something that the user can mend in the config, the flags or
-// the folders they name.
+// A Mistake is an error that the user can mend. The cause is in the config, the
+// flags or the folders they name.
 type Mistake struct{ error }
 
 func (m Mistake) Unwrap() error { return m.error }

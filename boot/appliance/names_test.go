@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,8 +11,8 @@ import (
 	"github.com/bootlace/bootlace/board"
 )
 
-// Names that are made on the fly lead nowhere but to what is made, and a
-// Raspberry Pi's folder to nothing that the root does not serve without it.
+// A hostile name leads to no file outside what is served. A Raspberry Pi's
+// folder before it changes nothing.
 func TestHostileNames(t *testing.T) {
 	a := newAppliance(t)
 	const secret = "not for strangers"
@@ -40,26 +41,30 @@ func TestHostileNames(t *testing.T) {
 		}
 	}
 	for _, name := range names {
-		f, err := a.tree.Open(t.Context(), stranger, name)
-		if err != nil {
-			if text := err.Error(); strings.Contains(text, a.cfg.Root) {
-				t.Errorf("%.60q: the error has a path of the host: %.200s", name, text)
+		t.Run(fmt.Sprintf("%.60q", name), func(t *testing.T) {
+			f, err := a.tree.Open(t.Context(), stranger, name)
+			if err != nil {
+				if text := err.Error(); strings.Contains(text, a.cfg.Root) {
+					t.Errorf("%.60q: the error has a path of the host: %.200s", name, text)
+				}
+				return
 			}
-			continue
-		}
-		raw, err := io.ReadAll(f)
-		f.Close()
-		if err != nil || strings.Contains(string(raw), secret) {
-			t.Errorf("%.60q gives %q, %v", name, raw, err)
-		}
+			raw, err := io.ReadAll(f)
+			f.Close()
+			if err != nil || strings.Contains(string(raw), secret) {
+				t.Errorf("%.60q gives %q, %v", name, raw, err)
+			}
+		})
 	}
-	// With its folder and without, a Pi gets what is there.
+	// A Pi gets its files with and without its folder.
 	for _, name := range []string{"deadbeef/" + board.Kernel, "52-54-00-12-34-56/" + board.Kernel, "DEADBEEF//" + board.Kernel} {
-		f, err := a.tree.Open(t.Context(), stranger, name)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		f.Close()
+		t.Run(name, func(t *testing.T) {
+			f, err := a.tree.Open(t.Context(), stranger, name)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				return
+			}
+			f.Close()
+		})
 	}
 }

@@ -9,11 +9,10 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/policy"
 )
 
-// orders takes what changes a machine: what its device reports, and what a
-// person asks for.
+// orders takes what changes a machine: its reports and a person's orders.
 type orders struct{ *plans }
 
-// reported is web.Server.Reported: what a device says may change what it gets.
+// reported is web.Server.Reported. It records a finished flash.
 func (o orders) reported(ctx context.Context, id string, ev boot.Event) error {
 	if ev.Kind != boot.KindDone || ev.Digest == "" {
 		return nil
@@ -31,11 +30,11 @@ func (o orders) reported(ctx context.Context, id string, ev boot.Event) error {
 	return err
 }
 
-// planned reports whether an event can be of a flash that was planned here.
-// Anyone can fetch a plan, and so a token, in a machine's name. What he says
-// then must not be remembered unless it is what that plan was for. The job says
-// so, though the image was replaced meanwhile. The image says so, though the
-// appliance was restarted and gave the machine another id.
+// planned reports whether an event can belong to a flash that we planned.
+// Anybody can fetch a plan, and so a token, in a machine's name. So "done" is
+// kept only for the image that the plan named. The job proves it, even if the
+// image was replaced meanwhile. The digest proves it, even if a restart gave
+// the machine another ID.
 func (o orders) planned(ctx context.Context, id string, ev boot.Event) (bool, error) {
 	m, err := o.registry.Find(ctx, id)
 	if err != nil {
@@ -45,7 +44,7 @@ func (o orders) planned(ctx context.Context, id string, ev boot.Event) (bool, er
 		return true, nil
 	}
 	if m.Flashed != nil && m.Flashed.Job == ev.Job {
-		return false, nil // once more
+		return false, nil // a repeated report
 	}
 	d, err := o.decide(ctx, ev.MAC)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -58,7 +57,7 @@ func (o orders) planned(ctx context.Context, id string, ev boot.Event) (bool, er
 	return false, nil
 }
 
-// control is web.Server.Control: a person asks for something.
+// control is web.Server.Control. It records a person's order.
 func (o orders) control(ctx context.Context, id string, order boot.Order) error {
 	if !order.Action.Row().InOrder {
 		return errors.New("control: only flash and local can be asked for")

@@ -17,20 +17,19 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/policy"
 )
 
-// plans makes the plan of each boot, and the token with which its device
-// reports.
+// plans makes the plan of each boot, and the token for the device's reports.
 type plans struct {
 	*machines
 	urls    *urls
 	images  map[string]string // file names by key of the config's images
-	key     []byte            // tokens are computed with it
+	key     []byte            // the key of the tokens' HMAC
 	journal *journal.Journal
 	log     *slog.Logger
 }
 
-// write makes the plan of one machine for one boot, to be fetched from `from`.
-// A plan that cannot be made is a wait with its reason: whoever stands before
-// the machine does not see our log.
+// write makes the plan of one machine for one boot. from is the client's
+// address. If no plan can be made, the machine gets a wait with the reason. A
+// person at the machine does not see our log.
 func (ps *plans) write(ctx context.Context, mac boot.MAC, bootID string, from netip.Addr) ([]byte, error) {
 	d, err := ps.decide(ctx, mac)
 	if err != nil {
@@ -51,7 +50,7 @@ func (ps *plans) write(ctx context.Context, mac boot.MAC, bootID string, from ne
 	return json.Marshal(p)
 }
 
-// outline is the part of a plan that every action has.
+// outline makes the part of a plan that every action has.
 func (ps *plans) outline(d policy.Decision, mac boot.MAC, bootID string, self netip.Addr) *boot.Plan {
 	p := &boot.Plan{
 		V: boot.PlanVersion, Machine: d.Machine.ID, MAC: mac, Boot: bootID,
@@ -68,8 +67,7 @@ func (ps *plans) outline(d policy.Decision, mac boot.MAC, bootID string, self ne
 	return p
 }
 
-// fill adds what the plan's action needs, and returns what the journal says of
-// it.
+// fill adds what the plan's action needs. It returns the text for the journal.
 func (ps *plans) fill(ctx context.Context, d policy.Decision, p *boot.Plan) (text string, err error) {
 	text = "plan: " + string(d.Action)
 	digest := ps.digest(ctx, d)
@@ -94,8 +92,8 @@ func (ps *plans) fill(ctx context.Context, d policy.Decision, p *boot.Plan) (tex
 	return text, err
 }
 
-// kernel fills in the files of action boot with their digests, so that the
-// device runs only what lies here now.
+// kernel adds the files of action boot. Their digests make sure that the device
+// runs what is here now.
 func (ps *plans) kernel(ctx context.Context, profile *boot.Profile, p *boot.Plan) (err error) {
 	if p.Kernel, err = ps.catalog.File(ctx, profile.Kernel); err != nil {
 		return err
@@ -109,8 +107,8 @@ func (ps *plans) kernel(ctx context.Context, profile *boot.Profile, p *boot.Plan
 	return nil
 }
 
-// digest names the image of a decision's profile by its manifest, "" where
-// there is none.
+// digest returns the manifest's digest of a decision's image, "" where there is
+// none.
 func (ps *plans) digest(ctx context.Context, d policy.Decision) string {
 	if _, ok := d.FlashImage(); !ok {
 		return ""
@@ -122,15 +120,15 @@ func (ps *plans) digest(ctx context.Context, d policy.Decision) string {
 	return im.ManifestSHA256
 }
 
-// token is what a device must show to report on one boot and job. It is
-// computed, not remembered, so it outlives a restart and costs no memory.
+// token is the secret with which a device reports on one boot and job. It is
+// computed, not stored. So it outlives a restart and costs no memory.
 func (ps *plans) token(mac boot.MAC, bootID, job string) string {
 	h := hmac.New(sha256.New, ps.key)
 	fmt.Fprintf(h, "event %s %s %s", mac, bootID, job)
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// verify is web.Server.Verify: whose is a token?
+// verify is web.Server.Verify. It returns the machine that a token belongs to.
 func (ps *plans) verify(ctx context.Context, mac boot.MAC, bootID, job, token string) (machine string, err error) {
 	if !hmac.Equal([]byte(token), []byte(ps.token(mac, bootID, job))) {
 		return "", errors.New("wrong token for this machine, boot and job")

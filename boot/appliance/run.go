@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Run serves until ctx ends, and returns nil then. A server that cannot start
-// or dies ends the others.
+// Run serves until ctx ends, and then returns nil. If one server fails, the
+// others end as well.
 func (a *Appliance) Run(ctx context.Context) error {
 	servers, err := a.servers(ctx)
 	if err != nil {
@@ -29,7 +29,7 @@ func (a *Appliance) Run(ctx context.Context) error {
 	return err
 }
 
-// served is how much went out by which protocol, for the log.
+// served returns log attributes: what each protocol sent.
 func (a *Appliance) served() (args []any) {
 	for _, p := range boot.Protocols {
 		if _, on := a.sockets[p.Name]; on {

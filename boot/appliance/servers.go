@@ -7,7 +7,7 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
 )
 
-// fileServers has the constructor of each row of boot.Protocols.
+// fileServers has a constructor for each row of boot.Protocols.
 var fileServers = map[string]func(*Appliance, socket) server{
 	"tftp": func(a *Appliance, s socket) server { return a.serveTFTP(s.packets) },
 	"ftp": func(a *Appliance, s socket) server {
@@ -21,7 +21,7 @@ var fileServers = map[string]func(*Appliance, socket) server{
 	},
 }
 
-// servers lists what Run runs.
+// servers returns all servers of the appliance.
 func (a *Appliance) servers(ctx context.Context) ([]server, error) {
 	list, err := a.linkServers(ctx)
 	if err != nil {

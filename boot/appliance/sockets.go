@@ -10,10 +10,10 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// A server runs until its context ends, and returns nil then.
+// A server runs until its context ends, and then returns nil.
 type server func(context.Context) error
 
-// A socket is an open port: one of the two is set.
+// A socket is an open port. One of its fields is set.
 type socket struct {
 	packets *net.UDPConn
 	streams net.Listener
@@ -26,22 +26,22 @@ func (s socket) Close() error {
 	return s.streams.Close()
 }
 
-// listen opens the ports of all protocols that are on. It comes before the
-// state folder, so that of two instances the second names the port.
-func listen(ctx context.Context, at map[string]string) (map[string]socket, error) {
-	open := map[string]socket{}
+// listenAll opens the ports of all protocols that are on. This happens before
+// the state folder is opened. So the error of a second instance names the port.
+func listenAll(ctx context.Context, addrs map[string]string) (map[string]socket, error) {
+	sockets := map[string]socket{}
 	for _, p := range boot.Protocols {
-		if at[p.Name] == "" {
+		if addrs[p.Name] == "" {
 			continue
 		}
-		s, err := listenOn(ctx, p, at[p.Name])
+		s, err := listenOn(ctx, p, addrs[p.Name])
 		if err != nil {
-			closeAll(open)
+			closeAll(sockets)
 			return nil, err
 		}
-		open[p.Name] = s
+		sockets[p.Name] = s
 	}
-	return open, nil
+	return sockets, nil
 }
 
 func listenOn(ctx context.Context, p boot.Protocol, addr string) (s socket, err error) {
@@ -51,18 +51,18 @@ func listenOn(ctx context.Context, p boot.Protocol, addr string) (s socket, err 
 			return s, Mistake{fmt.Errorf("%s: %w", p.Name, err)}
 		}
 		if s.packets, err = net.ListenUDP("udp", to); err != nil {
-			return s, busy(p.Name, "UDP "+addr, err)
+			return s, listenError(p.Name, "UDP "+addr, err)
 		}
 		return s, nil
 	}
 	if s.streams, err = new(net.ListenConfig).Listen(ctx, "tcp", addr); err != nil {
-		return s, busy(p.Name, "TCP "+addr, err)
+		return s, listenError(p.Name, "TCP "+addr, err)
 	}
 	return s, nil
 }
 
-// busy explains an error of listening: which port, which key, what to do.
-func busy(key, addr string, err error) error {
+// listenError explains why a port could not be opened, and what to do.
+func listenError(key, addr string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return Mistake{fmt.Errorf("%s: %s is taken by another program; stop that one, or choose --%s ADDR or --%s off", key, addr, key, key)}
@@ -74,8 +74,8 @@ func busy(key, addr string, err error) error {
 	return fmt.Errorf("%s: listen on %s: %w", key, addr, err)
 }
 
-func closeAll(open map[string]socket) {
-	for _, s := range open {
+func closeAll(sockets map[string]socket) {
+	for _, s := range sockets {
 		s.Close()
 	}
 }

@@ -18,16 +18,16 @@ import (
 // Files in the state folder.
 const (
 	StoreFile    = "bootlace.db"
-	ControlSock  = "control.sock"  // changes are taken here, see web.Server.Control
-	ControlFile  = "control.token" // or over HTTP with this token
-	keyFile      = "event.key"     // event tokens are computed with it
-	manifestsDir = "manifests"     // of images that have none beside them
+	ControlSock  = "control.sock"  // unix socket for changes, see web.Server.Control
+	ControlFile  = "control.token" // token for changes over HTTP
+	keyFile      = "event.key"     // key of the tokens' HMAC
+	manifestsDir = "manifests"     // folder for manifests that are not in the root
 )
 
-// maxSockPath is what sun_path holds (unix(7)), less the zero at its end.
+// maxSockPath is the size of sun_path (unix(7)), less the zero at its end.
 const maxSockPath = 107
 
-// A state is what the appliance keeps in its state folder.
+// A state is the state folder and the store in it.
 type state struct {
 	dir          string
 	store        store.Store
@@ -35,9 +35,9 @@ type state struct {
 	controlToken string
 }
 
-// openState makes the folder where it is missing. The user can mend what it
-// returns as a Mistake. With listen false another appliance may have the
-// folder open: the store is then an empty one, for a check alone.
+// openState opens the state folder, and makes it where it is missing. The user
+// can mend an error that is a Mistake. With listen false another appliance may
+// have the folder open.
 func openState(dir string, listen bool) (*state, error) {
 	if sock := filepath.Join(dir, ControlSock); len(sock) > maxSockPath {
 		return nil, Mistake{fmt.Errorf("state: %s: its name may have %d bytes at most, for the socket in it", dir, maxSockPath-len(ControlSock)-1)}
@@ -64,8 +64,9 @@ func openState(dir string, listen bool) (*state, error) {
 	return s, nil
 }
 
-// openStore opens the file of the store. A config is checked while the
-// appliance runs that is to get it; with listen false an empty store then does.
+// openStore opens the store's file. With listen false another appliance may
+// have it open. Then the store is an empty one in memory, good enough for
+// --check.
 func openStore(path string, listen bool) (store.Store, error) {
 	db, err := bolt.Open(path)
 	switch {
@@ -79,7 +80,8 @@ func openStore(path string, listen bool) (store.Store, error) {
 	return store.NewMemory(), nil
 }
 
-// secret reads a key of 32 bytes from the state folder, or draws it.
+// secret reads a key of 32 bytes from the state folder. It draws one where
+// there is none.
 func secret(path string) ([]byte, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -92,8 +94,8 @@ func secret(path string) ([]byte, error) {
 	return bytes.TrimSpace(raw), err
 }
 
-// listenControl opens the unix socket for changes. One left by a process that
-// died is removed: the store's lock says that no other is alive.
+// listenControl opens the unix socket for changes. One that a dead process left
+// is removed first. The store's lock proves that no other appliance runs.
 func (s *state) listenControl() (net.Listener, error) {
 	path := filepath.Join(s.dir, ControlSock)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

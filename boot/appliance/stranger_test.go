@@ -18,24 +18,24 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/catalog"
 	"github.com/bootlace/bootlace/boot/appliance/config"
 	"github.com/bootlace/bootlace/boot/appliance/files"
-	"github.com/bootlace/bootlace/boot/appliance/registry"
 	"github.com/bootlace/bootlace/images"
 )
 
 var (
 	stranger = files.Client{Addr: netip.MustParseAddr("127.0.0.9"), Via: "tftp"}
-	bench    = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
-	other    = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}
+	benchMAC = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
+	otherMAC = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}
 )
 
-// newAppliance has an image that bench is flashed with; all others wait.
+// newAppliance makes an appliance that flashes benchMAC. All other
+// machines wait.
 func newAppliance(t *testing.T) *Appliance {
 	t.Helper()
 	cfg := &config.Config{
 		Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off},
 		Listen: map[string]string{"tftp": "127.0.0.1:0", "http": "127.0.0.1:0"}, Unknown: boot.ActionWait,
 		Profiles: []*boot.Profile{{
-			Name: "bench", Match: boot.Match{MAC: []string{bench.String()}}, Action: boot.ActionFlash,
+			Name: "bench", Match: boot.Match{MAC: []string{benchMAC.String()}}, Action: boot.ActionFlash,
 			Images: map[string]string{"": "lab.raw"}, Transfer: boot.DefaultTransfer, Then: boot.Reboot, OnFailure: boot.Retry,
 		}},
 	}
@@ -55,7 +55,7 @@ func write(t *testing.T, path string, data []byte) {
 	}
 }
 
-// planFor fetches a plan as anyone can.
+// planFor fetches a plan, as anybody can.
 func planFor(t *testing.T, a *Appliance, mac boot.MAC) boot.Plan {
 	t.Helper()
 	f, err := a.tree.Open(t.Context(), stranger, boot.PlanName(mac, boot.RandomHex(16)))
@@ -74,9 +74,9 @@ func planFor(t *testing.T, a *Appliance, mac boot.MAC) boot.Plan {
 	return p
 }
 
-// done reports as the device of p does, or who took its plan, and returns what
-// is then remembered.
-func done(t *testing.T, a *Appliance, p boot.Plan, digest string) *boot.Flashed {
+// reportDone reports "done" with the token of p. It returns the flash that the
+// registry then has.
+func reportDone(t *testing.T, a *Appliance, p boot.Plan, digest string) *boot.Flashed {
 	t.Helper()
 	id, err := a.web.Verify(t.Context(), p.MAC, p.Boot, p.Job, p.Token)
 	if err != nil {
@@ -95,17 +95,17 @@ func done(t *testing.T, a *Appliance, p boot.Plan, digest string) *boot.Flashed 
 
 func TestDoneOfNoPlan(t *testing.T) {
 	a := newAppliance(t)
-	if f := done(t, a, planFor(t, a, other), strings.Repeat("0", 64)); f != nil {
+	if f := reportDone(t, a, planFor(t, a, otherMAC), strings.Repeat("0", 64)); f != nil {
 		t.Errorf("a machine that was to wait counts as flashed: %+v", f)
 	}
-	p := planFor(t, a, bench)
-	if f := done(t, a, p, strings.Repeat("0", 64)); f != nil {
+	p := planFor(t, a, benchMAC)
+	if f := reportDone(t, a, p, strings.Repeat("0", 64)); f != nil {
 		t.Errorf("flashed with an image that was not planned: %+v", f)
 	}
 	if err := a.web.Control(t.Context(), p.Machine, boot.Order{Action: boot.ActionLocal}); err != nil {
 		t.Fatal(err)
 	}
-	if f := done(t, a, planFor(t, a, bench), strings.Repeat("0", 64)); f != nil {
+	if f := reportDone(t, a, planFor(t, a, benchMAC), strings.Repeat("0", 64)); f != nil {
 		t.Errorf("a machine that was to boot from its disk counts as flashed: %+v", f)
 	}
 	if list, _, err := a.state.store.List(t.Context(), "machine/"); err != nil || len(list) != 1 {
@@ -115,23 +115,23 @@ func TestDoneOfNoPlan(t *testing.T) {
 
 func TestDoneOfAPlan(t *testing.T) {
 	a := newAppliance(t)
-	p := planFor(t, a, bench)
+	p := planFor(t, a, benchMAC)
 	// The image is replaced while the machine writes the old one.
 	write(t, filepath.Join(a.cfg.Root, "lab.raw"), []byte("new"))
-	for range 2 { // its first report may have been answered in vain
-		f := done(t, a, p, p.Image.ManifestSHA256)
+	for range 2 { // the first answer may have been lost
+		f := reportDone(t, a, p, p.Image.ManifestSHA256)
 		if f == nil || f.Job != p.Job {
 			t.Fatalf("remembered %+v, want job %s", f, p.Job)
 		}
 	}
-	if p = planFor(t, a, bench); p.Action != boot.ActionLocal || p.Flashed == nil {
+	if p = planFor(t, a, benchMAC); p.Action != boot.ActionLocal || p.Flashed == nil {
 		t.Errorf("then: %s", p.Action)
 	}
 }
 
 func TestDoneAfterRestart(t *testing.T) {
 	a := newAppliance(t)
-	p := planFor(t, a, bench)
+	p := planFor(t, a, benchMAC)
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -140,34 +140,34 @@ func TestDoneAfterRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	if f := done(t, a, p, p.Image.ManifestSHA256); f == nil {
+	if f := reportDone(t, a, p, p.Image.ManifestSHA256); f == nil {
 		t.Error("a machine that finished after a restart of the appliance does not count as flashed")
 	}
 }
 
 func TestDoneThatWasAskedFor(t *testing.T) {
 	a := newAppliance(t)
-	p := planFor(t, a, bench)
+	p := planFor(t, a, benchMAC)
 	for range 2 {
-		if f := done(t, a, p, p.Image.ManifestSHA256); f == nil || f.Job != p.Job {
+		if f := reportDone(t, a, p, p.Image.ManifestSHA256); f == nil || f.Job != p.Job {
 			t.Fatalf("remembered %+v, want job %s", f, p.Job)
 		}
 		if err := a.web.Control(t.Context(), p.Machine, boot.Order{Action: boot.ActionFlash, Overwrite: true}); err != nil {
 			t.Fatal(err)
 		}
-		if p = planFor(t, a, bench); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
+		if p = planFor(t, a, benchMAC); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
 			t.Fatalf("asked to be flashed, told %s, overwrite %v", p.Action, p.Disk.Overwrite)
 		}
 	}
 }
 
-// Why there is no plan can be read by anyone.
+// Anybody can read why there is no plan.
 func TestPlanTellsNothingOfTheHost(t *testing.T) {
 	a := newAppliance(t)
 	if err := os.Remove(filepath.Join(a.cfg.Root, "lab.raw")); err != nil {
 		t.Fatal(err)
 	}
-	if p := planFor(t, a, bench); p.Action != boot.ActionWait || p.Text != "no plan: image lab.raw: open lab.raw: file does not exist" {
+	if p := planFor(t, a, benchMAC); p.Action != boot.ActionWait || p.Text != "no plan: image lab.raw: open lab.raw: file does not exist" {
 		t.Errorf("%s: %s", p.Action, p.Text)
 	}
 }
@@ -175,18 +175,21 @@ func TestPlanTellsNothingOfTheHost(t *testing.T) {
 func TestNobodysMAC(t *testing.T) {
 	a := newAppliance(t)
 	for _, mac := range []boot.MAC{{}, {1, 0, 0x5e, 0, 0, 1}, {255, 255, 255, 255, 255, 255}} {
-		for _, name := range []string{boot.PlanName(mac, boot.RandomHex(16)), "boot.ipxe/" + mac.Hyphens()} {
-			if _, err := a.tree.Open(t.Context(), stranger, name); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%s: %v, want not found", name, err)
+		t.Run(mac.String(), func(t *testing.T) {
+			for _, name := range []string{boot.PlanName(mac, boot.RandomHex(16)), "boot.ipxe/" + mac.Hyphens()} {
+				if _, err := a.tree.Open(t.Context(), stranger, name); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%s: %v, want not found", name, err)
+				}
 			}
-		}
+		})
 	}
 	if all, err := a.machines.registry.List(t.Context()); err != nil || len(all) > 0 {
 		t.Errorf("remembers %v, %v", all, err)
 	}
 }
 
-// A manifest that was made at start is in memory once, however many read it.
+// A manifest from the state folder is in memory once, however many clients read
+// it.
 func TestManifestsAreShared(t *testing.T) {
 	a := newAppliance(t)
 	name := "lab.raw" + images.ManifestSuffix
@@ -201,21 +204,21 @@ func TestManifestsAreShared(t *testing.T) {
 	}
 }
 
-// The MAC of a dock stays with the machine that used it; a profile that wipes
-// the disk of who has that MAC must not follow it home.
+// The MAC of a dock stays an alias of each machine that used it. A profile that
+// overwrites for that MAC must not match the machine elsewhere.
 func TestOverwriteIsForTheMACOfNow(t *testing.T) {
 	a := newAppliance(t)
 	a.cfg.Profiles[0].Disk.Overwrite = true
 	uuid := boot.UUID{1}
-	for _, mac := range []boot.MAC{other, bench} { // at home, and at the dock
-		if _, err := a.machines.registry.Identify(t.Context(), registry.Traits{MAC: mac, UUID: &uuid}); err != nil {
+	for _, mac := range []boot.MAC{otherMAC, benchMAC} { // at home, and at the dock
+		if _, err := a.machines.registry.Identify(t.Context(), boot.Facts{MAC: mac, UUID: &uuid}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if p := planFor(t, a, bench); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
+	if p := planFor(t, a, benchMAC); p.Action != boot.ActionFlash || !p.Disk.Overwrite {
 		t.Errorf("at the dock: %s, overwrite %v", p.Action, p.Disk.Overwrite)
 	}
-	if p := planFor(t, a, other); p.Disk.Overwrite {
+	if p := planFor(t, a, otherMAC); p.Disk.Overwrite {
 		t.Error("at home it may lose what its disk holds")
 	}
 }

@@ -11,12 +11,14 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/access"
 	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/tftp"
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
-// tftpFiles is how many files TFTP transfers have open where there are enough.
+// tftpFiles is how many files TFTP transfers may have open.
 const tftpFiles = 2048
 
-// serveTFTP tells at its end of requests that were turned away.
+// serveTFTP makes the TFTP server. When it ends, it logs how many requests were
+// refused.
 func (a *Appliance) serveTFTP(conn *net.UDPConn) server {
 	s := a.tftpServer()
 	return func(ctx context.Context) error {
@@ -50,12 +52,15 @@ func (a *Appliance) tftpServer() *tftp.Server {
 		Done: func(r tftp.Result) { a.tree.Done(client(r.Remote.Addr()), tftpOutcome(r)) },
 	}
 	if a.access.Anonymous().Can(access.Upload) {
-		s.Create = func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) { return a.uploads.Create(r.Name) }
+		s.Uploads = &upload.Receiver{Create: func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) {
+			return a.uploads.Create(r.Name)
+		}}
 	}
 	return s
 }
 
-// tftpOutcome says how a transfer ended, with the options that were granted.
+// tftpOutcome describes a finished transfer, with the options that were
+// granted.
 func tftpOutcome(r tftp.Result) files.Outcome {
 	if r.Err != nil && !r.Probe {
 		o := files.Refused(r.Name, fmt.Sprintf("%v, after %d bytes", r.Err, r.Bytes))

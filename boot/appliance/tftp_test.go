@@ -3,6 +3,7 @@ package appliance
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -13,7 +14,8 @@ import (
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
-// The config's settings reach the server; the files it may open are a share.
+// The config's settings reach the server. Its open files are a share of the
+// budget.
 func TestTFTPSettings(t *testing.T) {
 	a := newAppliance(t)
 	if s := a.tftpServer(); s.SinglePort || s.RollToOne || s.Fragments || s.Limits != (tftp.Limits{Files: a.budget.share(tftpFiles)}) {
@@ -28,56 +30,58 @@ func TestTFTPSettings(t *testing.T) {
 	}
 }
 
-// What was turned away is told once, at the end, and nothing where nothing was.
+// Refused requests are logged once, at the end, and only if there were any.
 func TestTFTPRefusals(t *testing.T) {
 	for _, clients := range []int{1, 3} {
-		a := newAppliance(t)
-		var log bytes.Buffer
-		a.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
-		a.cfg.TFTP.Limits.Transfers = 1
-		conn := a.sockets["tftp"].packets
-		at := conn.LocalAddr()
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- a.serveTFTP(conn)(ctx) }()
-		for i := range clients {
-			c, err := net.ListenPacket("udp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			c.SetDeadline(time.Now().Add(2 * time.Minute)) // a hang guard
-			buf := make([]byte, 600)
-			ask := func(p string, to net.Addr, want byte) net.Addr {
-				t.Helper()
-				if _, err := c.WriteTo([]byte(p), to); err != nil {
+		t.Run(fmt.Sprint(clients, " clients"), func(t *testing.T) {
+			a := newAppliance(t)
+			var log bytes.Buffer
+			a.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+			a.cfg.TFTP.Limits.Transfers = 1
+			conn := a.sockets["tftp"].packets
+			at := conn.LocalAddr()
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- a.serveTFTP(conn)(ctx) }()
+			for i := range clients {
+				c, err := net.ListenPacket("udp", "127.0.0.1:0")
+				if err != nil {
 					t.Fatal(err)
 				}
-				n, from, err := c.ReadFrom(buf)
-				if err != nil || n < 4 || buf[1] != want {
-					t.Fatalf("client %d: got %q, %v", i, buf[:n], err)
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(30 * time.Second))
+				buf := make([]byte, 600)
+				ask := func(p string, to net.Addr, want byte) net.Addr {
+					t.Helper()
+					if _, err := c.WriteTo([]byte(p), to); err != nil {
+						t.Fatal(err)
+					}
+					n, from, err := c.ReadFrom(buf)
+					if err != nil || n < 4 || buf[1] != want {
+						t.Fatalf("client %d: got %q, %v", i, buf[:n], err)
+					}
+					return from
 				}
-				return from
+				if i == 0 {
+					from := ask("\x00\x01lab.raw\x00octet\x00", at, 3)
+					ask("\x00\x04\x00\x01", from, 3) // the transfer is confirmed
+					continue
+				}
+				ask("\x00\x01lab.raw\x00octet\x00", at, 5)
 			}
-			if i == 0 {
-				from := ask("\x00\x01lab.raw\x00octet\x00", at, 3)
-				ask("\x00\x04\x00\x01", from, 3) // the server knows that it is there
-				continue
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
 			}
-			ask("\x00\x01lab.raw\x00octet\x00", at, 5)
-		}
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		told := strings.Count(log.String(), `msg="TFTP had more requests than its limits allow" served=1 refused=2 "gave way"=0`)
-		if want := clients / 3; told != want {
-			t.Errorf("%d clients: told %d times, want %d:\n%s", clients, told, want, log.String())
-		}
+			told := strings.Count(log.String(), `msg="TFTP had more requests than its limits allow" served=1 refused=2 "gave way"=0`)
+			if want := clients / 3; told != want {
+				t.Errorf("%d clients: told %d times, want %d:\n%s", clients, told, want, log.String())
+			}
+		})
 	}
 }
 
-// A journal's line says what was moved, with which options, or why it was not.
+// The journal says what was sent with which options, or why not.
 func TestTFTPText(t *testing.T) {
 	r := tftp.Result{Request: tftp.Request{Name: "f"}, Bytes: 9, Took: 1234567, Resent: 2}
 	r.Granted = tftp.Options{Blksize: 1468, Windowsize: 4, Timeout: 5 * time.Second}
@@ -88,8 +92,10 @@ func TestTFTPText(t *testing.T) {
 		"tftp: told the size of f":                         {Request: tftp.Request{Name: "f"}, Probe: true},
 		"tftp: f: " + io.EOF.Error() + ", after 512 bytes": {Request: tftp.Request{Name: "f"}, Bytes: 512, Err: io.EOF},
 	} {
-		if got := "tftp: " + tftpOutcome(r).Text; got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			if got := "tftp: " + tftpOutcome(r).Text; got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		})
 	}
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// urls says where a machine reaches us, by which protocol.
+// urls knows the URLs under which a machine reaches us.
 type urls struct {
-	advertise netip.Addr        // for all, where it is valid
+	advertise netip.Addr        // for every machine, where it is valid
 	links     []link            // at least one
-	listen    map[string]string // addresses of servers by name of boot.Protocols, "" is off
+	listen    map[string]string // addresses to listen on by protocol name; "" is off
 }
 
-// addrFor is the address under which the machine at `from` reaches us.
+// addrFor returns our address for the machine at `from`.
 func (u *urls) addrFor(from netip.Addr) netip.Addr {
 	if u.advertise.IsValid() {
 		return u.advertise
@@ -30,7 +30,8 @@ func (u *urls) addrFor(from netip.Addr) netip.Addr {
 	return u.links[0].addr()
 }
 
-// sources lists base URLs in a profile's order, without what is off.
+// sources returns base URLs in a profile's order, without protocols that are
+// off.
 func (u *urls) sources(self netip.Addr, order []string) []string {
 	var bases []string
 	for _, proto := range order {
@@ -41,19 +42,19 @@ func (u *urls) sources(self netip.Addr, order []string) []string {
 	return bases
 }
 
-// base is where a protocol serves the root. It ends in /, and is "" where the
-// protocol is off or none of ours.
+// base returns the URL of the root by one protocol. It ends in /. It is ""
+// where the protocol is off or unknown.
 func (u *urls) base(proto string, self netip.Addr) string {
 	p, ok := boot.ProtocolByName(proto)
 	listen := u.listen[proto]
 	if !ok || listen == "" {
 		return ""
 	}
-	return p.Name + "://" + authority(self, listen, p.Port) + "/"
+	return p.Name + "://" + hostPort(self, listen, p.Port) + "/"
 }
 
-// authority is that of a URL: without the port where it is the usual one.
-func authority(self netip.Addr, listen string, usual uint16) string {
+// hostPort returns host and port of a URL, without the protocol's usual port.
+func hostPort(self netip.Addr, listen string, usual uint16) string {
 	_, port, _ := net.SplitHostPort(listen)
 	if port != strconv.Itoa(int(usual)) {
 		return net.JoinHostPort(self.String(), port)

@@ -2,8 +2,8 @@ package human
 
 import "fmt"
 
-// Bytes writes a number of bytes with a binary unit in at most nine columns:
-// 512 B, 107.5 MiB.
+// Bytes writes a number of bytes with a binary unit: 512 B, 107.5 MiB. It takes
+// at most nine columns.
 func Bytes(n int64) string {
 	if n < 1<<10 {
 		return fmt.Sprintf("%d B", n)
@@ -17,8 +17,8 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.1f %s", v, unit)
 }
 
-// Size writes the exact size of a disk or an image: 256 MiB, 1025 MiB,
-// 232.9 GiB (250059350016 bytes).
+// Size writes the exact size of a disk or an image: 256 MiB, 1025 MiB. Where no
+// unit fits it adds the bytes: 232.9 GiB (250059350016 bytes).
 func Size(n int64) string {
 	units := []string{"KiB", "MiB", "GiB", "TiB"}
 	for i := len(units) - 1; i >= 0; i-- {

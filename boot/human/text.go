@@ -53,8 +53,8 @@ func Label(b []byte) string {
 	}, string(b)))
 }
 
-// Field reads a text field of fixed length, as file systems keep their labels:
-// up to its first NUL, without the spaces that fill it.
+// Field reads a text field of fixed length, as file systems keep their labels. A
+// NUL ends it, and spaces fill it.
 func Field(b []byte) string {
 	b, _, _ = bytes.Cut(b, []byte{0})
 	return strings.TrimRight(string(b), " ")

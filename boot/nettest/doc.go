@@ -1,5 +1,5 @@
-// Package nettest gives tests what they need of a network: namespaces joined
-// by cables or a switch, programs that run in them, and recorded packets.
+// Package nettest gives tests what they need of a network. That is namespaces
+// joined by cables or a switch, programs in them, and recorded packets.
 //
 // Tests of both halves call it, and nothing else does. What it makes goes with
 // the test. It never touches the machine's own network.

@@ -25,8 +25,8 @@ type NS struct {
 	handle netns.NsHandle
 }
 
-// Pair makes two namespaces whose eth0 are the ends of one cable, with the
-// addresses given as CIDR; "" leaves an end without one. Both links are up.
+// Pair makes two namespaces whose eth0 are the ends of one cable. Addresses are
+// given as CIDR, "" leaves an end without one. Both links are up.
 // Without root it skips, which CI counts as a failure.
 func Pair(t testing.TB, addrA, addrB string) (a, b *NS) {
 	t.Helper()
@@ -80,7 +80,7 @@ func Atftpd(t testing.TB) string {
 // serial tells apart the namespaces of one test process.
 var serial atomic.Int64
 
-// sweep deletes what test processes left behind that were killed: their
+// sweep deletes what test processes left behind that were killed. Their
 // namespaces bear the numbers of processes that are no more. Two that sweep at
 // once do no harm.
 func sweep() {
@@ -128,8 +128,8 @@ func (n *NS) up(t testing.TB, cidr string) {
 	ip(t, "-n", n.Name, "link", "set", "eth0", "up")
 }
 
-// Do runs f on a thread inside the namespace: sockets opened and commands
-// started by f, on f's own goroutine, belong to it for as long as they live.
+// Do runs f on a thread inside the namespace. Sockets and commands that f opens
+// on its own goroutine belong to the namespace for as long as they live.
 func (n *NS) Do(t testing.TB, f func()) {
 	t.Helper()
 	runtime.LockOSThread()

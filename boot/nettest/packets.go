@@ -36,8 +36,8 @@ type Packet struct {
 	Port uint16 // to which it was sent
 }
 
-// Format writes a packet as ReadPacket reads it: a comment of what sent it, one
-// of its addresses, and a dump.
+// Format writes a packet as ReadPacket reads it. A comment says what sent it,
+// another from where to where. A dump follows.
 func (p Packet) Format(about string) string {
 	return fmt.Sprintf("# %s\n# from %s to port %d\n%s", about, p.From, p.Port, hex.Dump(p.Raw))
 }

@@ -6,15 +6,20 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // A window is acknowledged before it is written; the end of a file when all of
 // it was.
 func TestGetWritesBehind(t *testing.T) {
+	synctest.Test(t, testGetWritesBehind)
+}
+
+func testGetWritesBehind(t *testing.T) {
 	release := make(chan bool)
 	w := writing(func(p []byte) (int, error) { <-release; return len(p), nil })
-	g := ask(t, t.Context(), &Client{Blksize: 65464, Windowsize: 2, Timing: patient}, w)
+	g := ask(t, t.Context(), &Client{Blksize: 65464, Windowsize: 2, Timing: noTimeouts}, w)
 	g.want(rrq("f", "tsize", "0", "blksize", "65464", "windowsize", "2"))
 	g.send([]byte("\x00\x06blksize\x0065464\x00windowsize\x002\x00"))
 	g.want(ack(0))
@@ -53,10 +58,10 @@ func TestGetAnnounce(t *testing.T) {
 		{"wrong", []string{"tsize", "3"}, 3, wrong},
 		{"wrong, no options", nil, -1, wrong},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		inBubble(t, tt.name, func(t *testing.T) {
 			var told []int64
 			var got bytes.Buffer
-			c := &Client{Timing: patient, Announce: func(size int64) error {
+			c := &Client{Timing: noTimeouts, Announce: func(size int64) error {
 				if told = append(told, size); got.Len() > 0 {
 					t.Error("told after a byte was written")
 				}
@@ -87,12 +92,16 @@ func TestGetAnnounce(t *testing.T) {
 
 // Who waits for an answer can be stopped as well; there is nobody to be told.
 func TestGetCancelAsking(t *testing.T) {
+	synctest.Test(t, testGetCancelAsking)
+}
+
+func testGetCancelAsking(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	g := ask(t, ctx, &Client{Timing: patient}, nil)
+	g := ask(t, ctx, &Client{Timing: noTimeouts}, nil)
 	g.want([]byte(asked))
 	start := time.Now()
 	cancel()
-	if err := g.end(); !errors.Is(err, context.Canceled) || time.Since(start) > time.Second {
+	if err := g.end(); !errors.Is(err, context.Canceled) || time.Since(start) != 0 {
 		t.Errorf("after %v: %v", time.Since(start), err)
 	}
 	g.silent(30 * time.Millisecond)

@@ -6,32 +6,40 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/bootlace/bootlace/boot/udp"
 )
 
-// A get is a Client.Get under way against a test that plays the server.
+// A get is a Client.Get under way, in memory, against a test that plays the
+// server.
 type get struct {
-	*wire // the server's end
-	buf   bytes.Buffer
-	done  chan error
-	tr    Transfer
+	*rawPeer // the server's end
+	net      *udp.Network
+	buf      bytes.Buffer
+	done     chan error
+	tr       Stats
 }
 
-// ask starts c.Get of a file "f" and takes the request.
+// ask starts c.Get of a file "f".
 func ask(t *testing.T, ctx context.Context, c *Client, w io.Writer) *get {
 	t.Helper()
-	g := &get{wire: newWire(t, netip.MustParseAddrPort("127.0.0.1:9")), done: make(chan error, 1)}
+	outlastDally(t)
+	n := new(udp.Network)
+	g := &get{rawPeer: &rawPeer{t: t, conn: n.Listen(memoryServer)}, net: n, done: make(chan error, 1)}
 	if w == nil {
 		w = &g.buf
 	}
 	go func() {
 		var err error
-		g.tr, err = c.Get(ctx, g.addr(), "f", w)
+		g.tr, err = inMemory(*c, n).Get(ctx, g.addr(), "f", w)
 		g.done <- err
 	}()
 	return g
@@ -56,14 +64,23 @@ func (g *get) end() error {
 	select {
 	case err := <-g.done:
 		return err
-	case <-time.After(5 * time.Second):
+	case <-time.After(hangGuard):
 		g.t.Fatal("Get does not return")
 		return nil
 	}
 }
 
+// inBubble runs a subtest whose time is its own, and in memory.
+func inBubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
 // A server that takes no option is a server all the same.
 func TestGetPlainServer(t *testing.T) {
+	synctest.Test(t, testGetPlainServer)
+}
+
+func testGetPlainServer(t *testing.T) {
 	g := ask(t, t.Context(), &Client{}, nil)
 	file := pattern(700)
 	g.want([]byte(asked))
@@ -80,8 +97,37 @@ func TestGetPlainServer(t *testing.T) {
 	g.want(ack(2))
 }
 
+// The last ACK is repeated after a long transfer as well, for as long as Dally
+// says.
+func TestGetDallies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := ask(t, t.Context(), &Client{}, nil)
+		g.want([]byte(asked))
+		for n := 1; n <= 20; n++ {
+			g.send(data(n, pattern(512)))
+			g.until(ack(n))
+			time.Sleep(time.Second)
+		}
+		g.send(data(21, nil))
+		g.until(ack(21))
+		if err := g.end(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2900 * time.Millisecond)
+		g.send(data(21, nil))
+		g.want(ack(21))
+		time.Sleep(200 * time.Millisecond)
+		g.send(data(21, nil))
+		g.silent(time.Minute)
+	})
+}
+
 // One that refuses the request for its options is asked again without.
 func TestGetOptionsRefused(t *testing.T) {
+	synctest.Test(t, testGetOptionsRefused)
+}
+
+func testGetOptionsRefused(t *testing.T) {
 	for _, code := range []uint16{CodeOptions, CodeIllegal} {
 		g := ask(t, t.Context(), &Client{}, nil)
 		g.want([]byte(asked))
@@ -97,7 +143,11 @@ func TestGetOptionsRefused(t *testing.T) {
 
 // RFC 7440: an ACK a window, and one a gap, however many blocks follow it.
 func TestGetGap(t *testing.T) {
-	g := ask(t, t.Context(), &Client{Timing: patient}, nil)
+	synctest.Test(t, testGetGap)
+}
+
+func testGetGap(t *testing.T) {
+	g := ask(t, t.Context(), &Client{Timing: noTimeouts}, nil)
 	file := pattern(9 * 8)
 	block := func(n int) []byte { return data(n, file[(n-1)*8:min(n*8, len(file))]) }
 	sends := func(ns ...int) {
@@ -118,7 +168,7 @@ func TestGetGap(t *testing.T) {
 	sends(9)
 	g.want(ack(9))
 	sends(9)
-	g.silent(30 * time.Millisecond) // too soon for a resend
+	g.silent(30 * time.Millisecond) // too soon for a retransmission
 	g.send(data(10, nil))
 	g.want(ack(10))
 	if err := g.end(); err != nil || !bytes.Equal(g.buf.Bytes(), file) {
@@ -129,8 +179,11 @@ func TestGetGap(t *testing.T) {
 // What is missing at the end of a window is found by time; the ACK then begins
 // a window. And a lost ACK of a window is repeated when the window comes again.
 func TestGetTail(t *testing.T) {
-	t.Parallel()
-	g := ask(t, t.Context(), &Client{Timing: quick}, nil)
+	synctest.Test(t, testGetTail)
+}
+
+func testGetTail(t *testing.T) {
+	g := ask(t, t.Context(), &Client{Timing: fastTiming}, nil)
 	g.accept("blksize", "8", "windowsize", "3")
 	block := pattern(8)
 	g.send(data(1, block))
@@ -151,9 +204,13 @@ func TestGetTail(t *testing.T) {
 }
 
 func TestGetStranger(t *testing.T) {
-	g := ask(t, t.Context(), &Client{Timing: patient}, nil)
+	synctest.Test(t, testGetStranger)
+}
+
+func testGetStranger(t *testing.T) {
+	g := ask(t, t.Context(), &Client{Timing: noTimeouts}, nil)
 	g.accept("blksize", "8")
-	stranger := newWire(t, g.peer)
+	stranger := &rawPeer{t, g.net.Listen(netip.AddrPortFrom(memoryServer.Addr(), 0)), g.peer}
 	stranger.send(data(1, []byte("evil")))
 	stranger.want(errp(errUnknownID))
 	stranger.send(errp(&Error{CodeNotFound, "evil"}))
@@ -162,63 +219,6 @@ func TestGetStranger(t *testing.T) {
 	g.want(ack(1))
 	if err := g.end(); err != nil || g.buf.String() != "good" {
 		t.Errorf("%q, %v", &g.buf, err)
-	}
-}
-
-// A file that is not whole, and a server that does not keep to its own words,
-// are never a success; the server is told.
-func TestGetBadServer(t *testing.T) {
-	full := bytes.Repeat([]byte("x"), 8)
-	for name, tt := range map[string]struct {
-		options []string
-		send    [][]byte
-		want    string // of the error
-		is      error
-		told    *Error
-		bytes   int64
-	}{
-		"truncated":         {[]string{"tsize", "20", "blksize", "8"}, [][]byte{data(1, full), data(2, full[:3])}, "11 of 20 bytes", io.ErrUnexpectedEOF, errCancelled, 11},
-		"too much":          {[]string{"tsize", "10", "blksize", "8"}, [][]byte{data(1, full), data(2, full)}, "more than the 10 bytes", nil, errCancelled, 8},
-		"large block":       {[]string{"blksize", "8"}, [][]byte{data(1, append(full, 1))}, "more than 8 bytes", nil, errIllegal, 0},
-		"gives up":          {[]string{"blksize", "8"}, [][]byte{data(1, full), errp(&Error{CodeUndefined, "disk\x1b[2J"})}, `disk\x1b[2J`, nil, nil, 8},
-		"taken away":        {[]string{"blksize", "8"}, [][]byte{data(1, full), errp(&Error{CodeNotFound, "gone"})}, "gone", fs.ErrNotExist, nil, 8},
-		"larger blksize":    {[]string{"blksize", "1429"}, nil, "granted blksize 1429", nil, &Error{Code: CodeOptions}, 0},
-		"wider window":      {[]string{"windowsize", "65"}, nil, "granted windowsize 65", nil, &Error{Code: CodeOptions}, 0},
-		"unasked timeout":   {[]string{"timeout", "3"}, nil, "granted timeout 3s", nil, &Error{Code: CodeOptions}, 0},
-		"unknown option":    {[]string{"multicast", "3"}, nil, `"multicast" is unknown`, nil, &Error{Code: CodeOptions}, 0},
-		"malformed options": {[]string{"blksize", "x"}, nil, "not a number", nil, &Error{Code: CodeOptions}, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := ask(t, t.Context(), &Client{Timing: patient}, nil)
-			if tt.send != nil {
-				g.accept(tt.options...)
-			} else {
-				g.want([]byte(asked))
-				g.send(append([]byte{0, opOACK}, strings.Join(tt.options, "\x00")+"\x00"...))
-			}
-			for _, p := range tt.send {
-				g.send(p)
-				if opcode(p) == opDATA && tt.told == nil {
-					g.want(ack(1))
-				}
-			}
-			if tt.told != nil {
-				p := g.recv(time.Second)
-				for opcode(p) == opACK {
-					p = g.recv(time.Second)
-				}
-				if opcode(p) != opERROR || parseError(p).Code != tt.told.Code {
-					t.Errorf("server was told %s", short(p))
-				}
-			}
-			err := g.end()
-			if err == nil || !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) {
-				t.Errorf("got %v, want %q (%v)", err, tt.want, tt.is)
-			}
-			if g.tr.Bytes != tt.bytes || tt.bytes != int64(g.buf.Len()) && name != "truncated" {
-				t.Errorf("%d bytes, %d written", g.tr.Bytes, g.buf.Len())
-			}
-		})
 	}
 }
 
@@ -231,85 +231,83 @@ func TestGetNotFound(t *testing.T) {
 }
 
 func TestGetNobody(t *testing.T) {
-	t.Parallel()
-	g := ask(t, t.Context(), &Client{Timing: quick}, nil)
-	n := 0
-	for g.recv(500*time.Millisecond) != nil {
-		n++
+	synctest.Test(t, testGetNobody)
+}
+
+func testGetNobody(t *testing.T) {
+	start := time.Now()
+	g := ask(t, t.Context(), &Client{}, nil)
+	for _, want := range []time.Duration{0, 1, 3, 7} {
+		g.want([]byte(asked))
+		if got := time.Since(start); got != want*time.Second {
+			t.Errorf("a request after %v, want %d s", got, want)
+		}
 	}
-	if err := g.end(); n != 4 || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("%d requests, %v", n, err)
+	if err := g.end(); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 15*time.Second || g.tr.Resent != 3 {
+		t.Errorf("after %v: %+v, %v", time.Since(start), g.tr, err)
 	}
+	g.silent(time.Minute)
 	// A closed port is known at once.
-	at, start := g.addr(), time.Now()
+	at := g.addr()
+	start = time.Now()
 	g.conn.Close()
-	_, err := (&Client{}).Get(t.Context(), at, "f", io.Discard)
-	if !errors.Is(err, syscall.ECONNREFUSED) || time.Since(start) > 500*time.Millisecond {
+	_, err := inMemory(Client{}, g.net).Get(t.Context(), at, "f", io.Discard)
+	if !errors.Is(err, syscall.ECONNREFUSED) || time.Since(start) != 0 {
 		t.Errorf("closed port, after %v: %v", time.Since(start), err)
 	}
 }
 
-// The server vanishes in the middle.
+// The kernel as well tells of a closed port.
+func TestGetPortClosed(t *testing.T) {
+	conn := listen(t, "127.0.0.1:0")
+	at := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	conn.Close()
+	if _, err := (&Client{Timing: noTimeouts}).Get(t.Context(), at, "f", io.Discard); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("closed port: %v", err)
+	}
+}
+
+// The server vanishes in the middle. The client gives up after the 44.75 s that
+// Timing has.
 func TestGetSilence(t *testing.T) {
-	t.Parallel()
-	g := ask(t, t.Context(), &Client{Timing: quick}, nil)
+	synctest.Test(t, testGetSilence)
+}
+
+func testGetSilence(t *testing.T) {
+	g := ask(t, t.Context(), &Client{}, nil)
 	g.accept("blksize", "8")
 	g.send(data(1, pattern(8)))
+	start := time.Now()
 	n := 0
-	for p := g.recv(time.Second); p != nil; p = g.recv(time.Second) {
+	for p := g.recv(time.Minute); p != nil; p = g.recv(time.Minute) {
 		n++
 	}
-	if err := g.end(); !errors.Is(err, os.ErrDeadlineExceeded) || g.tr.Bytes != 8 || n != 1+quick.Retries+1 {
+	def := Timing{}.WithDefaults()
+	if err := g.end(); !errors.Is(err, os.ErrDeadlineExceeded) || g.tr.Bytes != 8 || n != 1+def.Retries+1 {
 		t.Errorf("%d packets, %+v, %v", n, g.tr, err)
+	}
+	// Reads wait up to a quarter longer, see udp.Conn.SetTimeout.
+	if took := time.Since(start) - time.Minute; took < 44750*time.Millisecond || took > 44750*time.Millisecond*5/4 {
+		t.Errorf("given up after %v", took)
 	}
 }
 
 func TestGetCancel(t *testing.T) {
+	synctest.Test(t, testGetCancel)
+}
+
+func testGetCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	g := ask(t, ctx, &Client{Timing: patient}, nil)
+	g := ask(t, ctx, &Client{Timing: noTimeouts}, nil)
 	g.accept("blksize", "8")
 	g.send(data(1, pattern(8)))
 	g.want(ack(1))
 	start := time.Now()
 	cancel()
-	if err := g.end(); !errors.Is(err, context.Canceled) || time.Since(start) > time.Second || g.tr.Bytes != 8 {
+	if err := g.end(); !errors.Is(err, context.Canceled) || time.Since(start) != 0 || g.tr.Bytes != 8 {
 		t.Errorf("after %v: %+v, %v", time.Since(start), g.tr, err)
 	}
 	g.want(errp(errCancelled))
-}
-
-// A writer that fails ends the transfer, be the window acknowledged or not, and
-// tells the server no more than that the disk is full.
-func TestGetWriter(t *testing.T) {
-	for err, told := range map[error]*Error{
-		&fs.PathError{Op: "write", Path: "/dev/sda", Err: syscall.ENOSPC}: {CodeDiskFull, "disk full or allocation exceeded"},
-		&fs.PathError{Op: "write", Path: "/dev/sda", Err: syscall.EIO}:    errCancelled,
-	} {
-		g := ask(t, t.Context(), &Client{Timing: patient}, &failing{after: 12, err: err})
-		g.accept("blksize", "8", "windowsize", "2")
-		g.send(data(1, pattern(8)))
-		g.send(data(2, pattern(8)))
-		g.want(ack(2))
-		g.send(data(3, nil)) // the last: its ACK would say that all was written
-		g.want(errp(told))
-		if got := g.end(); !errors.Is(got, err) || g.tr.Bytes != 12 {
-			t.Errorf("%+v, %v", g.tr, got)
-		}
-	}
-}
-
-// failing takes some bytes and then fails.
-type failing struct {
-	after int
-	err   error
-}
-
-func (f *failing) Write(p []byte) (int, error) {
-	if f.after < len(p) {
-		return f.after, f.err
-	}
-	f.after -= len(p)
-	return len(p), nil
 }
 
 func TestGetArguments(t *testing.T) {
@@ -328,12 +326,11 @@ func TestGetArguments(t *testing.T) {
 		{Client{Blksize: 7}, at, "f", "out of range"},
 		{Client{Blksize: 65465}, at, "f", "out of range"},
 	} {
-		if _, err := tt.c.Get(t.Context(), tt.server, tt.name, io.Discard); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("get: %v, want %q", err, tt.want)
-		}
-		if _, err := tt.c.Put(t.Context(), tt.server, tt.name, strings.NewReader("x"), 1); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("put: %v, want %q", err, tt.want)
-		}
+		t.Run(tt.want, func(t *testing.T) {
+			if _, err := tt.c.Get(t.Context(), tt.server, tt.name, io.Discard); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
 	}
 }
 
@@ -346,7 +343,7 @@ func TestGetFamilies(t *testing.T) {
 		for _, host := range []string{"127.0.0.1", "::1", "127.0.0.2", "::ffff:127.0.0.1"} {
 			var got bytes.Buffer
 			at := netip.AddrPortFrom(netip.MustParseAddr(host), b.addr.Port())
-			if _, err := (&Client{Timing: quick}).Get(t.Context(), at, "f", &got); err != nil || !bytes.Equal(got.Bytes(), file) {
+			if _, err := new(Client).Get(t.Context(), at, "f", &got); err != nil || !bytes.Equal(got.Bytes(), file) {
 				t.Errorf("%s: %v", host, err)
 			}
 		}

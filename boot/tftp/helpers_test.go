@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/bootlace/bootlace/boot/udp"
 )
 
 // pattern makes n bytes in which every block differs from the next.
@@ -22,10 +24,14 @@ func pattern(n int) []byte {
 	return b
 }
 
-// A bench is a server under test and what it reported.
-type bench struct {
+// hangGuard is how long a test with real sockets waits for what must come.
+const hangGuard = time.Minute
+
+// A testServer is a server under test and what it reported.
+type testServer struct {
 	*Server
-	engine *engine // nil but with serveEngine
+	net    *udp.Network // nil: the kernel's sockets
+	engine *engine      // nil but with serveEngine and serveMemory
 	addr   netip.AddrPort
 	files  map[string][]byte
 
@@ -36,14 +42,14 @@ type bench struct {
 	stopped chan error
 }
 
-// quick is a Timing with which failures end within a second.
-var quick = Timing{Initial: 50 * time.Millisecond, Min: 20 * time.Millisecond, Max: 100 * time.Millisecond, Retries: 5, Dally: 200 * time.Millisecond}
+// fastTiming ends failures within a second.
+var fastTiming = Timing{Initial: 50 * time.Millisecond, Min: 20 * time.Millisecond, Max: 100 * time.Millisecond, Retries: 5, Dally: 200 * time.Millisecond}
 
-// patient never resends within a test.
-var patient = Timing{Initial: time.Minute, Min: time.Minute, Max: time.Minute}
+// noTimeouts never retransmits within a test.
+var noTimeouts = Timing{Initial: time.Hour, Min: time.Hour, Max: time.Hour}
 
 // serve starts a server on a loopback port. change may alter it before.
-func serve(t testing.TB, files map[string][]byte, change func(*Server)) *bench {
+func serve(t testing.TB, files map[string][]byte, change func(*Server)) *testServer {
 	t.Helper()
 	return serveOn(t, listen(t, "127.0.0.1:0"), files, change)
 }
@@ -59,13 +65,42 @@ func listen(t testing.TB, addr string) *net.UDPConn {
 }
 
 // serveEngine is serve for a test that looks inside.
-func serveEngine(t testing.TB, files map[string][]byte, change func(*Server)) *bench {
+func serveEngine(t testing.TB, files map[string][]byte, change func(*Server)) *testServer {
 	t.Helper()
 	conn := listen(t, "127.0.0.1:0")
-	b := newBench(t, conn, files, change)
-	if err := askLocal(conn); err != nil {
-		t.Fatal(err)
-	}
+	b := newTestServer(t, conn, files, change)
+	b.startEngine(t, conn)
+	return b
+}
+
+// The server and its clients in a Network.
+var (
+	memoryServer = netip.MustParseAddrPort("192.0.2.1:69")
+	memoryClient = netip.MustParseAddr("192.0.2.100")
+)
+
+// serveMemory is serveEngine in memory, for a test in a bubble.
+func serveMemory(t testing.TB, files map[string][]byte, change func(*Server)) *testServer {
+	t.Helper()
+	return serveNetwork(t, new(udp.Network), files, change)
+}
+
+func serveNetwork(t testing.TB, n *udp.Network, files map[string][]byte, change func(*Server)) *testServer {
+	t.Helper()
+	outlastDally(t)
+	conn := n.Listen(memoryServer)
+	b := newTestServer(t, conn, files, change)
+	b.net = n
+	b.startEngine(t, conn)
+	return b
+}
+
+// outlastDally lets clients end that repeat their last ACK. The time of a bubble
+// stands still once the test has returned.
+func outlastDally(t testing.TB) { t.Cleanup(func() { time.Sleep(time.Minute) }) }
+
+func (b *testServer) startEngine(t testing.TB, conn udp.PacketConn) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	e, err := newEngine(ctx, b.Server, conn)
 	if err != nil {
@@ -73,27 +108,26 @@ func serveEngine(t testing.TB, files map[string][]byte, change func(*Server)) *b
 	}
 	b.engine, b.stop = e, cancel
 	b.start(t, e.run)
-	return b
 }
 
-// look runs f with the engine locked.
-func (b *bench) look(f func(e *engine)) {
+// locked runs f with the engine locked.
+func (b *testServer) locked(f func(e *engine)) {
 	b.engine.mu.Lock()
 	defer b.engine.mu.Unlock()
 	f(b.engine)
 }
 
-func serveOn(t testing.TB, conn *net.UDPConn, files map[string][]byte, change func(*Server)) *bench {
+func serveOn(t testing.TB, conn *net.UDPConn, files map[string][]byte, change func(*Server)) *testServer {
 	t.Helper()
-	b := newBench(t, conn, files, change)
+	b := newTestServer(t, conn, files, change)
 	ctx, cancel := context.WithCancel(context.Background())
 	b.stop = cancel
 	b.start(t, func() error { return b.Serve(ctx, conn) })
 	return b
 }
 
-func newBench(t testing.TB, conn *net.UDPConn, files map[string][]byte, change func(*Server)) *bench {
-	b := &bench{Server: &Server{Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, files: files, stopped: make(chan error, 1)}
+func newTestServer(t testing.TB, conn udp.PacketConn, files map[string][]byte, change func(*Server)) *testServer {
+	b := &testServer{Server: &Server{Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, files: files, stopped: make(chan error, 1)}
 	b.addr = unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort())
 	b.Open = func(_ context.Context, r *Request) (*Source, error) {
 		data, ok := b.files[r.Name]
@@ -114,7 +148,7 @@ func newBench(t testing.TB, conn *net.UDPConn, files map[string][]byte, change f
 	return b
 }
 
-func (b *bench) start(t testing.TB, run func() error) {
+func (b *testServer) start(t testing.TB, run func() error) {
 	go func() { b.stopped <- run() }()
 	t.Cleanup(func() {
 		b.stop()
@@ -123,7 +157,7 @@ func (b *bench) start(t testing.TB, run func() error) {
 			if err != nil {
 				t.Errorf("serve: %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(hangGuard):
 			t.Error("server did not stop")
 		}
 		if b.count(0) != 0 {
@@ -132,7 +166,8 @@ func (b *bench) start(t testing.TB, run func() error) {
 	})
 }
 
-func (b *bench) count(by int) int {
+// count adds to the number of open sources, and returns it.
+func (b *testServer) count(by int) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.open += by
@@ -140,9 +175,13 @@ func (b *bench) count(by int) int {
 }
 
 // result waits for the n-th result, from 0.
-func (b *bench) result(t testing.TB, n int) Result {
+func (b *testServer) result(t testing.TB, n int) Result {
 	t.Helper()
-	for range 1500 {
+	guard := hangGuard
+	if b.net != nil {
+		guard *= 10 // in a bubble that is no time
+	}
+	for range guard / (10 * time.Millisecond) {
 		b.mu.Lock()
 		if len(b.results) > n {
 			defer b.mu.Unlock()
@@ -155,25 +194,49 @@ func (b *bench) result(t testing.TB, n int) Result {
 	return Result{}
 }
 
-// A wire is a test's own end of the protocol, packet by packet.
-type wire struct {
+// client is c on the server's network.
+func (b *testServer) client(c Client) *Client { return inMemory(c, b.net) }
+
+// inMemory is c on a network.
+func inMemory(c Client, n *udp.Network) *Client {
+	c.listenOn = func() udp.PacketConn { return n.Listen(netip.AddrPortFrom(memoryClient, 0)) }
+	return &c
+}
+
+// A rawPeer is a test's own end of the protocol, packet by packet.
+type rawPeer struct {
 	t    testing.TB
-	conn *net.UDPConn
+	conn udp.PacketConn
 	peer netip.AddrPort // learnt from what comes
 }
 
-func newWire(t testing.TB, peer netip.AddrPort) *wire {
+// newRawPeer opens one on the loopback.
+func newRawPeer(t testing.TB, peer netip.AddrPort) *rawPeer {
 	t.Helper()
 	host := "127.0.0.1:0"
 	if peer.Addr().Is6() {
 		host = "[::1]:0"
 	}
-	return &wire{t, listen(t, host), peer}
+	return &rawPeer{t, listen(t, host), peer}
 }
 
-func (w *wire) addr() netip.AddrPort { return w.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
+// newPeer opens one that talks with the server, on its network.
+func (b *testServer) newPeer(t testing.TB) *rawPeer {
+	t.Helper()
+	return b.newPeerOf(t, b.addr)
+}
 
-func (w *wire) send(p []byte) {
+func (b *testServer) newPeerOf(t testing.TB, peer netip.AddrPort) *rawPeer {
+	t.Helper()
+	if b.net == nil {
+		return newRawPeer(t, peer)
+	}
+	return &rawPeer{t, b.net.Listen(netip.AddrPortFrom(memoryClient, 0)), peer}
+}
+
+func (w *rawPeer) addr() netip.AddrPort { return w.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+func (w *rawPeer) send(p []byte) {
 	w.t.Helper()
 	if _, err := w.conn.WriteToUDPAddrPort(p, w.peer); err != nil {
 		w.t.Fatal(err)
@@ -181,7 +244,7 @@ func (w *wire) send(p []byte) {
 }
 
 // recv returns the next packet, or nil after the time.
-func (w *wire) recv(d time.Duration) []byte {
+func (w *rawPeer) recv(d time.Duration) []byte {
 	w.t.Helper()
 	buf := make([]byte, 1<<16)
 	w.conn.SetReadDeadline(time.Now().Add(d))
@@ -194,18 +257,18 @@ func (w *wire) recv(d time.Duration) []byte {
 }
 
 // want fails unless the next packet is p.
-func (w *wire) want(p []byte) {
+func (w *rawPeer) want(p []byte) {
 	w.t.Helper()
-	if got := w.recv(2 * time.Second); !bytes.Equal(got, p) {
+	if got := w.recv(hangGuard); !bytes.Equal(got, p) {
 		w.t.Fatalf("got %s, want %s", short(got), short(p))
 	}
 }
 
-// until skips packets that were sent again by time, up to p.
-func (w *wire) until(p []byte) {
+// until skips packets that were retransmitted, up to p.
+func (w *rawPeer) until(p []byte) {
 	w.t.Helper()
 	for range 20 {
-		if bytes.Equal(w.recv(2*time.Second), p) {
+		if bytes.Equal(w.recv(hangGuard), p) {
 			return
 		}
 	}
@@ -213,7 +276,7 @@ func (w *wire) until(p []byte) {
 }
 
 // silent fails if a packet comes within the time.
-func (w *wire) silent(d time.Duration) {
+func (w *rawPeer) silent(d time.Duration) {
 	w.t.Helper()
 	if got := w.recv(d); got != nil {
 		w.t.Fatalf("got %s, want silence", short(got))

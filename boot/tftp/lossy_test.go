@@ -4,109 +4,56 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/bootlace/bootlace/boot/udp"
 )
 
-// A lossy is a link between one server and its clients that drops, doubles and
-// reorders packets. To a client it is a server that answers from one port.
-type lossy struct {
-	addr             netip.AddrPort
-	drop, dup, delay float64 // shares of the packets, each way
-
-	conn   *net.UDPConn
-	server netip.AddrPort
+// A lossyLink drops, doubles and reorders packets of a Network, both ways.
+type lossyLink struct {
+	drop, dup, delay float64 // shares of the packets
 
 	mu      sync.Mutex
 	rand    *rand.Rand
-	clients map[netip.AddrPort]*crossing
 	packets int // to clients
-	dead    bool
 }
 
-// A crossing is one client's way to the server, and the end it talks to there.
-type crossing struct {
-	conn *net.UDPConn
-	tid  netip.AddrPort
+// network is one that has the link between all ports.
+func (l *lossyLink) network() *udp.Network {
+	l.rand = rand.New(rand.NewPCG(1, 2))
+	return &udp.Network{Path: l.path}
 }
 
-func newLossy(t testing.TB, server netip.AddrPort, drop, dup, delay float64) *lossy {
-	t.Helper()
-	l := &lossy{drop: drop, dup: dup, delay: delay, conn: listen(t, "127.0.0.1:0"), server: server,
-		rand: rand.New(rand.NewPCG(1, 2)), clients: map[netip.AddrPort]*crossing{}}
-	l.addr = l.conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	go func() {
-		buf := make([]byte, 1<<16)
-		for {
-			n, from, err := l.conn.ReadFromUDPAddrPort(buf)
-			if err != nil {
-				return
-			}
-			c := l.crossing(t, from)
-			to := c.tid
-			if op := opcode(buf[:n]); op == opRRQ || op == opWRQ || !to.IsValid() {
-				to = l.server
-			}
-			l.carry(c.conn, bytes.Clone(buf[:n]), to)
-		}
-	}()
-	return l
-}
-
-func (l *lossy) crossing(t testing.TB, from netip.AddrPort) *crossing {
+func (l *lossyLink) path(_, to netip.AddrPort, _ []byte) (copies []time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c := l.clients[from]; c != nil {
-		return &crossing{c.conn, c.tid}
+	if to.Addr() != memoryServer.Addr() {
+		l.packets++
 	}
-	c := &crossing{conn: listen(t, "127.0.0.1:0")}
-	l.clients[from] = c
-	go func() {
-		buf := make([]byte, 1<<16)
-		for {
-			n, tid, err := c.conn.ReadFromUDPAddrPort(buf)
-			if err != nil {
-				return
-			}
-			l.mu.Lock()
-			c.tid = tid
-			l.packets++
-			l.mu.Unlock()
-			l.carry(l.conn, bytes.Clone(buf[:n]), from)
-		}
-	}()
-	return &crossing{conn: c.conn}
-}
-
-func (l *lossy) carry(conn *net.UDPConn, p []byte, to netip.AddrPort) {
-	l.mu.Lock()
-	copies, late := 1, l.rand.Float64() < l.delay
+	after, n := 50*time.Microsecond, 1
+	if l.rand.Float64() < l.delay {
+		after = 3 * time.Millisecond
+	}
 	if l.rand.Float64() < l.dup {
-		copies++
+		n++
 	}
-	if l.rand.Float64() < l.drop || l.dead {
-		copies = 0
+	if l.rand.Float64() < l.drop {
+		n = 0
 	}
-	l.mu.Unlock()
-	for range copies {
-		if late {
-			time.AfterFunc(3*time.Millisecond, func() { conn.WriteToUDPAddrPort(p, to) })
-			continue
-		}
-		conn.WriteToUDPAddrPort(p, to)
+	for range n {
+		copies = append(copies, after)
 	}
+	return copies
 }
 
 // Through loss, doubled and reordered packets a file comes whole, soon, and
 // without a storm of resends.
 func TestLossyLink(t *testing.T) {
-	t.Parallel()
 	file := pattern(600_000) // 421 blocks of 1428
 	for _, single := range []bool{false, true} {
-		b := serve(t, map[string][]byte{"f": file}, func(s *Server) { s.SinglePort = single })
 		for _, tt := range []struct {
 			name             string
 			window           int
@@ -122,16 +69,14 @@ func TestLossyLink(t *testing.T) {
 			{"window 64, all doubled", 64, 0, 1, 0, 900},
 			{"window 16, everything", 16, .02, .05, .02, 2500},
 		} {
-			t.Run(fmt.Sprintf("%s, single=%v", tt.name, single), func(t *testing.T) {
-				t.Parallel()
-				l := newLossy(t, b.addr, tt.drop, tt.dup, tt.delay)
+			inBubble(t, fmt.Sprintf("%s, single=%v", tt.name, single), func(t *testing.T) {
+				l := &lossyLink{drop: tt.drop, dup: tt.dup, delay: tt.delay}
+				b := serveNetwork(t, l.network(), map[string][]byte{"f": file}, func(s *Server) { s.SinglePort = single })
 				var got bytes.Buffer
-				tr, err := (&Client{Windowsize: tt.window}).Get(t.Context(), l.addr, "f", &got)
+				tr, err := b.client(Client{Windowsize: tt.window}).Get(t.Context(), b.addr, "f", &got)
 				if err != nil || !bytes.Equal(got.Bytes(), file) {
 					t.Fatalf("%+v, %v", tr, err)
 				}
-				l.mu.Lock()
-				defer l.mu.Unlock()
 				t.Logf("%v, %d packets", tr.Took.Round(time.Millisecond), l.packets)
 				if l.packets > tt.most {
 					t.Errorf("%d packets came for 421 blocks, at most %d should", l.packets, tt.most)
@@ -147,20 +92,45 @@ func TestLossyLink(t *testing.T) {
 // Where hardly a window comes whole a timeout does not count for the rest of
 // the transfer.
 func TestHeavyLoss(t *testing.T) {
-	t.Parallel()
 	file := pattern(3_000_000)
-	b := serve(t, map[string][]byte{"f": file}, func(s *Server) {})
 	for _, drop := range []float64{.05, .1} {
-		t.Run(fmt.Sprint(drop), func(t *testing.T) {
-			t.Parallel()
-			l := newLossy(t, b.addr, drop, 0, 0)
+		inBubble(t, fmt.Sprint(drop), func(t *testing.T) {
+			l := &lossyLink{drop: drop}
+			b := serveNetwork(t, l.network(), map[string][]byte{"f": file}, nil)
 			var got bytes.Buffer
-			tr, err := new(Client).Get(t.Context(), l.addr, "f", &got)
+			tr, err := b.client(Client{}).Get(t.Context(), b.addr, "f", &got)
 			if err != nil || !bytes.Equal(got.Bytes(), file) {
 				t.Fatalf("%+v, %v", tr, err)
 			}
+			t.Log(tr.Took)
 			if tr.Took > 20*time.Second {
 				t.Errorf("took %v", tr.Took)
+			}
+		})
+	}
+}
+
+// A link that is down for a second costs little more than that second, in
+// lockstep and in windows.
+func TestLinkDown(t *testing.T) {
+	file := pattern(2_000_000)
+	for _, window := range []int{1, 64} {
+		inBubble(t, fmt.Sprint(window), func(t *testing.T) {
+			start := time.Now()
+			n := &udp.Network{Path: func(_, _ netip.AddrPort, _ []byte) []time.Duration {
+				if up := time.Since(start); up > 2*time.Millisecond && up < time.Second {
+					return nil
+				}
+				return []time.Duration{50 * time.Microsecond}
+			}}
+			b := serveNetwork(t, n, map[string][]byte{"f": file}, nil)
+			var got bytes.Buffer
+			stats, err := b.client(Client{Windowsize: window}).Get(t.Context(), b.addr, "f", &got)
+			if err != nil || !bytes.Equal(got.Bytes(), file) {
+				t.Fatalf("%+v, %v", stats, err)
+			}
+			if stats.Took < time.Second || stats.Took > 2*time.Second {
+				t.Errorf("took %v", stats.Took)
 			}
 		})
 	}

@@ -106,7 +106,7 @@ func TestAddresses(t *testing.T) {
 				continue
 			}
 			var got bytes.Buffer
-			var tr Transfer
+			var tr Stats
 			var err error
 			b.Do(t, func() {
 				c := &Client{Blksize: 65464, Timing: Timing{Initial: 300 * time.Millisecond}}
@@ -196,7 +196,8 @@ func TestPathMTU(t *testing.T) {
 	})
 }
 
-// A cable that is pulled for a second costs little more than that second.
+// A transfer outlives a cable that is pulled for a second. What that costs is
+// asserted by TestLinkDown.
 func TestCablePulled(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"0.0.0.0:1069", "0.0.0.0:1069!"} {
@@ -212,7 +213,7 @@ func TestCablePulled(t *testing.T) {
 			if err != nil || !bytes.Equal(got.Bytes(), pattern(2_000_000)) {
 				t.Errorf("%s: %+v, %v", at, tr, err)
 			}
-			if tr.Took < time.Second || tr.Took > 6*time.Second {
+			if tr.Took < time.Second {
 				t.Errorf("%s: took %v", at, tr.Took)
 			}
 		})

@@ -19,13 +19,13 @@ type Options struct {
 	Blksize    int           // bytes of a block, 8 to 65464 (RFC 2348)
 	TSize      bool          // whether the size was asked for (RFC 2349)
 	Size       int64         // with TSize: the file's size in bytes; 0 in a read request
-	Timeout    time.Duration // whole seconds, 1 to 255, between resends (RFC 2349)
+	Timeout    time.Duration // whole seconds, 1 to 255, between retransmissions (RFC 2349)
 	Windowsize int           // blocks between ACKs, 1 to 65535 (RFC 7440)
 }
 
-// set takes one option. Names are read in any case (RFC 2347), and of one that
-// comes twice the first counts. The error is for a value out of its range and
-// for options that this package does not implement.
+// set takes one option. Names are read in any case (RFC 2347). Of an option that
+// comes twice the first counts. A value out of its range is an error, and so is
+// an option that this package does not implement.
 func (o *Options) set(name, value string) error {
 	n, err := strconv.ParseUint(value, 10, 63)
 	if err != nil {
@@ -64,8 +64,8 @@ func (o *Options) set(name, value string) error {
 	return nil
 }
 
-// append writes the options that are set, always in one order.
-func (o Options) append(b []byte) []byte {
+// appendTo writes the options that are set, always in one order.
+func (o Options) appendTo(b []byte) []byte {
 	pair := func(name string, value int64) {
 		b = append(append(b, name...), 0)
 		b = append(strconv.AppendInt(b, value, 10), 0)
@@ -85,8 +85,8 @@ func (o Options) append(b []byte) []byte {
 	return b
 }
 
-// within reports whether o, which a server granted, asks no more than was
-// asked of it: no other option, no larger block, no wider window.
+// within checks what a server granted against what was asked: no other option,
+// no larger block, no wider window. Otherwise it returns an error.
 func (o Options) within(asked Options) error {
 	switch {
 	case o.Blksize > asked.Blksize:

@@ -5,9 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
-	"syscall"
 )
 
 // The opcodes of RFC 1350 section 5 and RFC 2347.
@@ -20,7 +18,7 @@ const (
 	opOACK  = 6
 )
 
-// The error codes of RFC 1350 appendix and RFC 2347.
+// The error codes of RFC 1350 (appendix I) and RFC 2347.
 const (
 	CodeUndefined = 0 // see the text
 	CodeNotFound  = 1
@@ -29,66 +27,15 @@ const (
 	CodeIllegal   = 4 // illegal TFTP operation
 	CodeUnknownID = 5 // unknown transfer ID
 	CodeExists    = 6
-	CodeNoUser    = 7
 	CodeOptions   = 8 // option negotiation was refused
 )
 
 const (
-	headerLen  = 4    // of DATA, ACK and ERROR: opcode and block number or code
-	maxRequest = 1024 // bytes of an RRQ or WRQ; RFC 2347 allows a client 512
-	maxText    = 256  // bytes of an error text that are kept or sent
+	headerLen        = 4    // of DATA, ACK and ERROR: opcode and block number or code
+	maxRequest       = 1024 // bytes of an RRQ or WRQ that a server takes
+	maxClientRequest = 512  // and that a client may send, RFC 2347
+	maxText          = 256  // bytes of an error text that are kept or sent
 )
-
-// An Error is an ERROR packet: what one end tells the other before it ends a
-// transfer. Code 1 is fs.ErrNotExist, 2 fs.ErrPermission and 6 fs.ErrExist for
-// errors.Is.
-type Error struct {
-	Code uint16
-	Text string // for a person, plain and short
-}
-
-func (e *Error) Error() string { return fmt.Sprintf("tftp error %d: %q", e.Code, e.Text) }
-
-// Is lets callers ask for the errors of io/fs.
-func (e *Error) Is(target error) bool {
-	switch e.Code {
-	case CodeNotFound:
-		return target == fs.ErrNotExist
-	case CodeAccess:
-		return target == fs.ErrPermission
-	case CodeExists:
-		return target == fs.ErrExist
-	}
-	return false
-}
-
-var (
-	errUnknownID = &Error{CodeUnknownID, "unknown transfer ID"}
-	errIllegal   = &Error{CodeIllegal, "illegal TFTP operation"}
-	errMode      = &Error{CodeIllegal, "only octet and netascii are served"}
-	errNoUploads = &Error{CodeAccess, "access violation: uploads are off"}
-	errStopping  = &Error{CodeUndefined, "server is stopping"}
-	errCancelled = &Error{CodeUndefined, "transfer was cancelled"}
-)
-
-// wireError is what a network client is told of err. It holds no text of the
-// operating system: that could name paths of the host.
-func wireError(err error) *Error {
-	var e *Error
-	switch {
-	case errors.As(err, &e):
-		return e
-	case errors.Is(err, fs.ErrNotExist):
-		return &Error{CodeNotFound, "file not found"}
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrInvalid):
-		return &Error{CodeAccess, "access violation"}
-	case errors.Is(err, fs.ErrExist):
-		return &Error{CodeExists, "file already exists"}
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
-		return &Error{CodeDiskFull, "disk full or allocation exceeded"}
-	}
-	return &Error{CodeUndefined, "transfer failed"}
-}
 
 // opcode returns 0, which no packet has, for one that is too short to tell.
 func opcode(p []byte) uint16 {
@@ -106,8 +53,8 @@ func parseBlock(p []byte) (block uint16, data []byte, ok bool) {
 	return binary.BigEndian.Uint16(p[2:]), p[headerLen:], true
 }
 
-// parseError reads an ERROR. Of a malformed one it keeps what there is: that
-// the other end gave up counts, not how well it said so.
+// parseError reads an ERROR. Of a malformed one it keeps what there is. That the
+// other end gave up counts, not how well it said so.
 func parseError(p []byte) *Error {
 	code, text, ok := parseBlock(p)
 	if !ok {
@@ -117,9 +64,9 @@ func parseError(p []byte) *Error {
 	return &Error{code, strings.ToValidUTF8(string(text[:min(len(text), maxText)]), "?")}
 }
 
-// parseRequest reads an RRQ or WRQ: the name as it was sent, the mode in lower
-// case if it is known, and those options that are known and well formed. The
-// rest are left out, which is how a server declines them (RFC 2347).
+// parseRequest reads an RRQ or WRQ. The name is as it was sent, the mode in lower
+// case if it is known. Of the options it takes those that are known and well
+// formed. The rest are left out, which is how a server declines them (RFC 2347).
 func parseRequest(p []byte) (Request, error) {
 	var r Request
 	op := opcode(p)
@@ -152,7 +99,7 @@ func parseRequest(p []byte) (Request, error) {
 	return r, nil
 }
 
-// parseOACK reads an OACK; a malformed or unknown option is an error, for
+// parseOACK reads an OACK. A malformed or unknown option is an error, since
 // nobody asked for it.
 func parseOACK(p []byte) (Options, error) {
 	var o Options
@@ -165,7 +112,7 @@ func parseOACK(p []byte) (Options, error) {
 	return o, nil
 }
 
-// eachOption calls f for each pair of option and value, and stops at the first
+// eachOption calls f for each pair of option and value. It stops at the first
 // that is not closed by NUL or that f refuses.
 func eachOption(p []byte, f func(name, value string) error) error {
 	for len(p) > 0 {
@@ -180,6 +127,11 @@ func eachOption(p []byte, f func(name, value string) error) error {
 		p = rest
 	}
 	return nil
+}
+
+// dataHeader is the header of a DATA packet.
+func dataHeader(block uint16) [headerLen]byte {
+	return [headerLen]byte{0, opDATA, byte(block >> 8), byte(block)}
 }
 
 func appendHeader(b []byte, op, block uint16) []byte {
@@ -202,9 +154,9 @@ func appendRequest(b []byte, r *Request) []byte {
 	b = binary.BigEndian.AppendUint16(b, op)
 	b = append(append(b, r.Name...), 0)
 	b = append(append(b, r.Mode...), 0)
-	return r.Options.append(b)
+	return r.Options.appendTo(b)
 }
 
 func appendOACK(b []byte, o Options) []byte {
-	return o.append(binary.BigEndian.AppendUint16(b, opOACK))
+	return o.appendTo(binary.BigEndian.AppendUint16(b, opOACK))
 }

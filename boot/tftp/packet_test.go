@@ -28,9 +28,11 @@ func TestGoldenPackets(t *testing.T) {
 		{"ERROR cut", appendError(nil, &Error{1, "a\x00b"}), "\x00\x05\x00\x01a\x00"},
 		{"OACK", appendOACK(nil, full), "\x00\x06tsize\x001234\x00blksize\x001468\x00timeout\x005\x00windowsize\x0016\x00"},
 	} {
-		if string(tt.got) != tt.want {
-			t.Errorf("%s: got %q, want %q", tt.name, tt.got, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			if string(tt.got) != tt.want {
+				t.Errorf("got %q, want %q", tt.got, tt.want)
+			}
+		})
 	}
 	if o, err := parseOACK(appendOACK(nil, full)); err != nil || o != full {
 		t.Errorf("OACK read back: %+v, %v", o, err)
@@ -55,9 +57,11 @@ func TestParseRequest(t *testing.T) {
 		"\x00\x01name\x00octet":  "no mode",
 		"\x00\x01" + strings.Repeat("x", 2000) + "\x00octet\x00": "at most 1024",
 	} {
-		if _, err := parseRequest([]byte(p)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.20q: got %v, want %q", p, err, want)
-		}
+		t.Run(fmt.Sprintf("%.20q", p), func(t *testing.T) {
+			if _, err := parseRequest([]byte(p)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+		})
 	}
 	// What is malformed among the options is as if it had not been asked.
 	for options, want := range map[string]Options{
@@ -77,10 +81,12 @@ func TestParseRequest(t *testing.T) {
 		"multicast\x00\x00tsize\x000\x00":    {TSize: true},
 		"tsize\x0099999999999999999999\x00":  {},
 	} {
-		r, err := parseRequest([]byte("\x00\x01f\x00octet\x00" + options))
-		if err != nil || r.Options != want {
-			t.Errorf("%q: got %+v, %v, want %+v", options, r.Options, err, want)
-		}
+		t.Run(fmt.Sprintf("%q", options), func(t *testing.T) {
+			r, err := parseRequest([]byte("\x00\x01f\x00octet\x00" + options))
+			if err != nil || r.Options != want {
+				t.Errorf("got %+v, %v, want %+v", r.Options, err, want)
+			}
+		})
 	}
 }
 
@@ -98,12 +104,14 @@ func TestWireError(t *testing.T) {
 		{path(syscall.ENOSPC), CodeDiskFull},
 		{path(syscall.EIO), CodeUndefined},
 		{errors.New("/srv/secret"), CodeUndefined},
-		{fmt.Errorf("x /srv/secret: %w", &Error{CodeNoUser, "nobody"}), CodeNoUser},
+		{fmt.Errorf("x /srv/secret: %w", &Error{7, "nobody"}), 7},
 	} {
-		e := wireError(tt.err)
-		if e.Code != tt.code || strings.Contains(e.Text, "secret") || strings.Contains(e.Text, "no such") {
-			t.Errorf("%v: got %+v, want code %d", tt.err, e, tt.code)
-		}
+		t.Run(tt.err.Error(), func(t *testing.T) {
+			e := wireError(tt.err)
+			if e.Code != tt.code || strings.Contains(e.Text, "secret") || strings.Contains(e.Text, "no such") {
+				t.Errorf("got %+v, want code %d", e, tt.code)
+			}
+		})
 	}
 	for code, want := range map[uint16]error{CodeNotFound: fs.ErrNotExist, CodeAccess: fs.ErrPermission, CodeExists: fs.ErrExist} {
 		if err := fmt.Errorf("get: %w", peerError{&Error{Code: code}}); !errors.Is(err, want) {

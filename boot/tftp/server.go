@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/bootlace/bootlace/boot/udp"
 )
 
 // A Request is an RRQ or WRQ.
@@ -27,9 +29,9 @@ type Source struct {
 	Size  int64        // bytes
 	Close func() error // may be nil
 
-	// Key is the same for two sources with the same bytes, and comparable: what
-	// was read of one then serves both, and of sources that are open at once
-	// only one is kept. nil: there is none like it.
+	// Key is comparable, and the same for two sources with the same bytes. What
+	// was read of one then serves both. Of sources that are open at once only
+	// one is kept. nil: there is none like it.
 	Key any
 
 	// Windowsize is the widest window to grant this client, in blocks, for a
@@ -38,8 +40,8 @@ type Source struct {
 }
 
 // A NowReader is a Source's ReaderAt that can tell what it has at hand, as the
-// system's page cache may: ReadAtNow waits for nothing. Where it does not fill p
-// ReadAt is called, by a goroutine that may wait.
+// system's page cache may. ReadAtNow waits for nothing. Where it does not fill
+// p, ReadAt is called by a goroutine that may wait.
 type NowReader interface {
 	ReadAtNow(p []byte, off int64) (n int, err error)
 }
@@ -50,18 +52,21 @@ type Result struct {
 	Granted Options
 	Bytes   int64 // of the file, that the client acknowledged or that were stored
 	Took    time.Duration
-	Resent  int   // packets
+	Resent  int   // packets that were retransmitted
 	Err     error // nil: the whole file arrived, or Probe
-	Probe   bool  // the client asked for tsize, and ended the transfer when it had been told: no failure
+
+	// Probe: the client asked for tsize, and ended the transfer when it had been
+	// told (RFC 2349). That is no failure.
+	Probe bool
 }
 
 // Limits bound what strangers can make a server do. The zero value of a field
 // takes the default that its comment names.
 //
 // A transfer counts against Transfers and PerClient once its client has
-// answered, as one that is there does within a round trip; beyond them it gets
-// an ERROR. Before that it is half-open, and costs memory alone: of those the
-// oldest goes without a word when there are too many, so that a flood of requests
+// answered, as one that is there does within a round trip. Beyond them it gets
+// an ERROR. Before that it is half-open, and costs memory alone. When there are
+// too many half-open ones the oldest goes without a word. So a flood of requests
 // in the name of others refuses nobody.
 type Limits struct {
 	Transfers  int // at once: 8192
@@ -86,7 +91,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Windowsize, 64)
 	def(&l.Files, 2048)
 	def(&l.Cache, 16<<20)
-	l.Cache = max(l.Cache, 4<<20) // all that is read at a time, and what one block is made of
+	l.Cache = max(l.Cache, 4<<20) // room for all reads at a time, and for one block
 	l.Blksize = max(l.Blksize, minBlksize)
 	return l
 }
@@ -101,18 +106,15 @@ type Counters struct {
 
 // A Server answers TFTP requests. Its fields are not changed while it serves.
 //
-// Of an error that Open, Create, a Source or a writer returns the client learns
-// no more than a standard code and text: fs.ErrNotExist, fs.ErrPermission,
-// fs.ErrExist and ENOSPC have theirs. An *Error goes out as it is.
+// Of an error that Open, Uploads or a Source returns the client learns no more
+// than a standard code and text. fs.ErrNotExist, fs.ErrPermission, fs.ErrExist
+// and ENOSPC have theirs. An *Error goes out as it is.
 type Server struct {
 	// Open finds the file of a read request. The context ends with the transfer.
 	Open func(ctx context.Context, r *Request) (*Source, error)
 
-	// Create takes the file of a write request; nil refuses them all. Close is
-	// called once the whole file was written, and the client is told of success
-	// only after it returned nil. Of a transfer that failed, CloseWithError is
-	// called instead where the writer has it, as an *io.PipeWriter does.
-	Create func(ctx context.Context, r *Request) (io.WriteCloser, error)
+	// Uploads takes the files of write requests. nil: they are refused.
+	Uploads Uploader
 
 	// Done is told of every request that was answered, from many goroutines, but
 	// not of downloads that gave way.
@@ -128,13 +130,13 @@ type Server struct {
 	Counters Counters
 }
 
-// Serve answers requests that come to conn, which it owns, until ctx ends; it
+// Serve answers requests that come to conn, which it owns, until ctx ends. It
 // then tells the clients of transfers under way, and returns nil.
 func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
-	if err := askLocal(conn); err != nil {
-		conn.Close()
-		return fmt.Errorf("ask for packets' local address: %w", err)
-	}
+	return s.serve(ctx, conn)
+}
+
+func (s *Server) serve(ctx context.Context, conn udp.PacketConn) error {
 	e, err := newEngine(ctx, s, conn)
 	if err != nil {
 		return fmt.Errorf("serve TFTP: %w", err)

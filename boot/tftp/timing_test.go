@@ -8,7 +8,7 @@ import (
 // total adds up the waits of a packet that is sent 1+resends times.
 func total(r *rto, resends, factor int) (sum time.Duration) {
 	for range resends + 1 {
-		sum += min(time.Duration(factor)*r.wait(), r.timing.Max)
+		sum += min(time.Duration(factor)*r.timeout(), r.timing.Max)
 		r.backoff()
 	}
 	return sum
@@ -16,7 +16,7 @@ func total(r *rto, resends, factor int) (sum time.Duration) {
 
 // The sums that Timing's comment promises.
 func TestTimingSums(t *testing.T) {
-	def := Timing{}.withDefaults()
+	def := Timing{}.WithDefaults()
 	if got := total(newRTO(def), def.First, 1); got != 15*time.Second {
 		t.Errorf("before the first answer: %v", got)
 	}
@@ -40,32 +40,32 @@ func TestTimingSums(t *testing.T) {
 
 // RFC 6298 section 2, with numbers worked out by hand.
 func TestRTO(t *testing.T) {
-	r := newRTO(Timing{}.withDefaults())
-	if r.wait() != time.Second || r.grace() != time.Second {
-		t.Errorf("before a sample: %v, %v", r.wait(), r.grace())
+	r := newRTO(Timing{}.WithDefaults())
+	if r.timeout() != time.Second || r.grace() != time.Second {
+		t.Errorf("before a sample: %v, %v", r.timeout(), r.grace())
 	}
 	r.sample(100 * time.Millisecond) // SRTT 100, RTTVAR 50
-	if r.wait() != 300*time.Millisecond {
-		t.Errorf("first sample: %v", r.wait())
+	if r.timeout() != 300*time.Millisecond {
+		t.Errorf("first sample: %v", r.timeout())
 	}
 	r.sample(180 * time.Millisecond) // RTTVAR 50+(80-50)/4 = 57.5, SRTT 110
-	if r.wait() != 340*time.Millisecond {
-		t.Errorf("second sample: %v", r.wait())
+	if r.timeout() != 340*time.Millisecond {
+		t.Errorf("second sample: %v", r.timeout())
 	}
 	r.backoff()
-	if r.wait() != 680*time.Millisecond {
-		t.Errorf("backoff: %v", r.wait())
+	if r.timeout() != 680*time.Millisecond {
+		t.Errorf("backoff: %v", r.timeout())
 	}
 	for range 100 {
 		r.sample(50 * time.Microsecond)
 	}
-	if r.wait() != 25*time.Millisecond || r.grace() != 2500*time.Microsecond {
-		t.Errorf("floor: %v, grace %v", r.wait(), r.grace())
+	if r.timeout() != 25*time.Millisecond || r.grace() != 2500*time.Microsecond {
+		t.Errorf("floor: %v, grace %v", r.timeout(), r.grace())
 	}
 	for range 20 {
 		r.backoff()
 	}
-	if r.wait() != 8*time.Second {
-		t.Errorf("ceiling: %v", r.wait())
+	if r.timeout() != 8*time.Second {
+		t.Errorf("ceiling: %v", r.timeout())
 	}
 }

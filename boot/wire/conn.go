@@ -1,3 +1,5 @@
+//go:build linux
+
 package wire
 
 import (
@@ -29,7 +31,7 @@ const (
 	IPv6    = unix.ETH_P_IPV6
 )
 
-// A Conn is a packet socket: it sends and receives whole frames on one
+// A Conn is a packet socket. It sends and receives whole frames on one
 // interface, whatever addresses that has. Several goroutines may use it.
 type Conn struct {
 	MAC MAC // of the interface

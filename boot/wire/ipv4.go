@@ -19,8 +19,8 @@ const (
 const protocolUDP = 17 // RFC 768
 
 // UDP4 builds an Ethernet frame (RFC 894) of an IPv4 datagram (RFC 791) of a
-// UDP message (RFC 768). A socket could not send it to a client that has no
-// address yet: the kernel would ask for that address by ARP.
+// UDP message (RFC 768). A client that has no address yet needs one: a socket
+// would ask for its address by ARP, in vain.
 func UDP4(src, dst MAC, from, to netip.AddrPort, payload []byte) []byte {
 	b := make([]byte, 0, ethernetHeader+IPv4Headers+len(payload))
 	b = append(append(b, dst[:]...), src[:]...)

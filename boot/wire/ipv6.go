@@ -25,7 +25,7 @@ var (
 )
 
 // ICMP6 builds an Ethernet frame (RFC 2464) of an IPv6 packet (RFC 8200) of an
-// ICMPv6 message of less than 64 KiB. It fills in the message's checksum.
+// ICMPv6 message. That has less than 64 KiB. ICMP6 fills in its checksum.
 func ICMP6(src, dst MAC, from, to netip.Addr, message []byte) []byte {
 	source, dest := from.As16(), to.As16()
 	// The sum is over the addresses, length and protocol too (RFC 4443 section 2.3).
@@ -70,11 +70,11 @@ func Solicit(sender MAC) []byte {
 	return message
 }
 
-// Advertise is a router advertisement (RFC 4861 section 4.2) of one that is no
-// default router: its lifetime is 0. With the zero Prefix it says nothing else.
+// Advertise is a router advertisement, RFC 4861 section 4.2. Its lifetime is 0,
+// so its sender is no default router. With the zero Prefix it says nothing else.
 //
-// With a network it says that this is on the link, and that its addresses are
-// given by DHCPv6 (the M flag). Nobody is to make an address of his own of it.
+// A network is said to be on the link, with addresses by DHCPv6 (the M flag).
+// Nobody is to make an address of his own of it.
 func Advertise(sender MAC, network netip.Prefix) []byte {
 	message := make([]byte, 16)
 	message[0], message[4] = RouterAdvertisement, 64 // type, hop limit for others

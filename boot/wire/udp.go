@@ -1,3 +1,5 @@
+//go:build linux
+
 package wire
 
 import (
@@ -16,7 +18,7 @@ import (
 // Listen opens a port of DHCP on one interface alone, and joins multicast
 // groups. network is udp4 or udp6.
 //
-// SO_REUSEADDR is off, so that a second server on the port is an error: each of
+// SO_REUSEADDR is off, so that a second server on the port is an error. Each of
 // two would get some packets only. The error names the port and says what to do.
 //
 // SO_BROADCAST, which package net sets, is cleared. The source or relay address
@@ -73,7 +75,7 @@ func Receive(ctx context.Context, conn *net.UDPConn, pause time.Duration, failed
 }
 
 // SendFrom sends by UDP from one of our IPv4 addresses, whatever others the
-// interface has: a DHCP client compares it with option 54.
+// interface has. A DHCP client compares it with option 54.
 func SendFrom(conn *net.UDPConn, ifIndex int, from netip.Addr, to netip.AddrPort, payload []byte) error {
 	cm := ipv4.ControlMessage{Src: from.AsSlice(), IfIndex: ifIndex}
 	_, _, err := conn.WriteMsgUDPAddrPort(payload, cm.Marshal(), to)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package wire
 
 import (
@@ -15,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrReplaced means that the interface is another than the one that was
-// listened on: a USB adapter was plugged in again, or a VLAN made anew.
+// ErrReplaced means that the interface is not the one that was listened on. A
+// USB adapter was plugged in again, or a VLAN made anew.
 var ErrReplaced = errors.New("interface was replaced")
 
 // A Watch looks after the interface that a server has its sockets on. Sockets
@@ -33,7 +35,7 @@ type Watch struct {
 }
 
 // NewWatch begins to watch an interface, in the network namespace of its
-// caller. addr is the address that the server tells its clients; with the zero
+// caller. addr is the address that the server tells its clients. With the zero
 // Addr no address is missed.
 func NewWatch(server string, ifi *net.Interface, addr netip.Addr, log *slog.Logger) (*Watch, error) {
 	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -100,8 +102,7 @@ func (w *Watch) look() error {
 }
 
 // Keep runs a server until ctx ends or serve fails. After ErrReplaced it calls
-// listen, again and again, until the interface is back; failed is told of each
-// time that it is not.
+// listen until the interface is back. failed is told of each time that it is not.
 func Keep(ctx context.Context, every time.Duration, serve func(context.Context) error, listen func() error, failed func(error)) error {
 	for {
 		err := serve(ctx)

@@ -15,7 +15,7 @@ import (
 )
 
 // A server is opened anew after its interface was replaced, however long that
-// takes, and not after anything else.
+// takes. After another error it is not.
 func TestKeep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, served, failures := time.Now(), 0, 0

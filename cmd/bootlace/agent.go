@@ -9,27 +9,17 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent"
 	"github.com/bootlace/bootlace/boot/agent/flash"
 )
 
-// outcomes is what a plan's action means on a device. To add one: a line here.
-var outcomes = map[boot.Action]agent.Outcome{
-	boot.ActionFlash: agent.Flash,
-	boot.ActionBoot:  agent.Boot,
-	boot.ActionLocal: agent.Local,
-	boot.ActionWait:  agent.Wait,
-	boot.ActionServe: serveStore,
-}
-
 // initMain is the firmware: PID 1 of the device or of the appliance. It comes
 // back only when the kernel is about to panic.
 func initMain() int {
-	return exitStatus(agent.Run(context.Background(), agent.Config{Version: version, Outcomes: outcomes, Init: true}))
+	return exitStatus(agent.Run(context.Background(), agent.Config{Version: version, Serve: serveVolume, Init: true}))
 }
 
-// runAgent is the device half on an ordinary machine, to try a plan out: it
+// runAgent is the device half on an ordinary machine, to try a plan out. It
 // never mounts or resets anything.
 func runAgent(ctx context.Context, args []string) error {
 	set := newFlags("agent", "--interface IF --disk FILE [flags]")
@@ -46,7 +36,7 @@ func runAgent(ctx context.Context, args []string) error {
 		return usageError{errors.New("agent: want --interface IF, whose addresses are replaced; on a device the firmware runs it")}
 	}
 	cfg := agent.Config{
-		Version: version, Outcomes: outcomes, Interface: *iface, Board: *board,
+		Version: version, Serve: serveVolume, Interface: *iface, Board: *board,
 		Disks: func() ([]flash.Disk, error) { return nil, nil },
 	}
 	if *disk != "" {

@@ -4,22 +4,19 @@ package main
 
 import (
 	"context"
-	"errors"
 
-	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/agent"
 )
 
-// With the tag device the program is a device's firmware alone: without the
+// With the tag device the program is a device's firmware alone. It lacks the
 // serving half, which is a fifth of the initramfs. `mkboot build` makes it so
 // unless it is told --serve.
 
-var errDevice = errors.New("this firmware was made without the serving half; `mkboot build --serve` includes it")
+func runServe(context.Context, []string) error { return agent.ErrNoServing }
 
-func runServe(context.Context, []string) error { return errDevice }
+func runDevices(context.Context, []string) error { return agent.ErrNoServing }
 
-func runDevices(context.Context, []string) error { return errDevice }
+func runWhy(context.Context, []string) error { return agent.ErrNoServing }
 
-func runWhy(context.Context, []string) error { return errDevice }
-
-func serveStore(context.Context, *agent.Session, *boot.Plan) error { return errDevice }
+// serveVolume is nil: the agent then says so where a plan asks for it.
+var serveVolume func(context.Context, *agent.Session) error

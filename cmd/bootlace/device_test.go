@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A device's firmware has no serving half, and says so to who asks for it.
+// A device's firmware has no serving half, and says so.
 func TestDevice(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "bootlace")
 	build := exec.Command("go", "build", "-trimpath", "-tags", "device", "-o", program, ".")

@@ -27,8 +27,8 @@ import (
 // apiTime bounds one question to an appliance: it answers from memory.
 const apiTime = 10 * time.Second
 
-// An api talks to a running appliance: over the unix socket in its state
-// folder, or by HTTP with the token that is kept there.
+// An api talks to a running appliance. It uses the unix socket in its state
+// folder, or HTTP with the token that is kept there.
 type api struct {
 	base   string
 	token  string

@@ -20,7 +20,7 @@ profiles:
     image: lab.raw.zst
 `
 
-// The main job, on one machine without QEMU: serve, agent, a file as disk.
+// The main job without QEMU: serve, agent, a file as disk.
 func TestFlash(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -65,7 +65,7 @@ func TestFlash(t *testing.T) {
 	}
 }
 
-// In proxy mode the appliance gives no address, and is found all the same.
+// In proxy mode the appliance gives no address, and is found.
 func TestFlashBesideAnotherDHCPServer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -121,7 +121,7 @@ func TestUpload(t *testing.T) {
 	}
 }
 
-// TFTP is blocked in mid-transfer: FTP goes on from the last good byte.
+// TFTP is blocked in mid-transfer. FTP goes on from the last good byte.
 func TestTFTPBlocked(t *testing.T) {
 	r := midFlash(t, "    transfer: {tftp_max: 1GiB}\n", "tftp")
 	r.nft(blockTFTP)
@@ -146,7 +146,7 @@ func TestEverythingBlocked(t *testing.T) {
 	r.told(boot.KindDone, "")
 }
 
-// The appliance dies in mid-transfer and comes back: the plan's token still
+// The appliance dies in mid-transfer and comes back. The plan's token still
 // holds, and the machine finishes.
 func TestServerComesBack(t *testing.T) {
 	r := midFlash(t, "", "ftp")
@@ -159,7 +159,7 @@ func TestServerComesBack(t *testing.T) {
 	r.told(boot.KindDone, "")
 }
 
-// The machine is switched off in mid-flash and finishes after its next power-on.
+// The machine is switched off in mid-flash. It finishes after its next power-on.
 func TestPowerCut(t *testing.T) {
 	r := midFlash(t, "", "ftp")
 	r.device.kill()
@@ -170,8 +170,8 @@ func TestPowerCut(t *testing.T) {
 	r.holds(r.target, r.raw)
 }
 
-// Bad input: a clear message on the device and on the appliance, and nothing
-// is reported done.
+// Bad input: device and appliance say clearly what is wrong. Nothing is reported
+// done.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	edit := func(t *testing.T, path string, f func([]byte) []byte) {
@@ -233,7 +233,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// An event with a wrong token changes nothing, and the appliance says so.
+// An event with a wrong token changes nothing. The appliance says so.
 func TestWrongToken(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -274,7 +274,7 @@ func TestWrongToken(t *testing.T) {
 	r.serve.wait("wrong token")
 }
 
-// A malformed config, a busy port, several links: exit status 2, and what to do.
+// Mistakes in the config and busy ports: exit status 2, and what to do.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -324,8 +324,8 @@ func TestMistakes(t *testing.T) {
 	})
 }
 
-// A second DHCP server: full mode finds the first and refuses. It asks for some
-// seconds only, so a busy machine may miss the answer: one of several tries has
+// A second DHCP server in full mode finds the first and refuses. It asks for some
+// seconds only, so a busy machine may miss the answer. One of several tries has
 // to find it.
 func TestOtherDHCPServer(t *testing.T) {
 	t.Parallel()

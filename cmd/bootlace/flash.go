@@ -15,8 +15,8 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// runFlash writes an image to a disk of this machine, as a device would under
-// a plan that names it.
+// runFlash writes an image to a disk of this machine. A device does the same
+// under a plan that names the disk.
 func runFlash(ctx context.Context, args []string) error {
 	set := newFlags("flash", "IMAGE DISK [--overwrite]")
 	overwrite := set.Bool("overwrite", false, "also over a disk that holds something")

@@ -7,9 +7,9 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// The appliance comes back in mid-transfer and remembers nothing: the token is
-// good for nothing any more. The machine is told a new job, finds the disk as
-// it should be, and done is what the new appliance hears.
+// The appliance comes back in mid-transfer and remembers nothing. The token is
+// good for nothing any more. The machine is told a new job, and finds the disk as
+// it should be. The new appliance hears of done.
 func TestApplianceForgets(t *testing.T) {
 	r := midFlash(t, "", "ftp")
 	r.serve.kill()
@@ -25,7 +25,7 @@ func TestApplianceForgets(t *testing.T) {
 }
 
 // The image is overwritten in mid-transfer, in place, and so is its manifest.
-// Nothing of the mixture is called done; then the new image is flashed.
+// Nothing of the mixture is called done. Then the new image is flashed.
 func TestImageOverwritten(t *testing.T) {
 	r := midFlash(t, "", "ftp")
 	r.slow(1) // while the other image is made

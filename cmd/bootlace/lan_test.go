@@ -18,9 +18,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// A relay asks by DHCP in the name of as many machines as it likes. It sends
-// from an address of its own. Answers come back to it by unicast, whoever they
-// are for.
+// A relay asks by DHCP in the name of many machines. It sends from an address of
+// its own. Answers come back to it by unicast, whoever they are for.
 type relay struct {
 	*rig
 	conn *net.UDPConn
@@ -37,7 +36,7 @@ func newRelay(t *testing.T, dhcp string) *relay {
 	return b
 }
 
-// addr gives the wire's end its address and opens the socket.
+// addr gives the machines' end its address and opens the socket.
 func (b *relay) addr() {
 	b.t.Helper()
 	b.ip(b.far, "addr", "add", "10.9.0.50/24", "dev", "eth0")
@@ -117,8 +116,7 @@ func (b *relay) acked(n int, addr netip.Addr) {
 	}
 }
 
-// api reads what anyone on the LAN can read of all that happened, until there
-// is this.
+// api reads the events that anyone on the LAN can read, until one says this.
 func (b *relay) api(want string) string {
 	b.t.Helper()
 	var out bytes.Buffer
@@ -149,7 +147,7 @@ func (b *relay) api(want string) string {
 	return out.String()
 }
 
-// A power cut in mid-lease: what was acknowledged holds, what was only offered
+// A power cut in mid-lease. What was acknowledged holds. What was only offered
 // can still be had.
 func TestKilledInMidLease(t *testing.T) {
 	b := newRelay(t, "")
@@ -166,11 +164,11 @@ func TestKilledInMidLease(t *testing.T) {
 	b.acked(2, second)
 }
 
-// The state's disk is full: nobody is told of a lease that is not kept, what
-// the disk says stays here, and once there is room all goes on.
+// The state's disk is full. Nobody is told of a lease that is not kept. What the
+// disk says stays here. Once there is room all goes on.
 func TestLeaseOnAFullDisk(t *testing.T) {
 	b := newRelay(t, "")
-	small(t, b.state)
+	smallDisk(t, b.state)
 	b.start()
 	fill := filepath.Join(b.state, "fill")
 	if err := os.WriteFile(fill, make([]byte, 1<<20), 0o600); err == nil {
@@ -206,8 +204,8 @@ func TestLeaseOnAFullDisk(t *testing.T) {
 	}
 }
 
-// Strangers take the whole pool: who has an address keeps it, who has one
-// reserved gets it, and the appliance neither grows nor writes much.
+// Strangers take the whole pool. Who has an address keeps it. Who has one
+// reserved gets it. The appliance neither grows nor writes much.
 func TestPoolTakenByStrangers(t *testing.T) {
 	b := newRelay(t, `{mode: full, subnets: [{net: 10.9.0.0/24, pool: 10.9.0.100-10.9.0.110}], hosts: [{mac: "02:09:00:00:00:02", ip: 10.9.0.105}]}`)
 	b.start()
@@ -261,7 +259,7 @@ func (b *relay) rss() int {
 	return kb
 }
 
-// The network card is unplugged and comes back, as one on USB may: the kernel
+// The network card is unplugged and comes back, as one on USB may. The kernel
 // takes it for another.
 func TestCardPluggedInAgain(t *testing.T) {
 	b := newRelay(t, "")
@@ -283,12 +281,12 @@ func TestCardPluggedInAgain(t *testing.T) {
 	})
 }
 
-// Somebody fills the upload folder's disk: he and all others hear that it is
-// full, and nothing of where it is.
+// Somebody fills the upload folder's disk. All hear that it is full, and nothing
+// of where it is.
 func TestUploadOnAFullDisk(t *testing.T) {
 	b := newRelay(t, "")
 	up := filepath.Join(t.TempDir(), "uploads")
-	small(t, up)
+	smallDisk(t, up)
 	b.config("upload: " + up + "\n")
 	b.start()
 	file := filepath.Join(t.TempDir(), "file")
@@ -309,8 +307,8 @@ func TestUploadOnAFullDisk(t *testing.T) {
 	}
 }
 
-// small makes a folder with a disk of its own of 256 KiB.
-func small(t *testing.T, dir string) {
+// smallDisk makes a folder that is a disk of 256 KiB.
+func smallDisk(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)

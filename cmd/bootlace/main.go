@@ -35,7 +35,7 @@ var commands = []struct {
 }
 
 // A usageError is a mistake of the person who typed the command or wrote the
-// config: exit status 2.
+// config. The exit status is 2.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -54,9 +54,12 @@ func run(ctx context.Context, args []string) error {
 		usage()
 		return usageError{errors.New("no command")}
 	}
-	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+	switch args[0] {
+	case "help", "-h", "--help":
 		usage()
 		return nil
+	case "-version", "--version": // as other programs have it
+		return runVersion(ctx, args[1:])
 	}
 	for _, c := range commands {
 		if c.name == args[0] {
@@ -74,8 +77,8 @@ func usage() {
 	fmt.Fprintln(os.Stderr, "\n`bootlace COMMAND -h` lists a command's flags.")
 }
 
-// exitStatus prints err and says how the process ends: 0, 1 or, for what the
-// user can mend in the command or the config, 2.
+// exitStatus prints err and says how the process ends: 0 or 1. It is 2 for what
+// the user can mend in the command or the config.
 func exitStatus(err error) int {
 	var mistake usageError
 	switch {
@@ -94,8 +97,8 @@ func runVersion(context.Context, []string) error {
 	return nil
 }
 
-// parse reads a command's flags, which may stand before, between and after its
-// operands, and returns the operands.
+// parse reads a command's flags and returns its operands. Flags may stand
+// before, between and after them.
 func parse(fs *flag.FlagSet, args []string) ([]string, error) {
 	var operands []string
 	for {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// hangGuard ends a test that waits for what does not come. It says nothing of
-// how long anything takes: a busy machine may need minutes.
+// hangGuard ends a test that waits for what does not come. It bounds nothing
+// else: a busy machine may need minutes.
 const hangGuard = 4 * time.Minute
 
 // eventually waits until something is so.
@@ -108,7 +108,7 @@ func (p *process) ended() bool {
 	}
 }
 
-// exit waits for the end of the process, and returns its status and output.
+// exit waits for the end of the process. It returns its status and output.
 func (p *process) exit() (code int, out string) {
 	p.t.Helper()
 	eventually(p.t, p.name+" ends by itself", p.ended)

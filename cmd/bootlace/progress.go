@@ -84,7 +84,7 @@ func (p *progress) changed(c pull.Attempt) {
 	}
 }
 
-// tell says what failed, once it is known that it was not the end: the end is
+// tell says what failed, once it is known that it was not the end. The end is
 // told by the command's own error.
 func (p *progress) tell() {
 	if p.failed != "" {

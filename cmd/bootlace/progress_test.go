@@ -15,7 +15,7 @@ import (
 	"github.com/bootlace/bootlace/boot/human"
 )
 
-// terminal opens a pseudoterminal: what is written to tty is read from screen.
+// terminal opens a pseudoterminal. What is written to tty is read from screen.
 func terminal(t *testing.T) (tty, screen *os.File) {
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,7 +15,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,6 +30,13 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// Tests that run beside others mostly wait for a slow cable.
+	told := false
+	flag.Visit(func(f *flag.Flag) { told = told || f.Name == "test.parallel" })
+	if !told {
+		flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	}
 	dir, err := os.MkdirTemp("", "bl")
 	if err != nil {
 		panic(err)
@@ -43,8 +53,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A rig is an appliance and a machine on one cable, each in a network
-// namespace of its own, both run as a person would.
+// A rig is an appliance and a machine on one cable. Each is in a network
+// namespace of its own. Both run as a person would run them.
 type rig struct {
 	t                testing.TB
 	appliance, far   *nettest.NS // far is the machine's end
@@ -91,9 +101,9 @@ type flashing struct {
 }
 
 // midFlash starts a flash and returns when the protocol has carried some of the
-// image. The cable is so slow that the rest would take half a minute; fast ends
-// that. more goes to the end of the profile. The test runs beside others: it
-// mostly waits.
+// image. The cable is so slow that the rest would take half a minute. The method
+// fast ends that. more goes to the end of the profile. The test runs beside
+// others, since it mostly waits.
 func midFlash(t *testing.T, more, proto string) *flashing {
 	t.Helper()
 	t.Parallel()
@@ -121,8 +131,8 @@ func (r *rig) machine(disk string, more ...string) *process {
 	return launch(r.t, "machine", r.far.Command(r.t, binary, args...))
 }
 
-// image stores an image of n MiB with a boot sector, data and holes, and returns
-// its raw bytes.
+// image stores an image of n MiB with a boot sector, data and holes. It returns
+// the raw bytes.
 func (r *rig) image(name string, n int) []byte {
 	r.t.Helper()
 	raw := make([]byte, n<<20)
@@ -256,7 +266,7 @@ func (r *rig) events() (status string, events []boot.Event) {
 	return m.Status, m.Events
 }
 
-// told waits until the appliance has an event of this kind that matches.
+// told waits until the appliance has a matching event of this kind.
 func (r *rig) told(kind boot.Kind, pattern string) {
 	r.t.Helper()
 	re := regexp.MustCompile(pattern)

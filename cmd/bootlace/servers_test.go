@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 	"github.com/bootlace/bootlace/images"
 )
 
@@ -51,10 +52,10 @@ func web(t *testing.T, h http.Handler) string {
 	return s.URL + "/"
 }
 
-// tftpd serves dir, and takes what is new. It gives up after four timeouts: a
+// tftpd serves dir, and takes what is new. It gives up after four timeouts. A
 // client on a busy machine may be late.
 func tftpd(t *testing.T, dir string) string {
-	return "tftp://" + nettest.TFTP(t, dir, 10*time.Second) + "/"
+	return "tftp://" + upload.ServeFolder(t, dir, 2*time.Second) + "/"
 }
 
 // equal checks what a file holds.

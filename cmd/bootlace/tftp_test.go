@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/tftp"
+	tftpupload "github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // A tftpServer serves one file, "img", and takes what it is sent.
@@ -47,10 +48,10 @@ func serveTFTP(t *testing.T, img io.ReaderAt, size int64) *tftpServer {
 			}
 			return &tftp.Source{ReaderAt: img, Size: size}, nil
 		},
-		Create: func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) {
+		Uploads: &tftpupload.Receiver{Create: func(_ context.Context, r *tftp.Request) (io.WriteCloser, error) {
 			note(r)
 			return discard{}, nil
-		},
+		}},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -89,7 +90,7 @@ type discard struct{}
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (discard) Close() error                { return nil }
 
-// The flags reach the server, with the request for the manifest as well.
+// The flags reach the server, in the manifest's request too.
 func TestTFTPOptions(t *testing.T) {
 	want := payload(5000)
 	for _, tt := range []struct {
@@ -141,7 +142,7 @@ func (s sluggish) ReadAt(p []byte, off int64) (int, error) {
 
 var timeLeft = regexp.MustCompile(` \d+:\d\d`)
 
-// The bar knows the whole of a file from the start, its rate and the time left.
+// The bar shows the part of the whole, the rate and the time left.
 func TestTFTPOnATerminal(t *testing.T) {
 	want := payload(6 << 20)
 	s := serveTFTP(t, sluggish{bytes.NewReader(want)}, int64(len(want)))

@@ -47,8 +47,8 @@ func parseURL(command, raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// tftpFlags are the options that a person may ask of a TFTP server, windowsize
-// for downloads alone.
+// tftpFlags are the options that a person may ask of a TFTP server. windowsize
+// is for downloads alone.
 func tftpFlags(set *flag.FlagSet, windows bool) *tftp.Client {
 	c := new(tftp.Client)
 	option := func(name, usage string, least, most int, to *int) {
@@ -74,8 +74,8 @@ func checkTFTP(command string, c *tftp.Client, u *url.URL) error {
 	return nil
 }
 
-// splitURL parts the URL of a file into its folder, which ends in a slash, and
-// its name.
+// splitURL parts the URL of a file into its folder and its name. The folder ends
+// in a slash.
 func splitURL(u *url.URL) (base, name string, err error) {
 	dir, name := path.Split(u.Path)
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "\x00\r\n") {
@@ -134,8 +134,8 @@ func get(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return nil
 }
 
-// known asks for the manifest beside a file: what the file must be, and what to
-// tell a person about it.
+// known asks for the manifest beside a file. It returns what the file must be,
+// and what to tell a person about it.
 func known(ctx context.Context, base, name string, client tftp.Client, noVerify bool) (f pull.File, checked string, err error) {
 	f = pull.File{Name: name, Size: -1}
 	switch {
@@ -318,7 +318,8 @@ func list(ctx context.Context, args []string, stdout io.Writer) error {
 	return w.Flush()
 }
 
-// row is one line of a listing: size, time and name, as far as they are known.
+// row is one line of a listing. It has size, time and name, as far as they are
+// known.
 func row(e pull.Entry) string {
 	name := e.Name
 	if e.Dir {

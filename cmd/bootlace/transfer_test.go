@@ -105,7 +105,7 @@ func TestGetVerifies(t *testing.T) {
 	}
 }
 
-// What a .part holds is gone on with if it is the beginning of the file.
+// A .part that is the beginning of the file is gone on with.
 func TestGetResumes(t *testing.T) {
 	want := payload(300_000)
 	dir := t.TempDir()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -44,6 +45,18 @@ func TestTransferUsage(t *testing.T) {
 			var mistake usageError
 			if err := tt.run(t.Context(), strings.Fields(tt.args)); !errors.As(err, &mistake) {
 				t.Errorf("%v, want a usage error", err)
+			}
+		})
+	}
+}
+
+// The version is a command, and a flag as in other programs.
+func TestVersion(t *testing.T) {
+	for _, arg := range []string{"version", "--version", "-version"} {
+		t.Run(arg, func(t *testing.T) {
+			out, err := exec.Command(binary, arg).Output()
+			if err != nil || !strings.HasPrefix(string(out), "bootlace ") {
+				t.Errorf("%q, %v", out, err)
 			}
 		})
 	}

@@ -12,11 +12,11 @@ import (
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 
-// liveARM64 is the live system of an arm64 machine, in the root.
+// liveARM64 is the live system for arm64, in the root.
 const liveARM64 = "live/arm64.cpio"
 
-// An arm64 machine is handed a kernel by one that has no kexec_file_load(2):
-// Debian's, which is also what it is handed.
+// An arm64 machine boots a kernel by kexec from one without kexec_file_load(2).
+// Both are Debian's kernel.
 func TestQEMUBootArm64(t *testing.T) {
 	b, _ := board.ByName("qemu-arm64")
 	if err := lab.Missing(b, ""); err != nil {
@@ -39,9 +39,9 @@ func TestQEMUBootArm64(t *testing.T) {
 		NICs:    []lab.NIC{{End: l.end, MAC: "52:54:00:b0:00:64"}},
 		Args:    []string{"-m", "256"},
 	})
-	started(t, vm, err)
+	mustStart(t, vm, err)
 	wait(t, vm, `bootlace: done: starts `)
 	wait(t, vm, `live system: up, command line .*live=yes`)
-	l.heard(t, 0, boot.KindHandover)
-	l.heard(t, 0, boot.KindDone)
+	l.waitEvent(t, 0, boot.KindHandover)
+	l.waitEvent(t, 0, boot.KindDone)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/bootlace/bootlace/board"
 )
 
-// The Dockerfile's stages name what exists, and the command that builds the
-// binary there gives a static one. Docker itself is not needed.
+// The Dockerfile's stages name what exists, and its build command makes a static
+// binary. Docker itself is not needed.
 func TestDockerfile(t *testing.T) {
 	raw, err := os.ReadFile("../../Dockerfile")
 	if err != nil {
@@ -70,7 +70,7 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
-// goVersion is the language version of go.mod, without a patch level.
+// goVersion is go.mod's version without a patch level.
 func goVersion(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.GoVersion}}").Output()
@@ -89,8 +89,8 @@ func architectures() (names []string) {
 	return names
 }
 
-// runBuild runs the stage's command from the top of the tree, for every
-// architecture that the binary is promised for.
+// runBuild runs the stage's command from the top of the tree for every
+// architecture.
 func runBuild(t *testing.T, words []string) {
 	t.Helper()
 	for _, arch := range architectures() {

@@ -26,14 +26,16 @@ import (
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 
-// A lan is an appliance, the program itself in a namespace of its own, and a
-// cable for one machine at a time. It takes no processor from the machine.
+// A lan is an appliance in a network namespace of its own, and a cable for one
+// machine at a time. The appliance is the program itself, which takes less
+// processor time than one in QEMU.
 type lan struct {
-	ns  *nettest.NS
-	dir string
-	end lab.End
+	ns   *nettest.NS
+	root string // what the appliance serves
+	dir  string
+	end  lab.End
 
-	// frame, where set, may change what the machine sends.
+	// frame may change what the machine sends. nil changes nothing.
 	frame atomic.Pointer[func([]byte)]
 
 	ready, over chan struct{} // closed when the appliance serves, and has ended
@@ -43,27 +45,34 @@ type lan struct {
 	log    []string
 }
 
-// lanConfig is that of an appliance without profiles; more may follow it.
+// lanConfig is the config of an appliance without profiles. More may follow it.
 const lanConfig = `log: json
 dhcp:
   mode: full
   subnets: [{net: 10.77.0.0/24, pool: ` + machinePool + `, lease: 1h}]
 `
 
-// newLAN starts an appliance over what was prepared; serving waits for it.
+// newLAN starts an appliance that serves what was prepared. serving waits for it.
 func newLAN(t *testing.T, config string) *lan {
 	t.Helper()
-	l := newCable(t)
+	prepare(t)
+	return newLANOf(t, made.root, config)
+}
+
+// newLANOf starts an appliance that serves a root.
+func newLANOf(t *testing.T, root, config string) *lan {
+	t.Helper()
+	l := newCable(t, root)
 	l.start(t, config)
 	return l
 }
 
 // newCable makes a lan on which nobody serves yet.
-func newCable(t *testing.T) *lan {
+func newCable(t *testing.T, root string) *lan {
 	t.Helper()
 	nettest.NeedRoot(t)
-	prepare(t)
-	l := &lan{ready: make(chan struct{}), over: make(chan struct{})}
+	prepare(t) // the program
+	l := &lan{root: root, ready: make(chan struct{}), over: make(chan struct{})}
 	l.ns, _ = nettest.Pair(t, "", "")
 	var err error
 	if l.dir, err = os.MkdirTemp("", "lan"); err != nil { // short, for sockets
@@ -81,17 +90,17 @@ func (l *lan) start(t *testing.T, config string) {
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := l.ns.Command(t, made.program, "serve", "--root", made.root, "--state", filepath.Join(l.dir, "state"),
+	cmd := l.ns.Command(t, made.program, "serve", "--root", l.root, "--state", filepath.Join(l.dir, "state"),
 		"--config", file, "--interface", "tap0")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// It goes with this process whatever way that ends.
+	// It is killed when this process ends, however it ends.
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	begun := make(chan error)
 	go func() {
-		// Pdeathsig goes by the thread that forked, which must live as long.
+		// Pdeathsig kills when the thread that forked ends, so that must stay.
 		runtime.LockOSThread()
 		err := cmd.Start()
 		begun <- err
@@ -141,8 +150,8 @@ func (l *lan) serving(t *testing.T) {
 	}
 }
 
-// cable joins a tap of the namespace, with the appliance's address, to the end
-// that is for a machine.
+// cable joins a tap device of the namespace to the end for a machine. The tap has
+// the appliance's address.
 func (l *lan) cable(t *testing.T) {
 	t.Helper()
 	var fd int
@@ -195,16 +204,15 @@ func (l *lan) cable(t *testing.T) {
 	t.Cleanup(func() { cancel(); tap.Close(); wg.Wait() })
 }
 
-// since returns what the journal heard after the first n events, and how many
-// there are.
+// since returns the events after the first n, and how many there are in all.
 func (l *lan) since(n int) ([]boot.Event, int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]boot.Event(nil), l.events[n:]...), len(l.events)
 }
 
-// heard waits for a kind of event behind the first n.
-func (l *lan) heard(t *testing.T, n int, kind boot.Kind) {
+// waitEvent waits for an event of a kind after the first n.
+func (l *lan) waitEvent(t *testing.T, n int, kind boot.Kind) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		events, _ := l.since(n)
@@ -215,8 +223,8 @@ func (l *lan) heard(t *testing.T, n int, kind boot.Kind) {
 	t.Fatalf("the appliance did not hear of %q", kind)
 }
 
-// plainROM makes of QEMU's iPXE ROM one that is not iPXE, as far as DHCP goes,
-// until it has asked for a network boot program.
+// plainROM makes QEMU's iPXE look like a plain PXE ROM in DHCP, until it has asked
+// for a network boot program.
 func (l *lan) plainROM() {
 	f := func(frame []byte) {
 		port, payload := udp(frame)

@@ -20,13 +20,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// made is what the tests use: one root, of which every appliance serves, and
-// two programs.
+// made is what the tests share.
 var made struct {
 	dir     string
 	root    string // firmware of every board that QEMU has, and images
 	program string // bootlace for this machine
-	server  string // firmware/<board>/ of an appliance
+	server  string // root with an appliance's firmware
 
 	small []byte // root's small.raw
 }
@@ -36,7 +35,7 @@ const systemBoard = "qemu-x86_64"
 
 // What the root holds besides firmware.
 const (
-	smallImage = "small.raw" // for any board: nothing boots from it
+	smallImage = "small.raw" // for any board; nothing boots from it
 	liveKernel = "live/vmlinuz"
 	liveInitrd = "live/initrd.cpio"
 )
@@ -53,7 +52,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// prepare makes it all, once.
+// prepare makes everything, once.
 func prepare(t *testing.T) {
 	t.Helper()
 	if err := makeAll(); err != nil {
@@ -61,9 +60,8 @@ func prepare(t *testing.T) {
 	}
 }
 
-// makeAll makes it in two processes at a time, what takes longest first:
-// firmware of QEMU's own boards is compressed as far as it goes, since it has a
-// size to keep to.
+// makeAll runs two processes at a time and begins with what takes longest.
+// Firmware of QEMU's own boards is fully compressed, since it has a size limit.
 var makeAll = sync.OnceValue(func() error {
 	ctx := context.Background()
 	var g errgroup.Group
@@ -94,7 +92,7 @@ var makeAll = sync.OnceValue(func() error {
 	return os.Link(filepath.Join(made.root, b.File(board.Kernel)), filepath.Join(made.root, liveKernel))
 })
 
-// output runs a command; its error has what that said.
+// output runs a command. The error quotes what the command printed.
 func output(cmd *exec.Cmd) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
@@ -127,8 +125,8 @@ func makeImages(ctx context.Context) error {
 	return err
 }
 
-// systemImage returns the bootable image of scripts/diskimage, which is made
-// where scripts/demo has not left one of the same name in the cache.
+// systemImage returns the bootable image of scripts/diskimage. It is made unless
+// the cache has it, from scripts/demo or an earlier run.
 func systemImage() (string, error) {
 	id, err := exec.Command("../../scripts/diskimage", "--id").Output()
 	if err != nil {
@@ -152,7 +150,7 @@ func systemImage() (string, error) {
 	return name, os.Rename(part, name)
 }
 
-// liveInit is the init of a system that is only ever in memory.
+// liveInit is the init of a system that exists only in memory.
 const liveInit = `package main
 
 import (

@@ -5,11 +5,11 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bootlace/bootlace/board"
@@ -18,19 +18,18 @@ import (
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 
-// A job is what a config may have for a machine, which it knows by the end of
-// the address of its card.
+// A job is what the config has for a machine, by the last byte of its MAC.
 type job string
 
 const (
-	nothing job = "00" // no profile: it waits
-	small   job = "f1" // it is flashed, and waits
-	system  job = "f2" // it is flashed with a system that boots, and boots that
-	live    job = "f3" // it is handed a kernel
+	nothing job = "00" // no profile, so it waits
+	small   job = "f1" // it is flashed and waits
+	system  job = "f2" // it is flashed with a system, which it then boots
+	live    job = "f3" // it boots a kernel by kexec
 )
 
-// jobsConfig has a profile for each job. An unknown machine may wait since
-// U-Boot asks by an address of its own.
+// jobsConfig has a profile for each job. Unknown machines may wait, because
+// U-Boot first asks with a MAC of its own.
 const jobsConfig = lanConfig + `unknown: wait
 images: {small: {file: ` + smallImage + `}, lab: {file: ` + demoImage + `}}
 profiles:
@@ -44,11 +43,11 @@ func (j job) String() string {
 	return map[job]string{nothing: "waits", small: "flashed", system: "flashed, booted from disk twice", live: "booted by kexec"}[j]
 }
 
-// A way is one in which a machine gets to our firmware.
+// A way is one path by which a machine gets to our firmware.
 type way struct {
 	board    *board.Board
 	firmware lab.Firmware
-	by       string // "", or how it differs from what the firmware would do
+	by       string // board.UNDI or board.UKI to force that file, "" for the usual one
 	job      job
 }
 
@@ -56,9 +55,9 @@ func (w way) String() string {
 	return strings.Trim(fmt.Sprintf("%s-%s-%s", w.board.Name, w.firmware, w.by), "-")
 }
 
-// ways are all of them: every board of the table by every firmware it has in
-// QEMU, and the turns that these can take. A board is flashed once; one of them
-// also boots what is made for it alone.
+// ways are every board of the table with every firmware that it has in QEMU, and
+// their variants. Each board is flashed once. One of them is also flashed with a
+// system, which boots only there.
 func ways() []way {
 	var all []way
 	http := map[string]bool{} // by architecture
@@ -79,7 +78,7 @@ func ways() []way {
 			all = append(all, w)
 			switch {
 			case boots && f == lab.BIOS:
-				// UNDI is slow in an emulated machine: once is enough.
+				// Once is enough, since UNDI is slow in an emulated machine.
 				all = append(all, way{board: b, firmware: f, by: board.UNDI, job: live})
 			case f == lab.UBoot:
 				all = append(all, way{board: b, firmware: f, by: board.UKI, job: nothing})
@@ -89,39 +88,83 @@ func ways() []way {
 	return all
 }
 
-// Every board boots our firmware by every way in, with no word about any of
-// them in the config, and finds its network card and its disk. Where the config
+// Every board boots our firmware by every way in. The config has no word about
+// any of them. Each machine finds its network card and its disk. Where the config
 // has nothing for it, not even a profile, it says what it is and waits.
 func TestQEMUMatrix(t *testing.T) {
 	plain, jobs := newLAN(t, lanConfig), newLAN(t, jobsConfig)
-	plain.serving(t)
-	jobs.serving(t)
+	noKernel := newLANOf(t, withoutKernels(t), lanConfig)
+	for _, l := range []*lan{plain, jobs, noKernel} {
+		l.serving(t)
+	}
 	checkSizes(t)
-	var table bytes.Buffer
-	for i, w := range ways() {
+	var rows table
+	run := func(t *testing.T, i int, w way, l *lan) {
 		t.Run(w.String(), func(t *testing.T) {
 			if err := lab.Missing(w.board, w.firmware); err != nil {
 				nettest.Skip(t, err.Error())
 			}
-			l := plain
-			if w.job != nothing {
-				l = jobs
-			}
-			switch w.by {
-			case board.UNDI:
+			if w.by == board.UNDI {
 				l.plainROM()
 				defer l.frame.Store(nil)
-			case board.UKI: // without a kernel there is no script, and U-Boot goes on to EFI
-				kernel := filepath.Join(made.root, w.board.File(board.Kernel))
-				if err := os.Rename(kernel, kernel+".away"); err != nil {
-					t.Fatal(err)
-				}
-				defer os.Rename(kernel+".away", kernel)
 			}
-			l.boots(t, w, byte(i), &table)
+			l.bootMachine(t, w, byte(i), &rows)
 		})
 	}
-	t.Logf("%-30s %6s %6s  %-32s %s\n%s", "way in", "agent", "end", "and there", "files", table.String())
+	// Two machines at a time, for two processors. Each LAN has one cable.
+	t.Run("ways", func(t *testing.T) {
+		t.Run("without a job", func(t *testing.T) {
+			t.Parallel()
+			for i, w := range ways() {
+				switch {
+				case w.by == board.UKI: // without a kernel there is no script, so U-Boot goes on to EFI
+					run(t, i, w, noKernel)
+				case w.job == nothing:
+					run(t, i, w, plain)
+				}
+			}
+		})
+		t.Run("with a job", func(t *testing.T) {
+			t.Parallel()
+			for i, w := range ways() {
+				if w.job != nothing {
+					run(t, i, w, jobs)
+				}
+			}
+		})
+	})
+	t.Logf("%-30s %6s %6s  %-32s %s\n%s", "way in", "agent", "end", "and there", "files", strings.Join(rows.lines, ""))
+}
+
+// withoutKernels makes a root that has the EFI programs of the boards alone.
+func withoutKernels(t *testing.T) string {
+	t.Helper()
+	root := filepath.Join(made.dir, "uki")
+	for _, b := range board.Boards {
+		if b.QEMU == nil || b.QEMU.UBoot == "" {
+			continue
+		}
+		name := b.File(board.UKI)
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(filepath.Join(made.root, name), filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// A table is written by several machines.
+type table struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (rows *table) add(format string, args ...any) {
+	rows.mu.Lock()
+	defer rows.mu.Unlock()
+	rows.lines = append(rows.lines, fmt.Sprintf(format, args...))
 }
 
 // initramfsLimits are the most bytes of an initramfs of QEMU's own boards, by
@@ -145,8 +188,8 @@ func checkSizes(t *testing.T) {
 	}
 }
 
-// boots turns a machine on and holds what it does against the way.
-func (l *lan) boots(t *testing.T, w way, i byte, table io.Writer) {
+// bootMachine turns a machine on and checks that it takes the way and does its job.
+func (l *lan) bootMachine(t *testing.T, w way, i byte, rows *table) {
 	dir := t.TempDir()
 	disk := filepath.Join(dir, "disk.raw")
 	size, cpus := int64(64<<20), 0
@@ -158,7 +201,7 @@ func (l *lan) boots(t *testing.T, w way, i byte, table io.Writer) {
 	}
 	mac := fmt.Sprintf("52:54:00:b0:%02x:%s", i, string(w.job))
 	if !strings.HasPrefix(w.board.Name, "qemu-") {
-		mac = fmt.Sprintf("00:1b:21:b0:%02x:%s", i, string(w.job)) // a card that QEMU would not be known by
+		mac = fmt.Sprintf("00:1b:21:b0:%02x:%s", i, string(w.job)) // without QEMU's OUI
 	}
 	_, before := l.since(0)
 	vm, err := lab.Start(t.Context(), lab.Machine{
@@ -166,9 +209,9 @@ func (l *lan) boots(t *testing.T, w way, i byte, table io.Writer) {
 		NICs:  []lab.NIC{{End: l.end, MAC: mac, BootIndex: 1}},
 		Disks: []lab.Disk{{Path: disk, Serial: machineSerial, BootIndex: 2}},
 	})
-	started(t, vm, err)
+	mustStart(t, vm, err)
 	agent := wait(t, vm, `^bootlace agent \S+ `+regexp.QuoteMeta(w.board.Name)+`$`)
-	end := l.sees(t, w, vm, before)
+	end := l.waitForJob(t, w, vm, before)
 	vm.Kill()
 	for _, line := range vm.Lines() {
 		if strings.Contains(line.Text, "Unknown symbol") {
@@ -180,13 +223,13 @@ func (l *lan) boots(t *testing.T, w way, i byte, table io.Writer) {
 	var files []string
 	for _, ev := range events {
 		if ev.Kind == boot.KindServe {
-			files = append(files, asked(ev))
+			files = append(files, fileAsked(ev))
 		}
 		if ev.Kind == boot.KindStart {
 			break
 		}
 	}
-	fmt.Fprintf(table, "%-30s %6.1f %6.1f  %-32s %s\n", w, agent.At.Seconds(), end.At.Seconds(), w.job, strings.Join(files, ", "))
+	rows.add("%-30s %6.1f %6.1f  %-32s %s\n", w, agent.At.Seconds(), end.At.Seconds(), w.job, strings.Join(files, ", "))
 	if all := strings.Join(files, " "); w.by != "" && !strings.Contains(all, w.by) {
 		t.Errorf("it did not take %s: %s", w.by, all)
 	}
@@ -199,8 +242,8 @@ func (l *lan) boots(t *testing.T, w way, i byte, table io.Writer) {
 	}
 }
 
-// asked is what a machine asked for, with the options that it was granted.
-func asked(ev boot.Event) string {
+// fileAsked is the file that a machine asked for, and the options that it got.
+func fileAsked(ev boot.Event) string {
 	file := ev.Proto + " " + strings.TrimPrefix(ev.File, "firmware/")
 	_, took, _ := strings.Cut(ev.Text, " bytes in ")
 	if _, options, ok := strings.Cut(took, ", "); ok {
@@ -215,25 +258,25 @@ func asked(ev boot.Event) string {
 	return file
 }
 
-// sees waits for the end of a machine's job and returns the line that says so.
-func (l *lan) sees(t *testing.T, w way, vm *lab.VM, before int) (end lab.Line) {
+// waitForJob waits for the end of a machine's job and returns the line that says so.
+func (l *lan) waitForJob(t *testing.T, w way, vm *lab.VM, before int) (end lab.Line) {
 	switch w.job {
 	case nothing:
 		end = wait(t, vm, `bootlace: waiting: .*`+machineSerial)
-		l.heard(t, before, boot.KindWaiting)
+		l.waitEvent(t, before, boot.KindWaiting)
 	case small:
 		end = wait(t, vm, `bootlace: done: `)
-		l.heard(t, before, boot.KindDone)
+		l.waitEvent(t, before, boot.KindDone)
 	case live:
 		end = wait(t, vm, `live system: up, command line .*live=yes`)
-		l.heard(t, before, boot.KindHandover)
+		l.waitEvent(t, before, boot.KindHandover)
 	case system:
 		// After the flash BootNext leads to the disk.
 		wait(t, vm, `bootlace: done: .*BootNext`)
 		wait(t, vm, `flashed system: up from /dev/vda`)
-		l.heard(t, before, boot.KindDone)
-		l.heard(t, before, boot.KindHandover)
-		// At the next power-on the network comes first again: our firmware is
+		l.waitEvent(t, before, boot.KindDone)
+		l.waitEvent(t, before, boot.KindHandover)
+		// At the next power-on the network comes first again. Our firmware is
 		// told local and sends the machine to its disk by BootNext.
 		_, before := l.since(0)
 		if err := vm.Reset(t.Context()); err != nil {
@@ -241,7 +284,7 @@ func (l *lan) sees(t *testing.T, w way, vm *lab.VM, before int) (end lab.Line) {
 		}
 		wait(t, vm, `plan: local`)
 		end = wait(t, vm, `flashed system: up from /dev/vda`)
-		l.heard(t, before, boot.KindLocal)
+		l.waitEvent(t, before, boot.KindLocal)
 	}
 	return end
 }

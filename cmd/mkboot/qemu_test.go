@@ -16,8 +16,8 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// The main job by BIOS from an appliance that is firmware itself, with a power
-// cut in mid-flash: the next power-on finishes the job, and the one after that
+// The main job by BIOS, from an appliance that is firmware itself, with a power
+// cut while flashing. The next power-on finishes the job. The one after that
 // boots from the disk although the network comes first.
 func TestQEMUFlashBIOS(t *testing.T) {
 	need(t, systemBoard, lab.BIOS)
@@ -32,7 +32,7 @@ func TestQEMUFlashBIOS(t *testing.T) {
 		volume.Files[name] = filepath.Join(made.root, name)
 	}
 	appliance, err := b.appliance(t.Context(), volume, nil)
-	started(t, appliance, err)
+	mustStart(t, appliance, err)
 	disk := filepath.Join(b.dir, "disk.raw")
 	if err := lab.BlankDisk(disk, 512<<20); err != nil {
 		t.Fatal(err)
@@ -40,30 +40,30 @@ func TestQEMUFlashBIOS(t *testing.T) {
 	device := b.machine(t.Context(), disk)
 	device.CPUs = flashCPUs
 	m, err := lab.Start(t.Context(), device)
-	started(t, m, err)
+	mustStart(t, m, err)
 	wait(t, m, `ftp +\[##+\.`)
 	m.Kill()
 
 	m, err = lab.Start(t.Context(), device)
-	started(t, m, err)
+	mustStart(t, m, err)
 	wait(t, m, `bootlace: done: `)
 	wait(t, appliance, `"kind":"done"`)
 	wait(t, m, `flashed system: up from /dev/vda`)
-	said(t, m, `Booting from SAN device 0x80`)
-	said(t, appliance, `ftp carried lab.raw.zst`)
+	hasLine(t, m, `Booting from SAN device 0x80`)
+	hasLine(t, appliance, `ftp carried lab.raw.zst`)
 }
 
-// flashCPUs is what a machine has that unpacks a system's image, which in an
-// emulated one is work for both processors of a small host.
+// flashCPUs is the number of processors of a machine that unpacks a system's
+// image. Emulated, that is work for both processors of a small host.
 const flashCPUs = 2
 
-// An appliance that is firmware and whose config has no address asks for one.
+// An appliance that is firmware asks for an address if its config has none.
 func TestQEMUAddress(t *testing.T) {
 	b := need(t, applianceBoard, "")
 	l := newLAN(t, lanConfig)
 	l.serving(t)
-	store := filepath.Join(t.TempDir(), "bootlace.raw")
-	if err := (lab.Volume{Config: "log: json\n"}).Make(t.Context(), store); err != nil {
+	disk := filepath.Join(t.TempDir(), "bootlace.raw")
+	if err := (lab.Volume{Config: "log: json\n"}).Make(t.Context(), disk); err != nil {
 		t.Fatal(err)
 	}
 	vm, err := lab.Start(t.Context(), lab.Machine{
@@ -72,14 +72,14 @@ func TestQEMUAddress(t *testing.T) {
 		Initrd:  filepath.Join(made.server, b.File(board.Initramfs)),
 		Cmdline: b.CommandLine(),
 		NICs:    []lab.NIC{{End: l.end, MAC: applianceMAC}},
-		Disks:   []lab.Disk{{Path: store, Serial: "STORE"}},
+		Disks:   []lab.Disk{{Path: disk, Serial: "STORE"}},
 	})
-	started(t, vm, err)
+	mustStart(t, vm, err)
 	wait(t, vm, `bootlace: eth0 has 10\.77\.0\.1\d\d/24 from 10\.77\.0\.1 `)
 	wait(t, vm, `"msg":"serving".*"dhcp":"proxy".*"address":"10\.77\.0\.1\d\d"`)
 }
 
-// need returns a board, where this host can start it with a firmware.
+// need returns a board. It skips the test if this host cannot start it.
 func need(t *testing.T, name string, f lab.Firmware) *board.Board {
 	t.Helper()
 	b, ok := board.ByName(name)
@@ -92,8 +92,9 @@ func need(t *testing.T, name string, f lab.Firmware) *board.Board {
 	return b
 }
 
-// started sees to a machine's end, and to what it said where the test failed.
-func started(t *testing.T, vm *lab.VM, err error) {
+// mustStart kills the machine after the test, and prints its console if the test
+// failed.
+func mustStart(t *testing.T, vm *lab.VM, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -109,12 +110,11 @@ func started(t *testing.T, vm *lab.VM, err error) {
 	})
 }
 
-// patience bounds the wait for the next thing that a machine does. None takes
-// half a minute on an idle host of two cores; one where ten processes want
-// them is no reason to fail.
-const patience = 10 * time.Minute
+// patience is a hang guard for the next thing that a machine does. On an idle
+// host of two cores nothing takes half a minute.
+const patience = 20 * time.Minute
 
-// wait waits for a line on the console, behind the last one that was waited for.
+// wait waits for a line on the console, after the last one that was waited for.
 func wait(t *testing.T, vm *lab.VM, pattern string) lab.Line {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -127,8 +127,8 @@ func wait(t *testing.T, vm *lab.VM, pattern string) lab.Line {
 	return line
 }
 
-// said checks for a line that may stand anywhere.
-func said(t *testing.T, vm *lab.VM, pattern string) {
+// hasLine checks that the console has a line, wherever it stands.
+func hasLine(t *testing.T, vm *lab.VM, pattern string) {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	var all []string

@@ -15,8 +15,8 @@ import (
 	"github.com/bootlace/bootlace/images/firmware"
 )
 
-// A rescue image gives a shell on the console that runs u-root's tools, with
-// the board's modules loaded, and the machine restarts when it ends.
+// A rescue image gives a shell on the console that runs u-root's tools. The
+// board's modules are loaded. The machine restarts when the shell ends.
 func TestQEMURescue(t *testing.T) {
 	b := board.Boards[0]
 	if err := lab.Missing(b, ""); err != nil {
@@ -40,7 +40,7 @@ func TestQEMURescue(t *testing.T) {
 		NICs:    []lab.NIC{{End: end, MAC: machineMAC}},
 		Disks:   []lab.Disk{{Path: disk, Serial: machineSerial}},
 	})
-	started(t, vm, err)
+	mustStart(t, vm, err)
 	wait(t, vm, `^Bootlace rescue: `)
 	for _, c := range []struct{ typed, answer string }{
 		{"echo up-$(uname -m)", `^up-x86_64$`},
@@ -48,13 +48,13 @@ func TestQEMURescue(t *testing.T) {
 		{"ip link", regexp.QuoteMeta(machineMAC)},
 		{"exit", `Linux version`},
 	} {
-		asks(t, vm, c.typed, c.answer)
+		typeUntil(t, vm, c.typed, c.answer)
 	}
 }
 
-// asks types a line until it is answered: a shell that has just begun to edit
-// drops what was typed before.
-func asks(t *testing.T, vm *lab.VM, typed, answer string) {
+// typeUntil types a line until it is answered, because a shell that is just starting
+// drops what was typed.
+func typeUntil(t *testing.T, vm *lab.VM, typed, answer string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

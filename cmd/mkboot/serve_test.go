@@ -11,8 +11,8 @@ import (
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 
-// An arm64 machine becomes an appliance: because it has a disk labelled as a
-// store, and because its profile says so, once it has such a disk.
+// An arm64 machine becomes an appliance if it has a disk labelled BOOTLACE. One
+// whose profile says serve becomes one once it has such a disk.
 func TestQEMUServeARM64(t *testing.T) {
 	b, _ := board.ByName("qemu-arm64")
 	if err := lab.Missing(b, ""); err != nil {
@@ -40,19 +40,17 @@ func TestQEMUServeARM64(t *testing.T) {
 		m.NICs[0].End, _ = lab.Link(t.TempDir())
 		m.Disks = []lab.Disk{{Path: disk, Serial: "STORE"}}
 		vm, err := lab.Start(t.Context(), m)
-		started(t, vm, err)
+		mustStart(t, vm, err)
 		wait(t, vm, serving)
 	})
 	t.Run("profile", func(t *testing.T) {
-		was := made.root
-		made.root = root // or --check would say that its firmware cannot
-		l := newLAN(t, lanConfig+"profiles: [{name: second, match: {board: "+b.Name+"}, action: serve}]\n")
-		made.root = was
+		// The firmware of made.root cannot serve, which the config's check notices.
+		l := newLANOf(t, root, lanConfig+"profiles: [{name: second, match: {board: "+b.Name+"}, action: serve}]\n")
 		l.serving(t)
 		m.NICs[0].End, m.Disks = l.end, nil
 		m.Args = []string{"-device", "virtio-scsi-pci,id=scsi"}
 		vm, err := lab.Start(t.Context(), m)
-		started(t, vm, err)
+		mustStart(t, vm, err)
 		wait(t, vm, `bootlace: failed: serve: there is no disk labelled BOOTLACE`)
 		for _, add := range []struct {
 			command string

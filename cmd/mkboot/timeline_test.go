@@ -90,11 +90,13 @@ func TestTimelineMissing(t *testing.T) {
 	for i, want := range map[int]string{
 		3: "no agent", 5: "no plan", 7: "FTP carried 10485760 bytes", 9: "no read-back", 10: "no done", 13: "no flashed system",
 	} {
-		steps := newTimeline(board.Boards[0], demoImage, &manifest)
-		play(steps, slices.Delete(goodDemo(), i, i+1))
-		if err := steps.missing(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("without event %d: %v, want %q", i, err, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			steps := newTimeline(board.Boards[0], demoImage, &manifest)
+			play(steps, slices.Delete(goodDemo(), i, i+1))
+			if err := steps.missing(); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("without event %d: %v, want %q", i, err, want)
+			}
+		})
 	}
 	steps := newTimeline(board.Boards[0], demoImage, &manifest)
 	play(steps, append(goodDemo()[:7], boot.Event{Kind: boot.KindFailed, Text: "disk is too small"}))
@@ -115,8 +117,10 @@ func TestReadable(t *testing.T) {
 		`{"broken`:          `{"broken`,
 		"bootlace: serving": "bootlace: serving",
 	} {
-		if got := readable(line); got != want {
-			t.Errorf("readable(%s) = %q, want %q", line, got, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			if got := readable(line); got != want {
+				t.Errorf("readable(%s) = %q, want %q", line, got, want)
+			}
+		})
 	}
 }

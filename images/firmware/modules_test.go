@@ -73,10 +73,14 @@ func packed(t *testing.T, suffix string, data []byte) []byte {
 
 const vermagic = "vermagic=6.1.0-test SMP mod_unload"
 
-func TestClosure(t *testing.T) {
+// testModules is the folder of testTree's modules.
+const testModules = "lib/modules/6.1.0-test/"
+
+// testTree has modules with every kind of dependency and of compression.
+func testTree(t *testing.T) fstest.MapFS {
 	file := func(data []byte) *fstest.MapFile { return &fstest.MapFile{Data: data} }
-	dir := "lib/modules/6.1.0-test/"
-	tree := fstest.MapFS{
+	const dir = testModules
+	return fstest.MapFS{
 		dir + "modules.builtin":          file([]byte("kernel/fs/ext4/ext4.ko\nkernel/lib/crc-ccitt.ko\n")),
 		dir + "kernel/net.ko":            file(ko(t, "depends=failover,virtio-ring", vermagic)),
 		dir + "kernel/failover.ko":       file(ko(t, "depends=", vermagic)),
@@ -97,6 +101,10 @@ func TestClosure(t *testing.T) {
 		dir + "kernel/broken_xz.ko.xz":   file(packed(t, ".xz", ko(t, vermagic))[:60]),
 		dir + "modules.order":            file([]byte("kernel/net.ko\n")),
 	}
+}
+
+func TestClosure(t *testing.T) {
+	tree := testTree(t)
 	for _, tt := range []struct {
 		names string
 		want  string // in order, or
@@ -145,7 +153,7 @@ func TestClosure(t *testing.T) {
 			}
 		})
 	}
-	tree[dir+"updates/net.ko"] = tree[dir+"kernel/net.ko"]
+	tree[testModules+"updates/net.ko"] = tree[testModules+"kernel/net.ko"]
 	if _, err := openModules(tree); err == nil {
 		t.Error("two modules of one name went through")
 	}
@@ -226,19 +234,21 @@ func TestOpenKernel(t *testing.T) {
 		{"missing", "", "", 0, "read kernel"},
 		{"vmlinuz", "/missing", "", 0, "find modules"},
 	} {
-		modules := tt.modules
-		if modules != "" {
-			modules = dir + modules
-		}
-		k, err := openKernel(dir+"/"+tt.image, modules, []string{"a"})
-		if tt.err != "" {
-			if err == nil || !strings.Contains(err.Error(), tt.err) {
-				t.Errorf("%s with %s: error %v, want %q", tt.image, tt.modules, err, tt.err)
+		t.Run(tt.image+" with "+tt.modules, func(t *testing.T) {
+			modules := tt.modules
+			if modules != "" {
+				modules = dir + modules
 			}
-			continue
-		}
-		if err != nil || k.release != tt.release || len(k.modules) != tt.n {
-			t.Errorf("%s with %s: %v, release %s, %d modules", tt.image, tt.modules, err, k.release, len(k.modules))
-		}
+			k, err := openKernel(dir+"/"+tt.image, modules, []string{"a"})
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("%s with %s: error %v, want %q", tt.image, tt.modules, err, tt.err)
+				}
+				return
+			}
+			if err != nil || k.release != tt.release || len(k.modules) != tt.n {
+				t.Errorf("%s with %s: %v, release %s, %d modules", tt.image, tt.modules, err, k.release, len(k.modules))
+			}
+		})
 	}
 }

@@ -230,9 +230,11 @@ func TestKernelPackage(t *testing.T) {
 		{"kmod, linux-base (>= 4.3~), initramfs-tools (>= 0.120+deb11u2) | linux-initramfs-tool", ""},
 		{"", ""},
 	} {
-		if got := kernelPackage(tt.depends); got != tt.want {
-			t.Errorf("%q: %q, want %q", tt.depends, got, tt.want)
-		}
+		t.Run(tt.depends, func(t *testing.T) {
+			if got := kernelPackage(tt.depends); got != tt.want {
+				t.Errorf("%q: %q, want %q", tt.depends, got, tt.want)
+			}
+		})
 	}
 }
 
@@ -244,12 +246,14 @@ func TestIsDebian(t *testing.T) {
 		"ID=raspbian\nID_LIKE=\"debian\"\n": false,
 		"debian\n":                          false,
 	} {
-		name := filepath.Join(t.TempDir(), "os-release")
-		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if got := isDebian(name); got != want {
-			t.Errorf("%q: %v", text, got)
-		}
+		t.Run(text, func(t *testing.T) {
+			name := filepath.Join(t.TempDir(), "os-release")
+			if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if got := isDebian(name); got != want {
+				t.Errorf("%q: %v", text, got)
+			}
+		})
 	}
 }

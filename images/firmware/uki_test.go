@@ -138,9 +138,11 @@ func TestAddSectionsRefuses(t *testing.T) {
 			return b
 		}),
 	} {
-		if _, err := addSections(in, add); !errors.Is(err, errPE) {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := addSections(in, add); !errors.Is(err, errPE) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
 	}
 	many := make([]section, 60)
 	for i := range many {

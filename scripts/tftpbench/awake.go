@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// In lockstep each packet wakes the other side. Where a processor of a virtual
-// machine has gone to sleep meanwhile, that takes its host tens of microseconds,
-// several times what a block costs: the same server is five times as fast on a
-// machine that does something else besides. So all processors are kept awake
-// while servers and clients are measured, all alike, by threads that give way to
-// whatever else wants to run (SCHED_IDLE).
+// In lockstep each packet wakes the other side. A processor of a virtual machine
+// may have gone to sleep meanwhile. To wake it takes the host tens of
+// microseconds, several times what a block costs. The same server is five times
+// as fast on a machine that does something else besides. So all processors are
+// kept awake while servers and clients are measured. The threads that do so give
+// way to whatever else wants to run (SCHED_IDLE).
 
 // keepAwake starts a process of those threads, and returns what ends it.
 func (b *bench) keepAwake() (stop func() error, err error) {

@@ -71,8 +71,8 @@ type run struct {
 	do    func(ctx context.Context, b *bench, round int) (figure, error)
 }
 
-// A group is a set of runs that are measured in turns, so that what else the
-// machine does meets all of them alike.
+// A group is a set of runs that are measured in turns. What else the machine
+// does meets all of them alike.
 type group struct {
 	name, title string
 	most        int     // rounds: more would tell nothing new; 0: as many as asked for
@@ -161,9 +161,8 @@ func (b *bench) measure(ctx context.Context, g *group) (results, error) {
 	return r, nil
 }
 
-// step does the runs of a step, at the same time. A machine that stood still
-// meanwhile, as virtual ones do when their host stops them, measured nothing:
-// then it is done again.
+// step does the runs of a step, at the same time. A virtual machine stands still
+// when its host stops it. Such a step measured nothing, and is done again.
 func (b *bench) step(ctx context.Context, step []run, round int) ([]figure, error) {
 	const tries, still = 3, time.Second
 	for try := 1; ; try++ {
@@ -185,8 +184,8 @@ func (b *bench) step(ctx context.Context, step []run, round int) ([]figure, erro
 	}
 }
 
-// watchClock returns a function that stops watching, and tells by how much at
-// most a short sleep was too long.
+// watchClock returns a function that stops watching. That tells by how much a
+// short sleep was too long at most.
 func watchClock() func() time.Duration {
 	const sleep = 50 * time.Millisecond
 	stop, worst := make(chan struct{}), make(chan time.Duration)

@@ -109,8 +109,8 @@ func lossy() *group {
 	const lockstep, w16 = "lockstep", "window 16"
 	flags := []string{"--clients", "20", "--loss", "0.01"}
 	windows := append([]string{"--windowsize", "16"}, flags...)
-	// A loss costs the peers a second or more, in which they do nothing: they are
-	// measured at the same time, or it would take minutes.
+	// A loss costs the peers a second or more, in which they do nothing. They
+	// are measured at the same time, or it would take minutes.
 	waiting := []run{load(w16, atftpd, "1M", windows...)}
 	for _, p := range peers {
 		waiting = append(waiting, load(lockstep, p, "1M", flags...))

@@ -16,8 +16,8 @@ import (
 )
 
 // A client is one download over a socket. What comes is compared with the
-// content that the file is known to have. After a second of silence it sends
-// its last packet again, as the clients in firmware do.
+// content that the file is known to have. After a second of silence its last
+// packet goes again.
 type client struct {
 	*conformance.Download
 	fd     int
@@ -64,7 +64,7 @@ func compare(file []byte, offset int64, block []byte, last bool) error {
 }
 
 // asked are the options of a request. A blksize of 512 and a windowsize of 1
-// hold without options: they are not asked for.
+// hold without options, so they are not asked for.
 func (o *options) asked() []string {
 	var list []string
 	if o.blksize != conformance.DefaultBlksize {
@@ -105,8 +105,8 @@ func (c *client) timeout(tries int) bool {
 	return true
 }
 
-// first reads a packet while the server's port is not known, and returns nil
-// for one that is of no use.
+// first reads a packet while the server's port is not known. It returns nil for
+// one that is of no use.
 func (c *client) first(buf []byte, flags int) ([]byte, error) {
 	n, from, err := unix.Recvfrom(c.fd, buf, flags)
 	if err != nil {

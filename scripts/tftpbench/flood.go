@@ -12,11 +12,10 @@ import (
 	"github.com/bootlace/bootlace/boot/tftp/conformance"
 )
 
-// flood sends requests from many strangers, an (address, port) pair each, who
-// never say more, spread evenly over o.over. From the first request on, until a
-// second after the last, honest clients get the file one after another; they
-// come from the one address of all other clients, so that without o.from it is
-// the strangers' too.
+// flood sends requests from many strangers, spread evenly over o.over. Each is
+// an (address, port) pair, and never says more. Meanwhile honest clients get the
+// file one after another, until a second after the last request. They come from
+// the one address of all other clients. Without o.from it is the strangers' too.
 func flood(ctx context.Context, o *options) (result, error) {
 	strangers, err := newStrangers(o)
 	if err != nil {
@@ -54,7 +53,7 @@ func flood(ctx context.Context, o *options) (result, error) {
 		r.Seconds = slowest
 	}
 	// The strangers kept their sockets, so no ICMP told the server that they
-	// were gone; what it sent them waits there.
+	// were gone. What it sent them waits there.
 	buf := make([]byte, 64)
 	for _, fd := range strangers {
 		n := 0
@@ -103,8 +102,8 @@ func newStrangers(o *options) ([]int, error) {
 		if addr = addr.Next(); !o.from.Contains(addr) {
 			return fds, fmt.Errorf("%v has fewer than %d addresses", o.from, o.halfOpen)
 		}
-		// The address is on no interface; where a local route has it, this is
-		// not needed either.
+		// The address is on no interface. Where a local route has it, this is
+		// not needed.
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
 		if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: addr.As4()}); err != nil {
 			return fds, fmt.Errorf("bind to %v: %w", addr, err)

@@ -70,7 +70,7 @@ func (r *result) add(c *client, file int64) {
 	}
 }
 
-// generate makes the load. Its error is one of the machine's; what a server did
+// generate makes the load. Its error is one of the machine's. What a server did
 // wrong stands in the result.
 func generate(ctx context.Context, o *options) (result, error) {
 	cpu := ownCPU()
@@ -94,8 +94,8 @@ func ownCPU() float64 {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
-// single is one client, on a thread of its own with a socket that blocks: two
-// system calls a block in lockstep, as in a client that does nothing else.
+// single is one client, on a thread of its own with a socket that blocks. In
+// lockstep it makes two system calls a block, as a plain client does.
 func single(ctx context.Context, o *options) (result, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -1,8 +1,9 @@
 //go:build linux
 
-// Tftpbench measures TFTP servers and clients side by side, between two network
-// namespaces that it makes for it, and generates the load. scripts/bench builds
-// it and brings what it compares with.
+// Tftpbench measures TFTP servers and clients side by side, and generates the
+// load. It makes two network namespaces for that. scripts/bench calls it: it
+// builds the program and brings what it compares with. Of our own it uses
+// bootlace as a process, and the client of boot/tftp/conformance.
 //
 //	tftpbench [flags] [CASE…]     the table
 //	tftpbench load [flags]        one load against any server; the result is JSON

@@ -17,9 +17,9 @@ import (
 )
 
 // A meter tells what a server costs, with all processes that it starts. It is a
-// cgroup of version 2, in which the kernel counts the CPU time of every process,
-// dead or alive. That works without any controller, so it matters not who has
-// them: systemd, a container, or version 1.
+// cgroup of version 2. There the kernel counts the CPU time of every process,
+// dead or alive. That works without any controller. It matters not who has them:
+// systemd, a container, or version 1.
 type meter struct {
 	dir   string
 	fd    *os.File // it, for clone3
@@ -55,7 +55,7 @@ func (m *meter) watch() {
 			}
 			start := time.Now()
 			m.look()
-			// To look at thousands of processes takes a while: no more than 5 % of a core.
+			// Thousands of processes take a while: no more than 5 % of a core.
 			wait = max(every, 20*time.Since(start))
 		}
 	})
@@ -119,8 +119,8 @@ func (m *meter) memory() int64 {
 	return m.peak
 }
 
-// look takes the memory: of one process what the kernel remembers as its peak; of
-// several, whose pages are mostly shared, the sum of their parts (PSS).
+// look takes the memory. Of one process that is what the kernel remembers as its
+// peak. Several share most of their pages: theirs is the sum of their parts (PSS).
 func (m *meter) look() {
 	pids := m.pids()
 	file, key := "smaps_rollup", "Pss:"

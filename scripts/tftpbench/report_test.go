@@ -29,30 +29,36 @@ func TestRatiosAreThoseOfRounds(t *testing.T) {
 	if who := r.best("x", "b", "a", "c"); who != "a" {
 		t.Errorf("best is %q", who)
 	}
+	unmeasured := [2]string{"x", "c"}
 	for _, c := range []struct {
+		name    string
 		g       goal
 		reached bool
 	}{
-		{r.atLeast("", 3, a, b, ""), true},
-		{r.atLeast("", 3.1, a, b, ""), false},
-		{r.atLeast("", 0.1, a, [2]string{"x", "c"}, ""), false},
-		{r.atMost("", rate, 100, "", a), true},
-		{r.atMost("", rate, 99, "", a), false},
-		{r.none("", a), true},
-		{r.none("", b), false},
-		{r.none("", [2]string{"x", "c"}), false},
+		{"at least, just", r.atLeast("", 3, a, b, ""), true},
+		{"at least, missed", r.atLeast("", 3.1, a, b, ""), false},
+		{"at least, not measured", r.atLeast("", 0.1, a, unmeasured, ""), false},
+		{"at most, just", r.atMost("", rate, 100, "", a), true},
+		{"at most, missed", r.atMost("", rate, 99, "", a), false},
+		{"none failed", r.none("", a), true},
+		{"some failed", r.none("", b), false},
+		{"none of none", r.none("", unmeasured), false},
 	} {
-		if c.g.reached != c.reached {
-			t.Errorf("%+v, want reached %v", c.g, c.reached)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if c.g.reached != c.reached {
+				t.Errorf("%+v, want reached %v", c.g, c.reached)
+			}
+		})
 	}
 }
 
 func TestNumber(t *testing.T) {
 	for x, want := range map[float64]string{0: "0", 1234.5: "1234", 99.96: "100.0", 12.34: "12.3", 0.01234: "0.0123", math.NaN(): "–"} {
-		if got := number(x, 3); got != want {
-			t.Errorf("%v: %q, want %q", x, got, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			if got := number(x, 3); got != want {
+				t.Errorf("%v: %q, want %q", x, got, want)
+			}
+		})
 	}
 }
 
@@ -91,7 +97,7 @@ func TestMeter(t *testing.T) {
 	go func() { cmd.Wait(); close(ended) }()
 	m.watch()
 	used := time.Duration(0)
-	for range 300 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if used, err = m.cpu(); err != nil || used > 50*time.Millisecond {
 			break
 		}

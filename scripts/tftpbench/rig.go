@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A rig is two namespaces joined by a veth pair, servers in one and clients in
-// the other, and a folder in memory with the files that are served.
+// A rig is two namespaces joined by a veth pair. Servers run in one, clients in
+// the other. The files that are served lie in a folder in memory.
 type rig struct {
 	dir     string // on a tmpfs: files in root/, what clients write in out/
 	root    string
@@ -37,8 +37,8 @@ var (
 )
 
 // servers is how many can be there at once. dnsmasq answers on port 69 only, so
-// each gets an address of its own, and one that is started after another does
-// not get what was meant for that.
+// each gets an address of its own. What was meant for one server does not go to
+// the next.
 const servers = 16
 
 // serverAddr is the i-th address.
@@ -92,8 +92,8 @@ func newRig() (*rig, error) {
 	return r, nil
 }
 
-// removeStale removes what benches that were killed have left: servers, which are
-// in cgroups, namespaces and folders.
+// removeStale removes what killed benches have left. Servers are found by their
+// cgroups, then there are namespaces and folders.
 func (r *rig) removeStale() {
 	for _, dir := range stale(r.cgroups) {
 		(&meter{dir: dir}).remove()
@@ -107,7 +107,7 @@ func (r *rig) removeStale() {
 	}
 }
 
-// stale are the paths in a folder that have the name of a bench that is gone.
+// stale are the paths in a folder whose bench is gone, by their names.
 func stale(dir string) (paths []string) {
 	all, _ := filepath.Glob(filepath.Join(dir, prefix+"*"))
 	for _, path := range all {
@@ -162,7 +162,7 @@ func (r *rig) makeFolders() error {
 	return nil
 }
 
-// mountCgroups mounts the hierarchy of version 2 once more: where a system or a
+// mountCgroups mounts the hierarchy of version 2 once more. Where a system or a
 // container has mounted it, it may be read-only.
 func mountCgroups(dir string) error {
 	if err := unix.Mount("cgroup2", dir, "cgroup2", 0, ""); err != nil {
@@ -191,8 +191,8 @@ func (r *rig) start(ns string, cmd *exec.Cmd, cgroup *os.File) error {
 	return inNS(ns, cmd.Start)
 }
 
-// inNS runs f on a thread inside a namespace: sockets that f opens and processes
-// that it starts belong to it.
+// inNS runs f on a thread inside a namespace. Sockets that f opens belong to it,
+// and so do processes that f starts.
 func inNS(ns string, f func() error) error {
 	there, err := os.Open("/run/netns/" + ns)
 	if err != nil {

@@ -33,8 +33,8 @@ const (
 // peers are the TFTP servers to compare with.
 var peers = []string{hpa, atftpd, masq}
 
-// commandLine is how a server is started to serve r.root at an address: in the
-// foreground, silent, and without limits that a load of the bench would meet.
+// commandLine is how a server is started to serve r.root at an address. It runs
+// in the foreground, silent, and without limits that the bench's loads would meet.
 func (b *bench) commandLine(r *rig, name string, at netip.Addr) []string {
 	switch name {
 	case ours:
@@ -136,9 +136,9 @@ func dial(at netip.Addr) error {
 	return c.Close()
 }
 
-// bound returns nil when a server of the calling thread's namespace has an
-// address's port 69. A request that came before would be lost, and the next one
-// is a second later.
+// bound returns nil when a server in the thread's namespace has an address's
+// port 69. A request that came before would be lost. The next one is a second
+// later.
 func bound(at netip.Addr) error {
 	sockets, err := os.ReadFile("/proc/thread-self/net/udp")
 	if err != nil {

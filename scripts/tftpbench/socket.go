@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The system calls of the hot path, made here so that a packet costs no more
-// than they do: the generator has to be lighter than the servers it measures.
+// The system calls of the hot path are made here, so that a packet costs no more
+// than they do. The generator has to be lighter than the servers it measures.
 
 // An mmsghdr is struct mmsghdr of recvmmsg(2).
 type mmsghdr struct {
@@ -68,8 +68,8 @@ func send(fd int, p []byte) {
 	unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
 }
 
-// raiseFiles lets this process, and those it starts, open n files, and more where
-// that is allowed.
+// raiseFiles lets this process, and those it starts, open n files. Where more
+// are allowed it is those.
 func raiseFiles(n uint64) error {
 	var have syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &have); err != nil {

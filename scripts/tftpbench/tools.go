@@ -15,8 +15,9 @@ import (
 	"strings"
 )
 
-// Client programs, as whole processes: the start of the program counts, and the
-// file that it writes, on a tmpfs. Names of whom a run is by.
+// Client programs, as names of whom a run is by. They are measured as whole
+// processes. The start of the program counts, and the file that it writes to a
+// tmpfs.
 const (
 	get   = "bootlace get"
 	atftp = "atftp"
@@ -79,8 +80,8 @@ func curlLine(scheme string, flags ...string) func(b *bench, host, out string) [
 	}
 }
 
-// allocations runs a Go benchmark of boot/tftp; its figure's rate is allocations
-// a block, and NaN where there is no such benchmark.
+// allocations runs a Go benchmark of boot/tftp. Its figure's rate is allocations
+// a block. Where there is no such benchmark it has failed.
 func allocations(who, benchmark string) run {
 	return run{label: "allocations a block", who: who, do: func(ctx context.Context, b *bench, _ int) (figure, error) {
 		if b.tests == "" {

@@ -82,7 +82,7 @@ func (w *worker) add(id int) error {
 }
 
 // run returns when all clients are over. Until then those that are done repeat
-// their last ACK for a server that missed it, RFC 1350 section 6.
+// their last ACK on request, RFC 1350 section 6.
 func (w *worker) run(start time.Time) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -165,8 +165,8 @@ func (w *worker) end(now time.Time) {
 	w.ended = now
 }
 
-// begin sends the requests of clients that are due, from the first that is not
-// begun, and returns the next.
+// begin sends the requests of clients that are due. It takes the first client
+// that has not begun, and returns the next such.
 func (w *worker) begin(first int, start time.Time) int {
 	now := time.Now()
 	due := len(w.clients)
@@ -206,7 +206,7 @@ func (w *worker) timeouts(clients []*client, now time.Time) {
 // lost draws whether the next packet is.
 func (w *worker) lost(c *client) bool { return w.loss > 0 && c.random.Float64() < w.loss }
 
-// send sends what c has to say, unless it gets lost: an ACK after the delay.
+// send sends what c has to say, unless it gets lost. An ACK goes after the delay.
 func (w *worker) send(c *client, now time.Time) {
 	c.deadline = now.Add(w.timeout)
 	switch {

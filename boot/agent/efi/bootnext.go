@@ -21,14 +21,18 @@ type Entry struct {
 
 func (e Entry) String() string { return fmt.Sprintf("%s %q", e.Name, e.Description) }
 
-// BootNext makes the firmware boot from a disk once, at the next reset: it
-// takes a load option for one of the disk's partitions, or makes one for the
-// fallback loader of its EFI system partition, and writes BootNext (UEFI 2.10
-// section 3.1). BootOrder stays as it is, so the network keeps its place. A
-// load option that we made for an earlier content of the disk is used again,
-// lest the variable store fill up. size is that of the disk in bytes; goarch
-// tells the loader's name. The error is ErrUnavailable where there are no
-// variables, and wraps ErrNoGPT where the disk has no partitions.
+// BootNext makes the firmware boot from a disk once, at the next reset. It takes
+// a load option for one of the disk's partitions. Without one it makes one for
+// the fallback loader of the disk's EFI system partition. Then it writes
+// BootNext (UEFI 2.10 section 3.1). BootOrder stays as it is, so the network
+// keeps its place.
+//
+// A load option that we made for an earlier content of the disk is used again.
+// Otherwise the variable store would fill up.
+//
+// size is that of the disk in bytes. goarch tells the loader's name. The error
+// is ErrUnavailable where there are no variables. It wraps ErrNoGPT where the
+// disk has no partitions.
 func BootNext(v Vars, disk io.ReaderAt, size int64, goarch string) (Entry, error) {
 	nums, err := v.options()
 	if err != nil || (len(nums) == 0 && !v.mounted()) {
@@ -47,16 +51,16 @@ func BootNext(v Vars, disk io.ReaderAt, size int64, goarch string) (Entry, error
 	return e, v.set("BootNext", binary.LittleEndian.AppendUint16(nil, num))
 }
 
-// mounted: a folder of sysfs that nothing is mounted on is empty; firmware
-// always has variables, if no Boot####.
+// mounted reports whether an efivarfs is there. A folder of sysfs that nothing
+// is mounted on is empty. Firmware always has variables, if no Boot####.
 func (v Vars) mounted() bool {
 	names, err := os.ReadDir(string(v))
 	return err == nil && len(names) > 0
 }
 
-// find returns the best load option for one of the partitions: one that an
-// installed system made before one of our own. An inactive one was switched
-// off by somebody and is left alone, as is one that cannot be parsed.
+// find returns the best load option for one of the partitions. One that an
+// installed system made comes before one of our own. An inactive one was
+// switched off by somebody and is left alone. So is one that cannot be parsed.
 func (v Vars) find(nums []uint16, parts []Partition) (Entry, uint16, error) {
 	var own *Entry
 	var ownNum uint16
@@ -86,7 +90,7 @@ func (v Vars) load(num uint16) (*LoadOption, error) {
 }
 
 // namesOneOf reports whether the option's path leads to one of the partitions.
-// Our own option must agree in everything: the table may have changed under a
+// Our own option must agree in everything. The table may have changed under a
 // GUID that an image always brings along.
 func namesOneOf(o *LoadOption, parts []Partition) bool {
 	for _, n := range o.Path {

@@ -1,5 +1,3 @@
-// Package efi lets a machine that was started by UEFI boot from its disk next
-// time: it reads the disk's GPT and writes BootNext through efivarfs.
 package efi
 
 import (
@@ -11,7 +9,7 @@ import (
 	"unicode/utf16"
 )
 
-// A GUID in the byte order of UEFI structures: the first three fields are
+// A GUID is in the byte order of UEFI structures. The first three fields are
 // little endian (UEFI 2.10 appendix A).
 type GUID [16]byte
 
@@ -37,14 +35,14 @@ func (p Partition) ESP() bool { return p.Type == espType }
 // ErrNoGPT: the disk holds no GPT whose checksums are right.
 var ErrNoGPT = errors.New("no valid GPT")
 
-// ReadGPT reads the partitions of a disk of size bytes (UEFI 2.10 section
-// 5.3): from the primary header, or where that is damaged from the backup in
-// the last block. The error wraps ErrNoGPT unless reading failed.
+// ReadGPT reads the partitions of a disk of size bytes (UEFI 2.10 section 5.3).
+// It takes the primary header. Where that is damaged it takes the backup in the
+// last block. The error wraps ErrNoGPT unless reading failed.
 func ReadGPT(disk io.ReaderAt, size int64) ([]Partition, error) {
 	var first error
 	// A disk of 4 KiB blocks has its header at byte 4096. An image is made for
-	// one block size, and what the kernel says of a file is nothing, so both
-	// are tried.
+	// one block size, and what the kernel says of a file is nothing. So both are
+	// tried.
 	for _, block := range []int64{512, 4096} {
 		parts, err := readTable(disk, block, 1, size/block)
 		if err == nil {
@@ -67,8 +65,8 @@ const (
 	maxTable   = 1 << 20 // bytes of partition entries; 128 of 128 bytes are usual
 )
 
-// readTable reads the header in logical block lba and the entries it points
-// to; blocks is how many the disk has.
+// readTable reads the header in logical block lba and the entries it points to.
+// blocks is how many the disk has.
 func readTable(disk io.ReaderAt, block, lba, blocks int64) ([]Partition, error) {
 	if lba < 1 || lba >= blocks {
 		return nil, fmt.Errorf("disk of %d blocks: %w", max(blocks, 0), ErrNoGPT)

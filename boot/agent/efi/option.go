@@ -15,7 +15,7 @@ type LoadOption struct {
 	Data        []byte // for the program that is loaded
 }
 
-// Active: the boot manager takes it by itself; others it shows only.
+// Active options are taken by the boot manager by itself. Others it only shows.
 const Active = 1
 
 // A Node is one element of a device path (UEFI 2.10 section 10.3).
@@ -96,8 +96,8 @@ func parsePath(raw []byte) ([]Node, error) {
 }
 
 // A HardDisk names a partition, whichever way its disk is attached (UEFI 2.10
-// section 10.3.5.1). A path that begins with it is a short form, for which the
-// boot manager searches all disks (section 3.1.2).
+// section 10.3.5.1). A path that begins with it is a short form. The boot
+// manager then searches all disks (section 3.1.2).
 type HardDisk struct {
 	Number      uint32
 	Start, Size uint64 // in logical blocks
@@ -110,8 +110,8 @@ const (
 	signatureGUID = 2
 )
 
-// HardDisk returns the partition a node names; false where it is another kind
-// of node, or a partition of an MBR.
+// HardDisk returns the partition that a node names. It returns false where it is
+// another kind of node, or a partition of an MBR.
 func (n Node) HardDisk() (HardDisk, bool) {
 	d := n.Data
 	if n.Type != typeMedia || n.SubType != subHardDisk || len(d) != hardDiskSize || d[36] != formatGPT || d[37] != signatureGUID {
@@ -131,6 +131,6 @@ func (h HardDisk) Node() Node {
 	return Node{typeMedia, subHardDisk, append(d, formatGPT, signatureGUID)}
 }
 
-// FilePath is the node for a file of the partition before it (UEFI 2.10
-// section 10.3.5.4); name has backslashes.
+// FilePath is the node for a file of the partition before it (UEFI 2.10 section
+// 10.3.5.4). name has backslashes.
 func FilePath(name string) Node { return Node{typeMedia, subFilePath, encode16(name)} }

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Vars are the global variables of the firmware, read and written through an
-// efivarfs mounted at this folder (Linux Documentation/filesystems/efivarfs.rst).
+// Vars are the global variables of the firmware. They are read and written
+// through an efivarfs mounted at this folder (Linux,
+// Documentation/filesystems/efivarfs.rst).
 type Vars string
 
 // Default is where Linux mounts it.
@@ -23,20 +24,22 @@ const Default Vars = "/sys/firmware/efi/efivars"
 // global is EFI_GLOBAL_VARIABLE (UEFI 2.10 section 3.3), as file names have it.
 const global = "-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
-// attributes of Boot#### and BootNext: they stay over a reset, and are seen by
-// boot services and at run time (UEFI 2.10 section 8.2.1).
+// attributes of Boot#### and BootNext: they stay over a reset. Boot services and
+// programs at run time see them (UEFI 2.10 section 8.2.1).
 const attributes = 0x1 | 0x2 | 0x4
 
 // immutable is FS_IMMUTABLE_FL of Linux's uapi/linux/fs.h.
 const immutable = 0x10
 
-// maxVar bounds what is read of a variable; firmware itself has some 64 KiB for all.
+// maxVar bounds what is read of a variable. Firmware itself has some 64 KiB for
+// all.
 const maxVar = 64 << 10
 
 // ErrUnavailable: the machine was not started by UEFI, or its variables cannot be had.
 var ErrUnavailable = errors.New("no EFI variables: the machine was not started by UEFI, or its firmware keeps none")
 
-// get returns the value of a variable; the error is fs.ErrNotExist where it is not set.
+// get returns the value of a variable. The error is fs.ErrNotExist where it is
+// not set.
 func (v Vars) get(name string) ([]byte, error) {
 	f, err := os.Open(v.file(name))
 	if err != nil {
@@ -55,8 +58,8 @@ func (v Vars) get(name string) ([]byte, error) {
 	return raw[4:], nil // behind the attributes
 }
 
-// set writes a variable and reads it back: some firmware takes a write and
-// keeps nothing.
+// set writes a variable and reads it back. Some firmware takes a write and keeps
+// nothing.
 func (v Vars) set(name string, value []byte) error {
 	restore := v.mutable(name)
 	defer restore()
@@ -79,8 +82,8 @@ func (v Vars) set(name string, value []byte) error {
 	return err
 }
 
-// mutable takes the immutable flag from a variable's file, by which efivarfs
-// saves it from rm -rf, and returns what puts it back.
+// mutable takes the immutable flag from a variable's file, and returns what puts
+// it back. efivarfs saves the file by it from rm -rf.
 func (v Vars) mutable(name string) (restore func()) {
 	restore = func() {}
 	f, err := os.Open(v.file(name))

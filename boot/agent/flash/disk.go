@@ -1,6 +1,3 @@
-// Package flash puts an image on a disk: it finds the disk, refuses the wrong
-// one, writes block by block what agrees with the manifest, reads everything
-// back, and makes the disk bootable last.
 package flash
 
 import (
@@ -41,12 +38,13 @@ func (d Disk) String() string {
 }
 
 // notDisks are block devices that have hardware behind them and are still
-// nothing an image belongs on: CD and floppy drives, flash that holds the
-// firmware, and the boot and replay-protected areas of an eMMC.
+// nothing an image belongs on. They are CD and floppy drives and flash that
+// holds the firmware. They are also the boot and replay-protected areas of an
+// eMMC.
 var notDisks = []string{"sr*", "fd*", "mtdblock*", "mmcblk*boot*", "mmcblk*rpmb", "mmcblk*gp*"}
 
-// Disks lists the disks of this machine that can be written, in the order of
-// their names, sda before sdaa.
+// Disks lists the disks of this machine that can be written. They are in the
+// order of their names, sda before sdaa.
 func Disks() ([]Disk, error) { return disks("/sys/block", "/dev") }
 
 func disks(sys, dev string) ([]Disk, error) {
@@ -73,8 +71,8 @@ func readDisk(sys, dev, name string) (Disk, bool) {
 			return Disk{}, false
 		}
 	}
-	// The kernel makes loop, ram, zram, md, dm and nbd devices itself: they
-	// have no device behind them.
+	// The kernel makes loop, ram, zram, md, dm and nbd devices itself. They have
+	// no device behind them.
 	if _, err := os.Stat(filepath.Join(dir, "device")); err != nil {
 		return Disk{}, false
 	}
@@ -88,8 +86,8 @@ func readDisk(sys, dev, name string) (Disk, bool) {
 		Path:  filepath.Join(dev, strings.ReplaceAll(name, "!", "/")),
 		Size:  sectors * 512, // whatever the logical block size (block/genhd.c)
 		Model: cmp.Or(attr(dir, "device/model"), attr(dir, "device/name")),
-		// virtio-blk has it at the disk, NVMe and MMC at the device, SCSI in
-		// a page of its own.
+		// virtio-blk has it at the disk, NVMe and MMC at the device. SCSI has it
+		// in a page of its own.
 		Serial:    cmp.Or(attr(dir, "serial"), attr(dir, "device/serial"), vpdSerial(dir)),
 		WWN:       cmp.Or(attr(dir, "wwid"), attr(dir, "device/wwid")),
 		Removable: attr(dir, "removable") == "1" || onUSB(dir),
@@ -106,8 +104,8 @@ func attr(dir, name string) string {
 	return human.Label(b)
 }
 
-// vpdSerial reads the unit serial number page (SPC-4 section 7.8.17): four
-// bytes of header, the last two of which are the length, then ASCII.
+// vpdSerial reads the unit serial number page (SPC-4 section 7.8.17). It has
+// four bytes of header, the last two of which are the length. Then comes ASCII.
 func vpdSerial(dir string) string {
 	b, err := os.ReadFile(filepath.Join(dir, "device/vpd_pg80"))
 	if err != nil || len(b) < 4 || b[1] != 0x80 {
@@ -117,15 +115,15 @@ func vpdSerial(dir string) string {
 	return human.Label(b[4:min(4+n, len(b))])
 }
 
-// onUSB reports whether the path to the device leads over USB: a stick or an
+// onUSB reports whether the path to the device leads over USB. A stick or an
 // enclosure may be whoever's, whether or not it calls itself removable.
 func onUSB(dir string) bool {
 	p, err := filepath.EvalSymlinks(dir)
 	return err == nil && strings.Contains(p, "/usb")
 }
 
-// fitting returns the disks that a rule allows and that hold need bytes. There
-// is at least one, or an error that names every disk and why it was not taken.
+// fitting returns the disks that a rule allows and that hold need bytes. Without
+// any, the error names every disk and why it was not taken.
 func fitting(disks []Disk, rule boot.Disk, need int64) (fit []Disk, err error) {
 	if _, err := path.Match(rule.Model, ""); err != nil {
 		return nil, fmt.Errorf("choose disk: model %q: %w", rule.Model, err)
@@ -148,7 +146,8 @@ func fitting(disks []Disk, rule boot.Disk, need int64) (fit []Disk, err error) {
 	return fit, nil
 }
 
-// refusal says why a disk is not the one the rule means, "" if it may be.
+// refusal says why a disk is not the one that the rule means. It is "" where it
+// may be.
 func refusal(d Disk, rule boot.Disk, need int64) string {
 	model, _ := path.Match(rule.Model, d.Model)
 	named := rule.Serial != "" || rule.WWN != "" || rule.Model != ""

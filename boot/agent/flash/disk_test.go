@@ -11,8 +11,8 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// fakeSys lays out a sysfs block tree as Linux does: /sys/block/X is a link
-// into /sys/devices, and X/device one to the hardware.
+// fakeSys lays out a sysfs block tree as Linux does. /sys/block/X is a link into
+// /sys/devices, and X/device one to the hardware.
 func fakeSys(t *testing.T, disks map[string]map[string]string) string {
 	t.Helper()
 	sys := t.TempDir()

@@ -15,8 +15,8 @@ import (
 
 var errPower = errors.New("power is gone")
 
-// powered is a disk with a write cache that loses power after so many writes
-// and syncs: what was not synced is there by the sector, or not.
+// powered is a disk with a write cache that loses power after so many writes and
+// syncs. What was not synced is there by the sector, or not.
 type powered struct {
 	mu      sync.Mutex
 	left    int // operations until the power goes
@@ -80,9 +80,9 @@ func (p *powered) outage(rng *rand.Rand) []byte {
 	return p.medium
 }
 
-// The power goes at every write and sync of a job. The disk never boots
-// anything but what stood there whole or the image whole, and the same job
-// finishes afterwards without being told that it may overwrite.
+// The power goes at every write and sync of a job. The disk never boots anything
+// but what stood there whole, or the image whole. The same job finishes
+// afterwards, without being told that it may overwrite.
 func TestPowerCut(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -104,14 +104,14 @@ func TestPowerCut(t *testing.T) {
 			finished := false
 			for cut := 0; !finished; cut++ {
 				if cut > 100 {
-					t.Fatalf("%s: no end after %d operations", tt.name, cut)
+					t.Fatalf("no end after %d operations", cut)
 				}
 				seeds := uint64(1)
 				if tt.image == tt.disk {
 					seeds = 2 // more can be torn
 				}
 				for seed := range seeds {
-					what := fmt.Sprintf("%s, cut %d, seed %d", tt.name, cut, seed)
+					what := fmt.Sprintf("cut %d, seed %d", cut, seed)
 					dev := newPowered(before, cut)
 					_, err := Write(t.Context(), dev, m, from(stored), Options{Overwrite: tt.used})
 					if finished = err == nil; !finished && !errors.Is(err, errPower) {
@@ -191,14 +191,16 @@ func TestFaultyDisk(t *testing.T) {
 				if i == 2 && disk == 6*mib {
 					continue
 				}
-				dev, _ := blank(t, disk)
-				_, err := Write(t.Context(), &faulty{dev, at, kind}, m, from(stored), Options{})
-				if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("block %d at offset", i)) && kind != "cannot read" {
-					t.Errorf("%s at %d: %v", kind, at, err)
-				}
-				if got := contentsOf(t, dev); !images.IsZero(got[:sector]) {
-					t.Errorf("%s at %d of %d: the disk boots", kind, at, disk)
-				}
+				t.Run(fmt.Sprintf("%s at %d of %d", kind, at, disk), func(t *testing.T) {
+					dev, _ := blank(t, disk)
+					_, err := Write(t.Context(), &faulty{dev, at, kind}, m, from(stored), Options{})
+					if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("block %d at offset", i)) && kind != "cannot read" {
+						t.Error(err)
+					}
+					if got := contentsOf(t, dev); !images.IsZero(got[:sector]) {
+						t.Error("the disk boots")
+					}
+				})
 			}
 		}
 	}

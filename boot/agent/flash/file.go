@@ -28,8 +28,8 @@ type (
 )
 
 // File is a disk, or an ordinary file that stands for one: its size is fixed.
-// What is written goes to the medium soon, so that a device with little
-// memory does not fill up with pages still to be written.
+// What is written goes to the medium soon. So a device with little memory does
+// not fill up with pages still to be written.
 type File struct {
 	f     *os.File
 	size  int64
@@ -41,12 +41,12 @@ type File struct {
 
 type span struct{ off, n int64 }
 
-// inFlight bounds what is on its way to the medium: enough to keep a disk
-// busy, little beside 96 MiB of memory.
+// inFlight bounds what is on its way to the medium. It is enough to keep a disk
+// busy, and little beside 96 MiB of memory.
 const inFlight = 4
 
-// Open opens a disk for itself alone: one that is mounted, or part of a RAID
-// or volume group, is refused. An ordinary file will do as a disk, too.
+// Open opens a disk for itself alone. One that is mounted, or part of a RAID or
+// volume group, is refused. An ordinary file will do as a disk, too.
 func Open(path string) (*File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -89,8 +89,8 @@ func (d *File) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// WriteAt starts the way of p to the medium, and waits until the pieces ahead
-// of it, but for a few, have arrived there.
+// WriteAt starts the way of p to the medium. It waits until all but a few of the
+// pieces ahead of it have arrived there.
 func (d *File) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off+int64(len(p)) > d.size {
 		return 0, fmt.Errorf("write at %d: beyond the disk's end", off) // an ordinary file would grow
@@ -122,9 +122,9 @@ func (d *File) push(s span) error {
 	return err
 }
 
-// sync_file_range is no promise of durability, which Sync gives; here it only
-// keeps the amount of unwritten pages small. It reports a failed write once,
-// so its errors count.
+// sync_file_range is no promise of durability, which Sync gives. Here it only
+// keeps the amount of unwritten pages small. It reports a failed write once, so
+// its errors count.
 func (d *File) sync(s span, flags int) error {
 	err := unix.SyncFileRange(int(d.f.Fd()), s.off, s.n, flags)
 	switch err {
@@ -148,8 +148,8 @@ func (d *File) Sync() error {
 	return d.f.Sync()
 }
 
-// Drop forgets what memory holds of the disk, so that the next read shows
-// what the disk holds. Call it after Sync.
+// Drop forgets what memory holds of the disk. The next read shows what the disk
+// holds. Call it after Sync.
 func (d *File) Drop() error {
 	if d.block {
 		// Not all may: then the advice below has to do.
@@ -163,7 +163,8 @@ func (d *File) Drop() error {
 	return nil
 }
 
-// Zero makes a range read as zeros, by a command of the disk where it has one.
+// Zero makes a range read as zeros. It uses a command of the disk where there is
+// one.
 func (d *File) Zero(off, n int64) error {
 	const page = 4096 // multiple of any logical block size that is in use
 	if d.block && off%page == 0 && n%page == 0 && off+n <= d.size {

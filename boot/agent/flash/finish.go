@@ -12,11 +12,11 @@ import (
 // boot sector, is the last thing that is written.
 const sector = 512
 
-// Finish makes the disk whole and bootable, once no block is missing: all is
-// read back from the medium and compared; then the blocks at the disk's end
-// are written and read back; then the first block, its boot sector last. A
-// nil error means that the disk holds the image. After an error the disk does
-// not boot, unless the medium fails even to be cleared.
+// Finish makes the disk whole and bootable, once no block is missing. All is
+// read back from the medium and compared. Then the blocks at the disk's end are
+// written and read back. Then comes the first block, its boot sector last. A nil
+// error means that the disk holds the image. After an error the disk does not
+// boot, unless the medium fails even to be cleared.
 func (j *Job) Finish(ctx context.Context) (Result, error) {
 	if j.same {
 		return j.res, nil
@@ -69,8 +69,8 @@ func (j *Job) finish(ctx context.Context) error {
 		return err
 	}
 	// From here on it takes milliseconds, and stopping would gain nothing.
-	// Everything but the boot sector first, then that alone: a power cut in
-	// between leaves a disk that does not boot and that interrupted knows.
+	// Everything but the boot sector goes first, then that alone. A power cut in
+	// between leaves a disk that does not boot, and that interrupted knows.
 	err = j.writeHeld(0, min(sector, len(j.held[0])))
 	if err != nil {
 		if clearErr := unboot(j.dev); clearErr != nil {
@@ -80,8 +80,8 @@ func (j *Job) finish(ctx context.Context) error {
 	return err
 }
 
-// writeHeld writes a block that was held, from first on and then what is
-// before first, and reads it back.
+// writeHeld writes a block that was held, from first on and then what is before
+// first. It reads it back.
 func (j *Job) writeHeld(i, first int) error {
 	b := &j.m.Blocks[i]
 	data := j.held[i]

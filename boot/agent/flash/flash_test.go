@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -35,8 +36,8 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// rawImage makes n bytes that look like a bootable disk: a boot sector, a GPT
-// at both ends, data, and two holes where there is room.
+// rawImage makes n bytes that look like a bootable disk. It has a boot sector, a
+// GPT at both ends, data, and two holes where there is room.
 func rawImage(seed uint64, n int) []byte {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	pattern := make([]byte, 64<<10)
@@ -143,38 +144,40 @@ func TestWrite(t *testing.T) {
 			if format != "zstd" && n > 0 {
 				continue // one size of each will do
 			}
-			stored, m := store(t, format, raw)
-			dev, _ := blank(t, tt.disk)
-			stages := map[string]int64{}
-			res, err := Write(t.Context(), dev, m, from(stored), Options{Progress: func(stage string, done, total int64) {
-				if done < stages[stage] || total != tt.image {
-					t.Errorf("%s: progress %d after %d of %d", stage, done, stages[stage], total)
+			t.Run(fmt.Sprintf("%q %d on %d", format, tt.image, tt.disk), func(t *testing.T) {
+				stored, m := store(t, format, raw)
+				dev, _ := blank(t, tt.disk)
+				stages := map[string]int64{}
+				res, err := Write(t.Context(), dev, m, from(stored), Options{Progress: func(stage string, done, total int64) {
+					if done < stages[stage] || total != tt.image {
+						t.Errorf("%s: progress %d after %d of %d", stage, done, stages[stage], total)
+					}
+					stages[stage] = done
+				}})
+				if err != nil {
+					t.Fatalf("%v", err)
 				}
-				stages[stage] = done
-			}})
-			if err != nil {
-				t.Fatalf("%q %d on %d: %v", format, tt.image, tt.disk, err)
-			}
-			got := contentsOf(t, dev)
-			if !bytes.Equal(got[:tt.image], raw) || !images.IsZero(got[tt.image:]) {
-				t.Errorf("%q %d on %d: the disk holds other bytes", format, tt.image, tt.disk)
-			}
-			if res.Verified != tt.image || res.Written+res.Skipped != tt.image {
-				t.Errorf("%q %d on %d: %+v", format, tt.image, tt.disk, res)
-			}
-			if stages[StageWrite] != tt.image || stages[StageVerify] != tt.image {
-				t.Errorf("%q %d on %d: progress %v", format, tt.image, tt.disk, stages)
-			}
+				got := contentsOf(t, dev)
+				if !bytes.Equal(got[:tt.image], raw) || !images.IsZero(got[tt.image:]) {
+					t.Errorf("the disk holds other bytes")
+				}
+				if res.Verified != tt.image || res.Written+res.Skipped != tt.image {
+					t.Errorf("%+v", res)
+				}
+				if stages[StageWrite] != tt.image || stages[StageVerify] != tt.image {
+					t.Errorf("progress %v", stages)
+				}
 
-			// Again: verified, not a byte written, not a byte fetched.
-			c := &counted{Device: dev}
-			res, err = Write(t.Context(), c, m, func(context.Context, *Job) error {
-				t.Error("an image that the disk holds was fetched")
-				return nil
-			}, Options{Overwrite: true})
-			if err != nil || res.Verified != tt.image || res.Written != 0 || c.writes != 0 {
-				t.Errorf("%q %d on %d: again: %+v, %d writes, %v", format, tt.image, tt.disk, res, c.writes, err)
-			}
+				// Again: verified, not a byte written, not a byte fetched.
+				c := &counted{Device: dev}
+				res, err = Write(t.Context(), c, m, func(context.Context, *Job) error {
+					t.Error("an image that the disk holds was fetched")
+					return nil
+				}, Options{Overwrite: true})
+				if err != nil || res.Verified != tt.image || res.Written != 0 || c.writes != 0 {
+					t.Errorf("again: %+v, %d writes, %v", res, c.writes, err)
+				}
+			})
 		}
 	}
 }
@@ -244,13 +247,13 @@ func TestWriteRefusesUsed(t *testing.T) {
 			c := &counted{Device: dev}
 			_, err := Write(t.Context(), c, m, from(stored), Options{})
 			if !errors.Is(err, ErrDiskInUse) || !strings.Contains(err.Error(), tt.what) || c.writes != 0 {
-				t.Errorf("%s: %v, %d writes; want %q", tt.name, err, c.writes, tt.what)
+				t.Errorf("%v, %d writes; want %q", err, c.writes, tt.what)
 			}
 			if res, err := Write(t.Context(), dev, m, from(stored), Options{Overwrite: true}); err != nil || res.Verified != m.Raw.Size {
-				t.Errorf("%s: overwrite: %+v, %v", tt.name, res, err)
+				t.Errorf("overwrite: %+v, %v", res, err)
 			}
 			if got := contentsOf(t, dev); !images.IsZero(got[4*mib:]) {
-				t.Errorf("%s: the last MiB was not cleared", tt.name)
+				t.Error("the last MiB was not cleared")
 			}
 		})
 	}

@@ -25,7 +25,7 @@ type Options struct {
 	Overwrite bool
 
 	// Progress is called with raw bytes of the image after each block of a
-	// stage; it may be nil. It is not called by two goroutines at once unless
+	// stage. It may be nil. It is not called by two goroutines at once unless
 	// WriteBlock is.
 	Progress func(stage string, done, total int64)
 }
@@ -47,10 +47,10 @@ type Result struct {
 //
 //	Begin → WriteBlock … → Finish
 //
-// From Begin to the end of Finish the disk's first MiB is zero, so that an
-// interrupted job leaves a disk that does not boot. The image's first block,
-// and those in the disk's last MiB, are kept in memory until everything else
-// was read back.
+// From Begin to the end of Finish the disk's first MiB is zero. So an
+// interrupted job leaves a disk that does not boot. The image's first block and
+// those in the disk's last MiB are written last. Until everything else was read
+// back they are kept in memory.
 type Job struct {
 	dev  Device
 	m    *images.Manifest
@@ -77,9 +77,9 @@ const (
 )
 
 // Begin checks the disk and clears its first and last MiB. Before that it
-// refuses an image that is larger than the disk and, unless Options say
-// otherwise, a disk that holds something (ErrDiskInUse). If the disk holds
-// the image already, nothing is cleared and Complete is true.
+// refuses an image that is larger than the disk. It also refuses a disk that
+// holds something (ErrDiskInUse), unless Options say otherwise. If the disk
+// holds the image already, nothing is cleared and Complete is true.
 func Begin(ctx context.Context, dev Device, m *images.Manifest, opt Options) (*Job, error) {
 	if err := m.Check(); err != nil {
 		return nil, fmt.Errorf("flash: manifest: %w", err)
@@ -137,7 +137,7 @@ func (j *Job) begin(ctx context.Context) error {
 }
 
 // interrupted reports whether what stands at the disk's edges is left of this
-// same job, cut off in its last moments: the boot sector is still zero, and
+// same job, cut off in its last moments. Then the boot sector is still zero, and
 // everything that is written before the edges is there.
 func (j *Job) interrupted(ctx context.Context, head, tail []byte) (bool, error) {
 	beyond := tail[min(int64(len(tail)), max(0, j.m.Raw.Size-j.tail)):]
@@ -273,13 +273,13 @@ func (j *Job) put(b *images.Block, data []byte) (written int64, err error) {
 }
 
 // compare reads the image from the disk and returns the first difference from
-// the manifest; diff is nil where there is none. Blocks that are held come
-// from memory. Blocks for which skip is true are not compared.
+// the manifest. diff is nil where there is none. Blocks that are held come from
+// memory. Blocks for which skip is true are not compared.
 func (j *Job) compare(ctx context.Context, stage string, skip func(i int) bool) (diff, err error) {
 	if err := drop(j.dev); err != nil {
 		return nil, err
 	}
-	// Each block has a digest, so the whole needs none: on one processor it
+	// Each block has a digest, so the whole needs none. On one processor it
 	// would take as long again.
 	found := false
 	err = images.Cut(ctx, &reader{j: j}, func(i int, data []byte) error {

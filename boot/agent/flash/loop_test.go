@@ -99,7 +99,8 @@ func partitions(dev string) int {
 }
 
 // behind changes what lies under the loop device's page cache, once it was
-// synced (in another page than the boot sector's): a read-back that asks the cache would not see it.
+// synced. It does so in another page than the boot sector's. A read-back that
+// asks the cache would not see it.
 type behind struct {
 	*File
 	backing string

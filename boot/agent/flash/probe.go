@@ -9,15 +9,15 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// ErrDiskInUse says that a disk holds something and that it was not said that
-// it may be overwritten.
+// ErrDiskInUse says that a disk holds something. Nobody said that it may be
+// overwritten.
 var ErrDiskInUse = errors.New("the disk is in use and overwriting it was not asked for")
 
-// edge is how much of either end of a disk is looked at and cleared: boot
+// edge is how much of either end of a disk is looked at and cleared. Boot
 // sectors, both partition tables and the labels of volume managers lie there.
 const edge = 1 << 20
 
-// edges reads the first and the last MiB of a disk; of a smaller one both are
+// edges reads the first and the last MiB of a disk. Of a smaller disk both are
 // the whole.
 func edges(dev Device) (head, tail []byte, err error) {
 	n := min(edge, dev.Size())
@@ -64,8 +64,8 @@ var marks = []mark{
 	{"an MBR partition table", 510, "\x55\xaa"},
 }
 
-// contents says what a disk looks like by its first and last MiB: "" when both
-// are zero, else a name like "a GPT partition table".
+// contents says what a disk looks like by its first and last MiB. It returns a
+// name like "a GPT partition table", or "" when both are zero.
 func contents(head, tail []byte) string {
 	for _, m := range marks {
 		if len(head) > m.off && bytes.HasPrefix(head[m.off:], []byte(m.magic)) {

@@ -9,11 +9,12 @@ import (
 )
 
 // Select returns the disk for an image, of those that the rule allows and that
-// are large enough. Where there are several it looks at what they hold. First
-// comes the one that starts with the image already, so that a job that comes
-// again finds its own disk. Then comes the first that may be overwritten, or
-// else the first that is blank. If all are in use the error is ErrDiskInUse and
-// says what each holds.
+// are large enough. Where there are several it looks at what they hold:
+//
+//  1. the one that starts with the image: a job that comes again finds its own disk
+//  2. the first that is blank, or that may be overwritten
+//
+// If all are in use the error is ErrDiskInUse and says what each holds.
 func Select(disks []Disk, rule boot.Disk, m *images.Manifest) (Disk, error) {
 	fit, err := fitting(disks, rule, m.Raw.Size)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// A Producer brings an image's blocks to a job by WriteBlock, until none is
-// missing, it fails, or ctx ends. Package source has them.
+// A Producer brings an image's blocks to a job by WriteBlock. It ends when none
+// is missing, when it fails, or with ctx. Package source has them.
 type Producer func(ctx context.Context, j *Job) error
 
 // Write flashes an image: Begin, the producer, Finish. The producer is not

@@ -23,8 +23,9 @@ const (
 	imageMost   = 1 << 30 // not of that text: where a header must be wrong
 )
 
-// layout finds places for kernel, initrd, which may be empty, and the device
-// tree, with the code in front of it at which all starts. It changes the tree.
+// layout finds places for kernel, initrd and the device tree. initrd may be
+// empty. In front of the tree lies the code at which all starts. layout changes
+// the tree.
 func layout(memory kexec.MemoryMap, tree *dt.FDT, kernel, initrd []byte, cmdline string) (entry uintptr, segments []kexec.Segment, err error) {
 	if err := raw(kernel); err != nil {
 		return 0, nil, err
@@ -90,8 +91,8 @@ func efi(tree *dt.FDT) bool {
 	return ok
 }
 
-// chosen has the device tree tell of the initrd, unless that has no size, and
-// of the command line, and returns it as the kernel reads it.
+// chosen writes initrd and command line into the device tree, and returns the
+// tree as the kernel reads it. An initrd without a size is left out.
 func chosen(tree *dt.FDT, initrdAt, initrdSize uint64, cmdline string) ([]byte, error) {
 	node, ok := tree.RootNode.LookupChildByName("chosen")
 	if !ok {
@@ -127,11 +128,11 @@ func chosen(tree *dt.FDT, initrdAt, initrdSize uint64, cmdline string) ([]byte, 
 	return blob.Bytes(), nil
 }
 
-// codeSize has the device tree behind the code at a multiple of 8, in bytes.
+// codeSize puts the device tree, behind the code, at a multiple of 8 bytes.
 const codeSize = 64
 
-// jump writes the code that the old kernel jumps to: x0 is the address of the
-// device tree, x1 to x3 are zero, and it goes on at the kernel.
+// jump writes the code that the old kernel jumps to. It puts the address of the
+// device tree into x0 and zero into x1 to x3. Then it goes on at the kernel.
 func jump(code []byte, tree, kernel uint64) {
 	for i, instruction := range []uint32{
 		0xaa1f03e1, // mov x1, xzr

@@ -45,22 +45,25 @@ func efiTree() *dt.FDT {
 	}
 }
 
+// A layoutTest is memory and files, and where they have to lie.
+type layoutTest struct {
+	name           string
+	memory         kexec.MemoryMap
+	text, size     uint64
+	initrd         []byte
+	plain          bool   // no EFI
+	kernel, ramfs  uint64 // where they have to be
+	tree           uint64
+	wrong, cmdline string
+}
+
 func TestLayout(t *testing.T) {
 	if math.MaxUint == math.MaxUint32 {
 		t.Skip("addresses of arm64 do not fit")
 	}
 	const gib = 1 << 30
 	initrd := bytes.Repeat([]byte{7}, 3*mib+1)
-	for _, tt := range []struct {
-		name           string
-		memory         kexec.MemoryMap
-		text, size     uint64
-		initrd         []byte
-		plain          bool   // no EFI
-		kernel, ramfs  uint64 // where they have to be
-		tree           uint64
-		wrong, cmdline string
-	}{
+	for _, tt := range []layoutTest{
 		{name: "one piece", memory: ram(0x40000000, 0x50000000), size: 10 * mib, initrd: initrd, cmdline: "a=b",
 			kernel: 0x40000000, ramfs: 0x40a00000, tree: 0x40d01000},
 		{name: "text offset", memory: ram(0x40080000, 0x50000000), text: 0x80000, size: 10 * mib, initrd: initrd,
@@ -78,70 +81,78 @@ func TestLayout(t *testing.T) {
 		{name: "no memory", wrong: "no place for the kernel", size: 10 * mib},
 		{name: "image size", memory: ram(0, gib), size: math.MaxUint64, wrong: "not a kernel for arm64"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			before := append(kexec.MemoryMap(nil), tt.memory...)
-			kernel := arm64Image(9*mib, tt.text, tt.size)
-			tree := efiTree()
-			if tt.plain {
-				tree.RootNode.Children[0].RemoveProperty("linux,uefi-system-table")
+		t.Run(tt.name, tt.run)
+	}
+}
+
+func (tt layoutTest) run(t *testing.T) {
+	before := append(kexec.MemoryMap(nil), tt.memory...)
+	kernel := arm64Image(9*mib, tt.text, tt.size)
+	tree := efiTree()
+	if tt.plain {
+		tree.RootNode.Children[0].RemoveProperty("linux,uefi-system-table")
+	}
+	entry, segments, err := layout(tt.memory, tree, kernel, tt.initrd, tt.cmdline)
+	if tt.wrong != "" {
+		if err == nil || !strings.Contains(err.Error(), tt.wrong) {
+			t.Fatalf("error %v, want %q", err, tt.wrong)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSegments(t, before.RAM(), segments)
+	k := segments[0]
+	if uint64(k.Phys.Start) != tt.kernel || uint64(k.Phys.Size) != tt.size || &k.Buf[0] != &kernel[0] {
+		t.Errorf("kernel at %v, want %#x", k, tt.kernel)
+	}
+	if tt.initrd != nil && (uint64(segments[1].Phys.Start) != tt.ramfs || &segments[1].Buf[0] != &tt.initrd[0]) {
+		t.Errorf("initrd at %v, want %#x", segments[1], tt.ramfs)
+	}
+	size := len(tt.initrd)
+	if tt.initrd == nil && !tt.plain {
+		size = len(segments[1].Buf)
+		if size == 0 || len(bytes.Trim(segments[1].Buf, "\x00")) > 0 {
+			t.Errorf("in place of the initrd: %v, want zeros", segments[1])
+		}
+	}
+	last := segments[len(segments)-1]
+	if uint64(entry) != tt.tree || entry != last.Phys.Start {
+		t.Errorf("entry %#x, segment %v, want %#x", entry, last, tt.tree)
+	}
+	if at := binary.LittleEndian.Uint64(last.Buf[24:]); at != tt.tree+codeSize {
+		t.Errorf("the code has the device tree at %#x", at)
+	}
+	if at := binary.LittleEndian.Uint64(last.Buf[32:]); at != tt.kernel {
+		t.Errorf("the code has the kernel at %#x", at)
+	}
+	checkTree(t, last.Buf[codeSize:], tt.cmdline, tt.ramfs, uint64(size))
+	if tt.plain == bytes.Contains(last.Buf, []byte("linux,uefi-system-table")) {
+		t.Errorf("EFI in the device tree, with plain %t", tt.plain)
+	}
+}
+
+// checkSegments holds what kexec_load(2) demands, and that nothing lies in what
+// is not free.
+func checkSegments(t *testing.T, ram kexec.Ranges, segments kexec.Segments) {
+	t.Helper()
+	for i, s := range segments {
+		if s.Phys.Start%4096 != 0 || s.Phys.Size%4096 != 0 || uint(len(s.Buf)) > s.Phys.Size {
+			t.Errorf("segment %v: not of whole pages", s)
+		}
+		inside := false
+		for _, r := range ram {
+			inside = inside || r.IsSupersetOf(s.Phys)
+		}
+		if !inside {
+			t.Errorf("segment %v: not free memory", s)
+		}
+		for _, o := range segments[:i] {
+			if s.Phys.Overlaps(o.Phys) {
+				t.Errorf("segments %v and %v overlap", o, s)
 			}
-			entry, segments, err := layout(tt.memory, tree, kernel, tt.initrd, tt.cmdline)
-			if tt.wrong != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.wrong) {
-					t.Fatalf("error %v, want %q", err, tt.wrong)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			// What kexec_load(2) demands, and that nothing lies in what is not free.
-			for i, s := range segments {
-				if s.Phys.Start%4096 != 0 || s.Phys.Size%4096 != 0 || uint(len(s.Buf)) > s.Phys.Size {
-					t.Errorf("segment %v: not of whole pages", s)
-				}
-				free := false
-				for _, r := range before.RAM() {
-					free = free || r.IsSupersetOf(s.Phys)
-				}
-				if !free {
-					t.Errorf("segment %v: not free memory", s)
-				}
-				for _, o := range segments[:i] {
-					if s.Phys.Overlaps(o.Phys) {
-						t.Errorf("segments %v and %v overlap", o, s)
-					}
-				}
-			}
-			k := segments[0]
-			if uint64(k.Phys.Start) != tt.kernel || uint64(k.Phys.Size) != tt.size || &k.Buf[0] != &kernel[0] {
-				t.Errorf("kernel at %v, want %#x", k, tt.kernel)
-			}
-			if tt.initrd != nil && (uint64(segments[1].Phys.Start) != tt.ramfs || &segments[1].Buf[0] != &initrd[0]) {
-				t.Errorf("initrd at %v, want %#x", segments[1], tt.ramfs)
-			}
-			size := len(tt.initrd)
-			if tt.initrd == nil && !tt.plain {
-				size = len(segments[1].Buf)
-				if size == 0 || len(bytes.Trim(segments[1].Buf, "\x00")) > 0 {
-					t.Errorf("in place of the initrd: %v, want zeros", segments[1])
-				}
-			}
-			last := segments[len(segments)-1]
-			if uint64(entry) != tt.tree || entry != last.Phys.Start {
-				t.Errorf("entry %#x, segment %v, want %#x", entry, last, tt.tree)
-			}
-			if at := binary.LittleEndian.Uint64(last.Buf[24:]); at != tt.tree+codeSize {
-				t.Errorf("the code has the device tree at %#x", at)
-			}
-			if at := binary.LittleEndian.Uint64(last.Buf[32:]); at != tt.kernel {
-				t.Errorf("the code has the kernel at %#x", at)
-			}
-			checkTree(t, last.Buf[codeSize:], tt.cmdline, tt.ramfs, uint64(size))
-			if tt.plain == bytes.Contains(last.Buf, []byte("linux,uefi-system-table")) {
-				t.Errorf("EFI in the device tree, with plain %t", tt.plain)
-			}
-		})
+		}
 	}
 }
 

@@ -1,4 +1,3 @@
-// Package kexec starts another kernel in place of this one, without the firmware.
 package kexec
 
 import (
@@ -15,10 +14,10 @@ import (
 // ErrUnsupported: this kernel or architecture cannot do it at all.
 var ErrUnsupported = errors.New("kexec is not possible here")
 
-// Load hands kernel and initrd to the running kernel by kexec_file_load(2), or
-// where that lacks it on arm64, by kexec_load(2). Both are read-only files; in
-// tmpfs they cost memory once, where a buffer would cost it twice. initrd may
-// be nil.
+// Load hands kernel and initrd to the running kernel by kexec_file_load(2).
+// Where an arm64 kernel lacks that, it uses kexec_load(2). Both are read-only
+// files. In tmpfs they cost memory once, where a buffer would cost it twice.
+// initrd may be nil.
 func Load(kernel, initrd *os.File, cmdline string) error {
 	if err := supported(runtime.GOARCH); err != nil {
 		return err
@@ -33,7 +32,7 @@ func Load(kernel, initrd *os.File, cmdline string) error {
 	return nil
 }
 
-// loadFiles is kexec_file_load(2); its error is that of the call.
+// loadFiles is kexec_file_load(2). Its error is that of the call.
 func loadFiles(kernel, initrd *os.File, cmdline string) error {
 	err := kexec.FileLoad(kernel, initrd, cmdline)
 	// u-root's message holds numbers of file descriptors and the whole command line.
@@ -45,8 +44,8 @@ func loadFiles(kernel, initrd *os.File, cmdline string) error {
 }
 
 // Copies returns how often kernel and initrd lie in memory at the worst moment
-// of Load, where the files are in tmpfs: there, in the pages from which they
-// will run and, with kexec_file_load(2), in a buffer that it reads them into.
+// of Load, where the files are in tmpfs. They lie there, and in the pages from
+// which they will run. kexec_file_load(2) also reads them into a buffer.
 func Copies() int64 {
 	if runtime.GOARCH == segmentsArch && unix.KexecFileLoad(-1, -1, "", 0) == unix.ENOSYS {
 		return 2
@@ -54,7 +53,7 @@ func Copies() int64 {
 	return 3
 }
 
-// explain says of an error of a system call what it means for kexec.
+// explain says what a system call's error means for kexec.
 func explain(err error, goarch string) error {
 	errno, ok := err.(unix.Errno)
 	if !ok {

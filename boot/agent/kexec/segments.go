@@ -13,15 +13,16 @@ import (
 )
 
 // fdtFile is the device tree that this kernel was started with. With ACPI,
-// Linux's EFI stub made it, and it has no more than the way to EFI's tables.
+// Linux's EFI stub made it. Then it has no more than the way to EFI's tables.
 const fdtFile = "/sys/firmware/fdt"
 
-// loadSegments does by kexec_load(2) what kexec_file_load(2) does on arm64, for
-// a kernel that lacks it, as Debian's do. An error of that call is returned as
+// loadSegments does by kexec_load(2) what kexec_file_load(2) does on arm64.
+// Kernels lack the latter, as Debian's do. An error of the call is returned as
 // it is, a unix.Errno.
 //
-// u-root's linux.KexecLoad would copy both files, and knows of memory by the
-// device tree alone, which says nothing of it with ACPI and not what EFI keeps.
+// u-root's linux.KexecLoad would copy both files. It also knows of memory by the
+// device tree alone. That says nothing of memory with ACPI, and not what EFI
+// keeps.
 func loadSegments(kernel, initrd *os.File, cmdline string) error {
 	// Read whole: one read of a file in sysfs ends at a page, which dt does not expect.
 	raw, err := os.ReadFile(fdtFile)
@@ -58,8 +59,8 @@ func loadSegments(kernel, initrd *os.File, cmdline string) error {
 	return kexecLoad(entry, segments)
 }
 
-// mapFile returns the content of a file, which takes no memory where that is
-// in tmpfs.
+// mapFile returns the content of a file. It takes no memory where the file is in
+// tmpfs.
 func mapFile(f *os.File) ([]byte, error) {
 	fi, err := f.Stat()
 	if err != nil {
@@ -102,8 +103,8 @@ type places struct {
 	segments []kexec.Segment
 }
 
-// add finds the lowest place for content and the zeros behind it, size bytes
-// in all, which starts offset bytes behind a multiple of align and lies between
+// add finds the lowest place for content and the zeros behind it, size bytes in
+// all. The place starts offset bytes behind a multiple of align. It lies between
 // the addresses from and to.
 func (p *places) add(what string, content []byte, size, align, offset, from, to uint64) (start uint64, err error) {
 	page := uint64(os.Getpagesize())

@@ -158,8 +158,8 @@ func (f *fetch) log() *slog.Logger {
 }
 
 // summer makes the hashes of a file's bytes: SHA-256 where the file must have
-// one. Without, what is held is only compared with what comes again, and a CRC
-// tells a file from its next version at a tenth of the cost.
+// one. Without, what is held is only compared with what comes again. A CRC does
+// that at a tenth of the cost.
 func summer(f File) func() hash.Hash {
 	if f.SHA256 != "" {
 		return sha256.New

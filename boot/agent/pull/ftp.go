@@ -20,8 +20,8 @@ import (
 // maxControl bounds what a server may say on one control connection, in bytes.
 const maxControl = 64 << 10
 
-// getFTP reads the file in image mode (RFC 959), from held on by REST (RFC 3659
-// section 5). It ends well only when the server says 226.
+// getFTP reads the file in image mode (RFC 959). It goes on from held by REST
+// (RFC 3659 section 5). It ends well only when the server says 226.
 func getFTP(ctx context.Context, u *url.URL, s *stream) error {
 	c, err := s.puller.dialFTP(ctx, u, 0)
 	if err != nil {
@@ -62,16 +62,16 @@ func getFTP(ctx context.Context, u *url.URL, s *stream) error {
 	if err := s.takeAll(body); err != nil {
 		return err // and ctx closes both connections; the server may owe its last reply for long
 	}
-	// Without 226 nobody knows whether this was the end. A 550 here is no longer
-	// a file that does not exist, so it is not wrapped.
+	// Without 226 nobody knows whether this was the end. A 550 here no longer
+	// means that there is no such file, so it is not wrapped.
 	if err := body.Close(); err != nil {
 		return fmt.Errorf("end of transfer: %v", ftpError(err))
 	}
 	return nil
 }
 
-// noREST reports whether the server refused REST, not RETR: RFC 959 section 5.4
-// has no 550 for REST and nothing of this for RETR.
+// noREST reports whether the server refused REST, not RETR. RFC 959 section 5.4
+// has no 550 for REST, and none of these for RETR.
 func noREST(err error) bool {
 	reply := new(textproto.Error)
 	if !errors.As(err, &reply) {
@@ -84,12 +84,12 @@ func noREST(err error) bool {
 	return false
 }
 
-// ftpName is the path that a URL means, below the folder in which the login
-// ends (RFC 1738 section 3.2.2).
+// ftpName is the path that a URL means. It lies below the folder in which the
+// login ends (RFC 1738 section 3.2.2).
 func ftpName(u *url.URL) string { return strings.TrimPrefix(u.Path, "/") }
 
 // dialFTP connects, logs in and sets image mode. The connection serves one
-// transfer, of at most limit bytes where that is not 0, and ends with ctx.
+// transfer and ends with ctx. limit bounds the transfer in bytes, 0 is no bound.
 func (p *Puller) dialFTP(ctx context.Context, u *url.URL, limit int) (*ftp.ServerConn, error) {
 	d := &ftpDialer{ctx: ctx, limit: limit}
 	port := "21"
@@ -124,9 +124,9 @@ func (p *Puller) dialFTP(ctx context.Context, u *url.URL, limit int) (*ftp.Serve
 	return c, nil
 }
 
-// An ftpDialer opens the connections of one transfer: first the control
-// connection, then data connections between the same two hosts, whatever
-// address the server names. All of them close when ctx ends.
+// An ftpDialer opens the connections of one transfer. First comes the control
+// connection. Data connections go between the same two hosts, whatever address
+// the server names. All of them close when ctx ends.
 type ftpDialer struct {
 	ctx     context.Context
 	tls     *tls.Config // nil: none
@@ -164,7 +164,7 @@ func (d *ftpDialer) dial(network, address string) (net.Conn, error) {
 	return conn, nil
 }
 
-// A limitedConn bounds what the server may say: the library keeps a reply and a
+// A limitedConn bounds what the server may say. The library keeps a reply and a
 // listing in memory, however long they are.
 type limitedConn struct {
 	net.Conn
@@ -218,7 +218,7 @@ func (p *Puller) tls(host string) *tls.Config {
 	return c
 }
 
-// ftpPutError is ftpError for what was to be written, where 550 and 553 mean
+// ftpPutError is ftpError for what was to be written. There 550 and 553 mean
 // that it may not be.
 func ftpPutError(command string, err error) error {
 	reply := new(textproto.Error)

@@ -101,9 +101,10 @@ func (s *stream) partBody(res *http.Response) error {
 	return nil
 }
 
-// version is the validator of an answer, "" where it has no strong one: only
-// that may go into If-Range (RFC 9110 section 13.1.5). A time of modification is
-// strong when the answer is at least a second younger (section 8.8.2.2).
+// version is the validator of an answer, "" where it has no strong one. Only a
+// strong one may go into If-Range (RFC 9110 section 13.1.5). A time of
+// modification is strong when the answer is at least a second younger (section
+// 8.8.2.2).
 func version(h http.Header) string {
 	if v := h.Get("ETag"); v != "" && !strings.HasPrefix(v, "W/") {
 		return v
@@ -116,8 +117,8 @@ func version(h http.Header) string {
 	return h.Get("Last-Modified")
 }
 
-// parseContentRange reads the header of that name (RFC 9110 section 14.4):
-// bytes 5-9/10, bytes 5-9/* (size -1) or bytes */10 (first and last -1).
+// parseContentRange reads the header of that name (RFC 9110 section 14.4): bytes
+// 5-9/10. Of bytes 5-9/* size is -1. Of bytes */10 first and last are -1.
 func parseContentRange(v string) (first, last, size int64, err error) {
 	bad := fmt.Errorf("server sent Content-Range %q", v)
 	unit, rest, ok := strings.Cut(v, " ")

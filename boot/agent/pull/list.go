@@ -115,8 +115,8 @@ func listHTTP(ctx context.Context, p *Puller, u *url.URL) ([]Entry, error) {
 	return nil, errors.New("server's answer is no listing")
 }
 
-// parseLinks reads the index page of a web server: the links that lead to
-// something right below it. What is no link is for people.
+// parseLinks reads the index page of a web server. It takes the links that lead
+// to something right below the page. What is no link is for people.
 func parseLinks(page string) []Entry {
 	var names []string
 	for {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // hangGuard ends a test that waits for what never comes. Nothing that a busy
@@ -93,7 +94,7 @@ func put(t *testing.T, dir, name string, content []byte) {
 
 func tftpPeer(t *testing.T, dir string) peer {
 	l := newLink()
-	return peer{"tftp://" + udpProxy(t, nettest.TFTP(t, dir, 100*time.Millisecond), l) + "/", l}
+	return peer{"tftp://" + udpProxy(t, upload.ServeFolder(t, dir, 100*time.Millisecond), l) + "/", l}
 }
 
 func httpPeer(t *testing.T, dir string) peer {

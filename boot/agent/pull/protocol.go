@@ -28,7 +28,9 @@ var protocols = []protocol{
 
 // A getter asks the server of u for the file, from s.held on where the protocol
 // can. It says what it learns through announce and begin, and writes the bytes
-// to s. It returns nil when the server said that the file has ended, and
+// to s.
+//
+// It returns nil when the server said that the file has ended. It returns
 // fs.ErrNotExist when the server said there is none. It is done with s when it
 // returns, which is soon after ctx ends.
 type getter func(ctx context.Context, u *url.URL, s *stream) error

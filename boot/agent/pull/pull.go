@@ -1,7 +1,3 @@
-// Package pull brings a file over whatever protocol works. It has an ordered
-// list of sources, goes on with the next one from the last good byte when one
-// fails, and begins again at the top when all have failed. A file is whole
-// when its size and SHA-256 are those that were asked for, and only then.
 package pull
 
 import (
@@ -60,8 +56,8 @@ type Held struct {
 	Time  time.Time
 }
 
-// order is the policy: the sources as given, but those of TFTP last where the
-// file has more than tftpMax bytes.
+// order is the policy. It returns the sources as given, but those of TFTP last
+// where the file has more than tftpMax bytes.
 func order(sources []string, size, tftpMax int64) []string {
 	sorted := slices.Clone(sources)
 	if size <= tftpMax {
@@ -79,9 +75,9 @@ func rank(source string) int {
 	return 0
 }
 
-// Fetch writes every byte of f to w, in order and once. It returns nil when
-// size and digest, where File knows them, are right. An error of w ends it at
-// once and is wrapped; so do fs.ErrNotExist from any server, ErrCorrupt and
+// Fetch writes every byte of f to w, in order and once. It returns nil when size
+// and digest, where File knows them, are right. An error of w ends it at once
+// and is wrapped. So do fs.ErrNotExist from any server, ErrCorrupt and
 // ErrChanged. Everything else is tried again until ctx ends or Timing.GiveUp.
 func (p *Puller) Fetch(ctx context.Context, f File, w io.Writer) error {
 	return p.Resume(ctx, f, Held{}, w)

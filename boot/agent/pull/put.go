@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // Put sends the size bytes of r to a URL. It tries once: what a server makes
@@ -25,7 +27,7 @@ func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64
 	ctx, stall := watch(ctx, p.timing().Stall)
 	defer stall.end()
 	start := time.Now()
-	body := &upload{r: r, moved: func(done int64) {
+	body := &countedBody{r: r, moved: func(done int64) {
 		stall.reset()
 		if p.Progress != nil {
 			p.Progress(u.Scheme, done, size)
@@ -44,16 +46,16 @@ func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64
 	return err
 }
 
-// An upload counts what is read from it. net/http may go on reading a body after
-// the answer has come, so it ends reads before Put returns.
-type upload struct {
+// A countedBody counts what is read from it. net/http may go on reading a body after
+// the answer has come. So end stops all reads before Put returns.
+type countedBody struct {
 	mu    sync.Mutex
 	r     io.Reader
 	done  int64
 	moved func(done int64)
 }
 
-func (b *upload) Read(p []byte) (int, error) {
+func (b *countedBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.r == nil {
@@ -66,7 +68,7 @@ func (b *upload) Read(p []byte) (int, error) {
 }
 
 // end lets nobody read any more and returns how much was read.
-func (b *upload) end() int64 {
+func (b *countedBody) end() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.r = nil
@@ -78,11 +80,11 @@ func putTFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64
 	if err != nil {
 		return err
 	}
-	_, err = p.TFTP.Put(ctx, server, tftpName(u), r, size)
+	_, err = upload.Put(ctx, &p.TFTP, server, tftpName(u), r, size)
 	return err
 }
 
-// putFTP stores the file and asks for its size afterwards: a server with a full
+// putFTP stores the file and asks for its size afterwards. A server with a full
 // disk has been seen to answer 226.
 func putFTP(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error {
 	c, err := p.dialFTP(ctx, u, 0)

@@ -50,8 +50,8 @@ func (s *stream) run(ctx context.Context) error {
 	return s.end()
 }
 
-// guard makes an error of a panic: a library that trips over what a server says
-// (jlaffaye/ftp 0.2.4 over "227 )(") must not take PID 1 of a device with it.
+// guard makes an error of a panic. jlaffaye/ftp 0.2.4 trips over "227 )(". A
+// library that does so must not take PID 1 of a device with it.
 func guard(get func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -74,7 +74,7 @@ func fileURL(source, name string) (*url.URL, error) {
 	return u, nil
 }
 
-// announce takes the size that the server gives for the whole file and refuses
+// announce takes the size that the server gives for the whole file. It refuses
 // one that is not the size it must have.
 func (s *stream) announce(size int64) error {
 	if size < 0 {
@@ -93,24 +93,25 @@ func (s *stream) announce(size int64) error {
 	return nil
 }
 
-// resumable reports whether it is safe to go on behind what is held: when the
-// digest, the server's name for the content or the age of what was left will
-// show that the rest is of the same file. Otherwise the start is compared.
+// resumable reports whether it is safe to go on behind what is held. It is when
+// something will show that the rest is of the same file. The digest does, the
+// server's name for the content, or the age of what was left. Otherwise the
+// start is compared.
 func (s *stream) resumable() bool {
 	return s.held > 0 && (s.file.SHA256 != "" || s.versions[s.source] != "" || !s.since.IsZero())
 }
 
-// same reports whether the file of the server is still the one of which the
-// beginning is held, as far as its version and its time of modification tell;
-// either may be empty. It notes the version for the attempts to come.
+// same reports whether the server's file is still the one of which the beginning
+// is held. Its version and its time of modification tell. Either may be empty.
+// same notes the version for the attempts to come.
 func (s *stream) same(version string, modified time.Time) bool {
 	had := s.versions[s.source]
 	s.versions[s.source] = version
 	return (had == "" || version == "" || had == version) && (s.since.IsZero() || !modified.After(s.since))
 }
 
-// begin says at which byte of the file the writes begin: at held, or at 0 where
-// the server starts over. Then what is held is dropped as it comes and its
+// begin says at which byte of the file the writes begin. That is held, or 0
+// where the server starts over. Then what is held is dropped as it comes and its
 // digest compared.
 func (s *stream) begin(at int64) {
 	s.begun = true

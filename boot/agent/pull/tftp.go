@@ -30,15 +30,16 @@ func getTFTP(ctx context.Context, u *url.URL, s *stream) error {
 	return err
 }
 
-// tftpName is the file that a URL means, without the slash before it: servers
-// that take an absolute name take a relative one as well. The transfer is
-// always in octet mode, which RFC 3617 lets a URL ask for.
+// tftpName is the file that a URL means, without the slash before it. Servers
+// that take an absolute name take a relative one as well. The transfer is always
+// in octet mode, which RFC 3617 lets a URL ask for.
 func tftpName(u *url.URL) string {
 	return strings.TrimSuffix(strings.TrimPrefix(u.Path, "/"), ";mode=octet")
 }
 
-// resolve finds the address of a URL's host, an IPv4 one where there are both:
-// a TFTP server that listens on one of them only is silent on the other.
+// resolve finds the address of a URL's host. It takes an IPv4 one where there
+// are both. A TFTP server that listens on one of them only is silent on the
+// other.
 func resolve(ctx context.Context, u *url.URL, port uint16) (netip.AddrPort, error) {
 	if u.Port() != "" {
 		n, err := strconv.ParseUint(u.Port(), 10, 16)

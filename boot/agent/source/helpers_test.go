@@ -34,8 +34,8 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// rawImage makes n bytes that look like a bootable disk: a boot sector, a GPT
-// at both ends, data, and two holes where there is room.
+// rawImage makes n bytes that look like a bootable disk. It has a boot sector, a
+// GPT at both ends, data, and two holes where there is room.
 func rawImage(seed uint64, n int) []byte {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	pattern := make([]byte, 64<<10)

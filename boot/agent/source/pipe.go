@@ -8,8 +8,8 @@ import (
 // fetchError is an error of the writing end, as it comes out of the pipe.
 type fetchError struct{ error }
 
-// A pipe is an io.Pipe with room in it, so that the network goes on while the
-// decoder works.
+// A pipe is an io.Pipe with room in it. The network goes on while the decoder
+// works.
 type pipe struct {
 	mu      sync.Mutex
 	change  sync.Cond

@@ -10,20 +10,19 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// A Fetch writes a stored image, compressed as it is, to w from first to last
+// A Fetch writes a stored image to w, compressed as it is, from first to last
 // byte. It ends when ctx does or w fails. Its nil means that all bytes came and
 // that their digest is right. An error with an images.Mismatch in it counts as
-// the end of the bytes: decoding what came may tell more.
+// the end of the bytes. Decoding what came may tell more.
 type Fetch func(ctx context.Context, w io.Writer) error
 
-// Stream is the producer that takes the stored image from first to last byte.
-// It decompresses it and writes what is missing. After an error it may run
-// again, and finds what is there already.
+// Stream is the producer that takes the stored image from first to last byte. It
+// decompresses it and writes what is missing. After an error it may run again,
+// and finds what is there already.
 //
-// Fetching, decompressing and writing overlap, with a MiB between the first
-// two and three blocks between the others. memory is how many bytes the
-// decoder's window may take; 0 is what every image may ask for (see
-// images.Decompress).
+// Fetching, decompressing and writing overlap. There is a MiB between the first
+// two, and three blocks between the others. memory bounds the decoder's window
+// in bytes. 0 is what every image may ask for, see images.Decompress.
 func Stream(fetch Fetch, memory int64) flash.Producer {
 	return func(ctx context.Context, j *flash.Job) error {
 		err := stream(ctx, j, fetch, memory)

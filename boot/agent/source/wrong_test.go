@@ -18,7 +18,7 @@ import (
 
 // Each way to a stored image refuses wrong bytes, in words that say what is
 // wrong. The altered byte is in gzip's header, where the raw image stays the
-// same: the digest of the stored file alone shows it.
+// same. The digest of the stored file alone shows it.
 func TestWrongStoredBytes(t *testing.T) {
 	stored, m := store(t, "gzip", rawImage(1, 2*mib))
 	altered := bytes.Clone(stored)

@@ -17,12 +17,12 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
-// Interval is how often Run looks at the folder. A change is noticed within
-// twice of it, since one look may have just begun.
+// Interval is how often Run reads the folder. A change is seen within two
+// intervals, since a read may have just begun.
 const Interval = time.Second
 
-// own is as whom the appliance opens its own tree.
-var own = files.Client{Addr: netip.IPv6Loopback()}
+// ourselves is the Client with which the appliance opens its own tree.
+var ourselves = files.Client{Addr: netip.IPv6Loopback()}
 
 // A Catalog is safe for use by several goroutines.
 type Catalog struct {
@@ -30,35 +30,37 @@ type Catalog struct {
 	manifests *Manifests
 	log       *slog.Logger
 
-	firmware atomic.Pointer[map[string]bool] // files of boards that are there, by served name
+	firmware atomic.Pointer[map[string]bool] // firmware files that exist, by served name
 
 	mu      sync.Mutex                     // guards what follows
 	images  map[string]version[boot.Image] // by file name
 	kernels map[string]version[boot.File]  // by file name
-	seen    map[string]string              // what was last logged of an image, by file name
+	logged  map[string]string              // what was last logged, by image file name
 }
 
-// A version is what was made of a file, which holds until the file changes.
+// A version is a value computed from a file. It holds until the file changes.
 type version[T any] struct {
-	size int64
-	mod  time.Time
-	of   T
+	size  int64
+	mod   time.Time
+	value T
 }
 
-func (v version[T]) is(size int64, mod time.Time) bool { return v.size == size && v.mod.Equal(mod) }
+func (v version[T]) current(size int64, mod time.Time) bool {
+	return v.size == size && v.mod.Equal(mod)
+}
 
-// New looks at the folder once.
+// New reads the folder once.
 func New(tree *files.Tree, manifests *Manifests, log *slog.Logger) *Catalog {
 	c := &Catalog{
 		tree: tree, manifests: manifests, log: log,
-		images: map[string]version[boot.Image]{}, kernels: map[string]version[boot.File]{}, seen: map[string]string{},
+		images: map[string]version[boot.Image]{}, kernels: map[string]version[boot.File]{}, logged: map[string]string{},
 	}
-	c.lookForFirmware()
+	c.findFirmware()
 	return c
 }
 
-// Run keeps the catalog until ctx ends, and returns nil then. It logs what
-// became of the images that Prepare was told of.
+// Run reads the folder once every Interval until ctx ends, and then returns
+// nil. It logs changes of images that Prepare has seen.
 func (c *Catalog) Run(ctx context.Context) error {
 	tick := time.NewTicker(Interval)
 	defer tick.Stop()
@@ -72,32 +74,32 @@ func (c *Catalog) Run(ctx context.Context) error {
 	}
 }
 
-// Look compares the catalog with the folder.
+// Look reads the folder now.
 func (c *Catalog) Look(ctx context.Context) {
-	c.lookForFirmware()
+	c.findFirmware()
 	c.mu.Lock()
-	names := slices.Sorted(maps.Keys(c.seen))
+	names := slices.Sorted(maps.Keys(c.logged))
 	c.mu.Unlock()
 	for _, name := range names {
 		im, err := c.Image(ctx, name)
-		c.noteImage(name, im, err)
+		c.logImageChange(name, im, err)
 	}
 }
 
-// noteImage logs what an image is, once a change.
-func (c *Catalog) noteImage(name string, im *boot.Image, err error) {
-	now := ""
+// logImageChange logs each change of an image once.
+func (c *Catalog) logImageChange(name string, im *boot.Image, err error) {
+	state := ""
 	if err != nil {
-		now = err.Error()
+		state = err.Error()
 	} else {
-		now = im.ManifestSHA256
+		state = im.ManifestSHA256
 	}
 	c.mu.Lock()
-	last, known := c.seen[name]
-	c.seen[name] = now
+	logged, known := c.logged[name]
+	c.logged[name] = state
 	c.mu.Unlock()
 	switch {
-	case !known || last == now:
+	case !known || logged == state:
 	case err != nil:
 		c.log.Warn("an image can not be flashed any more", "image", name, "err", err, "cause", files.Cause(err))
 	default:
@@ -105,7 +107,7 @@ func (c *Catalog) noteImage(name string, im *boot.Image, err error) {
 	}
 }
 
-// boardFiles are the files of a board that decide what its machines are told.
+// boardFiles are the firmware files that decide what a machine is told.
 var boardFiles = func() []string {
 	names := []string{board.Kernel, board.Initramfs, board.UKI}
 	for _, l := range board.Loaders {
@@ -119,7 +121,7 @@ var boardFiles = func() []string {
 	return names
 }()
 
-func (c *Catalog) lookForFirmware() {
+func (c *Catalog) findFirmware() {
 	there := map[string]bool{}
 	for _, b := range board.Boards {
 		for _, name := range boardFiles {
@@ -131,17 +133,17 @@ func (c *Catalog) lookForFirmware() {
 	c.firmware.Store(&there)
 }
 
-// Has reports whether the folder holds one of a board's firmware files, as of
-// the last look. It reads no disk.
+// Has reports whether the folder had a board's firmware file at the last look.
+// It reads no disk.
 func (c *Catalog) Has(b *board.Board, name string) bool { return (*c.firmware.Load())[b.File(name)] }
 
-// maxBuild bounds what is read of a BUILD file, which has a line a module.
+// maxBuild bounds a BUILD file in bytes. It has one line for each module.
 const maxBuild = 64 << 10
 
-// LacksServe reports whether the record of a board's firmware says that it was
-// made without the serving half. Of firmware without a record nothing is known.
+// LacksServe reports whether a board's firmware has no serving half. Its BUILD
+// file says so. Without that file it reports false.
 func (c *Catalog) LacksServe(ctx context.Context, b *board.Board) bool {
-	f, err := c.tree.Open(ctx, own, b.File(board.Build))
+	f, err := c.tree.Open(ctx, ourselves, b.File(board.Build))
 	if err != nil {
 		return false
 	}

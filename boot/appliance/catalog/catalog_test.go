@@ -18,7 +18,7 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// A fixture is a catalog over a root and a folder of made manifests.
+// A fixture is a catalog over a root and a folder of manifests.
 type fixture struct {
 	*Catalog
 	t    *testing.T
@@ -55,7 +55,8 @@ func (f *fixture) write(name, text string) {
 	}
 }
 
-// add is `bootlace image add`: a manifest beside the image.
+// add does what `bootlace image add` does: it writes a manifest beside the
+// image.
 func (f *fixture) add(name string) {
 	f.t.Helper()
 	r, err := os.Open(filepath.Join(f.root, name))
@@ -70,8 +71,8 @@ func (f *fixture) add(name string) {
 	f.write(name+images.ManifestSuffix, string(m.Encode()))
 }
 
-// Firmware that comes or goes while the appliance runs is noticed within two
-// seconds, and what is there is told without a look at the disk.
+// Firmware may come or go while the appliance runs. The catalog sees it within
+// two seconds. Has does not read the disk.
 func TestFirmwareIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -103,7 +104,7 @@ func TestFirmwareIsNoticed(t *testing.T) {
 	})
 }
 
-// After `image add` the next plan has the new image, without waiting for a look.
+// After `image add` the next plan names the new image at once.
 func TestImageAddCountsAtOnce(t *testing.T) {
 	f := newFixture(t)
 	f.write("lab.raw", strings.Repeat("old", 1000))
@@ -134,8 +135,8 @@ func TestImageAddCountsAtOnce(t *testing.T) {
 	}
 }
 
-// An image without a manifest gets one that is kept; the digest of the config
-// is held against it.
+// An image without a manifest gets one that is kept. The config's digest must
+// agree with it.
 func TestPrepare(t *testing.T) {
 	f := newFixture(t)
 	f.write("lab.raw", "an image")
@@ -161,7 +162,7 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// The digest of a kernel is computed once a version.
+// A kernel's digest is computed once, until the file changes.
 func TestFile(t *testing.T) {
 	f := newFixture(t)
 	f.write("vmlinuz", "kernel")
@@ -178,17 +179,19 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// The record of firmware says whether it can serve. Firmware without one is the
+// The BUILD file says whether firmware can serve. Firmware without one is the
 // user's own.
 func TestLacksServe(t *testing.T) {
 	b, _ := board.ByName("pc-x86_64")
 	for text, want := range map[string]bool{"board x\nserve false\n": true, "serve true\n": false, "": false} {
-		f := newFixture(t)
-		if text != "" {
-			f.write(b.File(board.Build), text)
-		}
-		if got := f.LacksServe(t.Context(), b); got != want {
-			t.Errorf("%q: %v", text, got)
-		}
+		t.Run(text, func(t *testing.T) {
+			f := newFixture(t)
+			if text != "" {
+				f.write(b.File(board.Build), text)
+			}
+			if got := f.LacksServe(t.Context(), b); got != want {
+				t.Errorf("%q: %v", text, got)
+			}
+		})
 	}
 }

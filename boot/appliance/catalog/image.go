@@ -13,15 +13,15 @@ import (
 	"github.com/bootlace/bootlace/images"
 )
 
-// Image describes an image as it lies in the folder now. A manifest has a row
-// for each MiB, so it is read once a version.
+// Image describes an image as it is in the folder now. A manifest has a row for
+// each MiB. So it is parsed only when it has changed.
 func (c *Catalog) Image(ctx context.Context, file string) (*boot.Image, error) {
-	f, err := c.tree.Open(ctx, own, file)
+	f, err := c.tree.Open(ctx, ourselves, file)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", file, err)
 	}
 	defer f.Close()
-	mf, err := c.tree.Open(ctx, own, file+images.ManifestSuffix)
+	mf, err := c.tree.Open(ctx, ourselves, file+images.ManifestSuffix)
 	if err != nil {
 		return nil, fmt.Errorf("manifest of %s: %w", file, err)
 	}
@@ -29,7 +29,7 @@ func (c *Catalog) Image(ctx context.Context, file string) (*boot.Image, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v, ok := c.images[file]
-	if !ok || !v.is(mf.Size(), mf.ModTime()) {
+	if !ok || !v.current(mf.Size(), mf.ModTime()) {
 		raw, m, err := readManifest(file, mf)
 		if err != nil {
 			return nil, err
@@ -39,15 +39,15 @@ func (c *Catalog) Image(ctx context.Context, file string) (*boot.Image, error) {
 		}}
 		c.images[file] = v
 	}
-	if v.of.Size != f.Size() {
-		return nil, fmt.Errorf("image %s has %d bytes, its manifest says %d; `bootlace image add` it again", file, f.Size(), v.of.Size)
+	if v.value.Size != f.Size() {
+		return nil, fmt.Errorf("image %s has %d bytes, its manifest says %d; `bootlace image add` it again", file, f.Size(), v.value.Size)
 	}
-	return &v.of, nil
+	return &v.value, nil
 }
 
-// manifest reads the manifest that devices would get.
+// manifest reads the manifest that devices get.
 func (c *Catalog) manifest(ctx context.Context, image string) (*images.Manifest, error) {
-	f, err := c.tree.Open(ctx, own, image+images.ManifestSuffix)
+	f, err := c.tree.Open(ctx, ourselves, image+images.ManifestSuffix)
 	if err != nil {
 		return nil, fmt.Errorf("manifest of %s: %w", image, err)
 	}
@@ -71,18 +71,18 @@ func readManifest(image string, f *files.File) ([]byte, *images.Manifest, error)
 	return raw, m, nil
 }
 
-// Prepare makes the manifest of an image that has none, and watches the image
-// from then on. sha256 is what the stored file must have, "" where nobody
-// says. The user can mend what it returns.
+// Prepare makes the manifest of an image that has none. From then on Run
+// watches the image. sha256 is the digest that the stored file must have, ""
+// for any. The user can mend every error it returns.
 func (c *Catalog) Prepare(ctx context.Context, file, sha256 string) error {
-	f, err := c.tree.Open(ctx, own, file)
+	f, err := c.tree.Open(ctx, ourselves, file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	m, err := c.manifest(ctx, file)
-	// One in the root is the user's. One of ours is made anew when the image
-	// has changed since.
+	// A manifest in the root is the user's. Ours is made anew if the image has
+	// changed.
 	stale := err == nil && (c.manifests.olderThan(file, f.ModTime()) || m.Stored.Size != f.Size())
 	if stale || errors.Is(err, fs.ErrNotExist) {
 		m, err = c.makeManifest(ctx, file, f)
@@ -94,12 +94,12 @@ func (c *Catalog) Prepare(ctx context.Context, file, sha256 string) error {
 		return fmt.Errorf("sha256 of the file is %s, the config says %s", m.Stored.SHA256, sha256)
 	}
 	im, err := c.Image(ctx, file)
-	c.noteImage(file, im, err)
+	c.logImageChange(file, im, err)
 	return nil
 }
 
-// makeManifest reads an image, keeps its manifest, and returns the one that a
-// device will read: a stale one in the root still hides ours.
+// makeManifest reads an image and keeps its manifest. It returns the manifest
+// that a device gets. One in the root goes before ours, even if it is stale.
 func (c *Catalog) makeManifest(ctx context.Context, file string, f *files.File) (*images.Manifest, error) {
 	began := time.Now()
 	c.log.Info("reading image to make its manifest", "image", file, "bytes", f.Size())
@@ -117,9 +117,10 @@ func (c *Catalog) makeManifest(ctx context.Context, file string, f *files.File) 
 	return m, err
 }
 
-// File describes a kernel or initrd with its digest, computed once a version.
+// File describes a kernel or initrd. Its digest is computed when the file has
+// changed.
 func (c *Catalog) File(ctx context.Context, name string) (*boot.File, error) {
-	f, err := c.tree.Open(ctx, own, name)
+	f, err := c.tree.Open(ctx, ourselves, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -127,8 +128,8 @@ func (c *Catalog) File(ctx context.Context, name string) (*boot.File, error) {
 	c.mu.Lock()
 	v, ok := c.kernels[name]
 	c.mu.Unlock()
-	if ok && v.is(f.Size(), f.ModTime()) {
-		return &v.of, nil
+	if ok && v.current(f.Size(), f.ModTime()) {
+		return &v.value, nil
 	}
 	sum := images.NewSummer()
 	if _, err := io.Copy(sum, io.LimitReader(f, f.Size())); err != nil {
@@ -138,5 +139,5 @@ func (c *Catalog) File(ctx context.Context, name string) (*boot.File, error) {
 	c.mu.Lock()
 	c.kernels[name] = v
 	c.mu.Unlock()
-	return &v.of, nil
+	return &v.value, nil
 }

@@ -1,6 +1,3 @@
-// Package config reads what a person says to the appliance: bootlace.yaml and
-// the flags of `bootlace serve`. Strict raw text becomes typed values, or an
-// error that says which key, where, and what would be right.
 package config
 
 import (
@@ -19,16 +16,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Config is a checked configuration: what each room of the appliance is to do.
+// Config is a checked configuration, for all packages of the appliance.
 type Config struct {
-	File      string // the config file, "" without one
+	File      string // path of the config file, "" without one
 	Root      string
 	State     string
-	Upload    string // "" refuses uploads
+	Upload    string // folder for uploads; "" refuses them
 	Interface []string
-	Address   netip.Prefix      // set on the interface by the firmware, invalid without
-	Advertise netip.Addr        // invalid: the interface's own
-	Listen    map[string]string // address by name of boot.Protocols; "" is off
+	Address   netip.Prefix      // set on the interface by our firmware; invalid: none
+	Advertise netip.Addr        // invalid: the interface's own address
+	Listen    map[string]string // address by protocol name, see boot.Protocols; "" is off
 
 	DHCP DHCP
 	TFTP TFTP
@@ -36,43 +33,43 @@ type Config struct {
 
 	Images   map[string]Image
 	Profiles []*boot.Profile
-	Unknown  boot.Action // for machines that no profile matches: ignore or wait
+	Unknown  boot.Action // for machines without a profile: ignore or wait
 	Log      string      // text or json
 }
 
-// TFTP holds the settings of its server.
+// TFTP holds the settings of the TFTP server.
 type TFTP struct {
 	SinglePort bool
-	RollToOne  bool        // block 1 follows block 65535, else 0
-	Fragments  bool        // blocks that only fragments carry are granted
-	Limits     tftp.Limits // zero where nothing is said
+	RollToOne  bool        // block 65535 is followed by block 1, else by 0
+	Fragments  bool        // blocks larger than the link's MTU may be granted
+	Limits     tftp.Limits // a zero field means the default
 }
 
 // DHCP modes.
 const (
-	Proxy = "proxy" // boot answers beside the network's own server
-	Full  = "full"  // addresses as well
+	Proxy = "proxy" // boot answers beside the network's own DHCP server
+	Full  = "full"  // boot answers and addresses
 	Off   = "off"
 )
 
-// DHCP is the part of it that hands out addresses.
+// DHCP holds the settings of the DHCP servers.
 type DHCP struct {
 	Mode    string
-	Force   bool           // serve although another server answers
-	Subnets []lease.Subnet // one without a Prefix is of the interface that its pool lies in
+	Force   bool           // serve even if another server answers
+	Subnets []lease.Subnet // IPv4; one without a Prefix takes that of the link whose network holds its pool
 	Hosts   []lease.Host
-	Six     []lease.Subnet // IPv6 networks, whose addresses are given by DHCPv6
+	Six     []lease.Subnet // IPv6, for DHCPv6
 }
 
-// An Image is a stored image under the root; SHA256 is that of the stored
-// file, "" where the config does not say.
+// An Image is a stored image under the root. SHA256 is that of the stored file,
+// "" where the config has none.
 type Image struct {
 	File   string
 	SHA256 string
 }
 
-// Image is the file of an image that a profile names: by a key of images, or
-// by a name under the root.
+// Image returns the image that a profile names. The name is a key of images, or
+// a file under the root.
 func (c *Config) Image(name string) Image {
 	if im, ok := c.Images[name]; ok {
 		return im
@@ -80,7 +77,7 @@ func (c *Config) Image(name string) Image {
 	return Image{File: name}
 }
 
-// ImageFiles are the files under the root by key of images.
+// ImageFiles returns the file names under the root, by key of images.
 func (c *Config) ImageFiles() map[string]string {
 	byKey := map[string]string{}
 	for key, im := range c.Images {
@@ -89,13 +86,13 @@ func (c *Config) ImageFiles() map[string]string {
 	return byKey
 }
 
-// Defaults of keys that are not set.
+// Defaults of keys without a value.
 const (
 	DefaultState = "/var/lib/bootlace"
 )
 
-// Load reads the file that the flags name, puts the flags over it and checks
-// the whole. Every error is one that the user can mend.
+// Load reads the config file, applies the flags over it and checks the result.
+// The user can mend every error.
 func (f *Flags) Load() (*Config, error) {
 	var r raw
 	var doc *yaml.Node
@@ -116,7 +113,7 @@ func (f *Flags) Load() (*Config, error) {
 	c, err := r.typed()
 	if err == nil {
 		c.File = f.file
-		err = c.folders()
+		err = c.checkFolders()
 	}
 	var k *keyError
 	if errors.As(err, &k) {
@@ -128,9 +125,9 @@ func (f *Flags) Load() (*Config, error) {
 	return c, err
 }
 
-// folders holds that root, state, config and upload do not lie inside one
-// another: what is served would hold secrets, or what is written be served.
-func (c *Config) folders() error {
+// checkFolders checks that root, state, config and upload are not inside one
+// another. Otherwise secrets could be served, or uploads.
+func (c *Config) checkFolders() error {
 	info, err := os.Stat(c.Root)
 	if err != nil {
 		return &keyError{"root", errors.Unwrap(err)}
@@ -152,29 +149,29 @@ func (c *Config) folders() error {
 	return nil
 }
 
-// inside reports whether path is dir or lies in it, links resolved as far as
-// the path exists.
+// inside reports whether path is dir or below it. It follows symbolic links as
+// far as the path exists.
 func inside(path, dir string) bool {
-	rel, err := filepath.Rel(real(dir), real(path))
+	rel, err := filepath.Rel(resolved(dir), resolved(path))
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
-func real(path string) string {
+func resolved(path string) string {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return path
 	}
-	resolved, err := filepath.EvalSymlinks(abs)
+	target, err := filepath.EvalSymlinks(abs)
 	if errors.Is(err, fs.ErrNotExist) && abs != "/" {
-		return filepath.Join(real(filepath.Dir(abs)), filepath.Base(abs))
+		return filepath.Join(resolved(filepath.Dir(abs)), filepath.Base(abs))
 	}
 	if err != nil {
 		return abs
 	}
-	return resolved
+	return target
 }
 
-// A keyError is a wrong value and the key that has it.
+// A keyError is a key with a wrong value.
 type keyError struct {
 	key string
 	err error

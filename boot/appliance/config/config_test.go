@@ -17,7 +17,7 @@ import (
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
-// load writes text as bootlace.yaml beside a root and loads it with flags.
+// load writes text as bootlace.yaml beside a root, and loads it with flags.
 func load(t *testing.T, text string, args ...string) (*Config, error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -103,8 +103,7 @@ func TestTFTP(t *testing.T) {
 	}
 }
 
-// Each row of the tables is there: a key is in the file, and each protocol has
-// one for its address.
+// Each field of raw has a row in keys. Each protocol has a key for its address.
 func TestKeys(t *testing.T) {
 	fields := reflect.TypeFor[raw]()
 	names := map[string]bool{}
@@ -174,7 +173,7 @@ func TestOneLineStart(t *testing.T) {
 	}
 }
 
-// IPv6 networks stand beside the others, and keep to themselves.
+// IPv6 subnets are apart from IPv4 ones.
 func TestIPv6(t *testing.T) {
 	c, err := load(t, "root: DIR/root\nstate: DIR/state\npool: 10.0.0.1-10.0.0.9\ndhcp:\n  mode: full\n  subnets: [{net: 'fd00:77::1/64', pool: 'fd00:77::100-fd00:77::1ff', dns: 'fd00:77::1'}]\n"+
 		"profiles: [{name: a, action: boot, kernel: k, match: {arch: 'a*'}}, {name: b, action: boot, kernel: k}]\n")
@@ -189,7 +188,7 @@ func TestIPv6(t *testing.T) {
 	}
 }
 
-// Each mistake names the key, the line and what would be right.
+// An error names the key, the line and what would be right.
 func TestMistakes(t *testing.T) {
 	base := "root: DIR/root\nstate: DIR/state\n"
 	for _, test := range []struct{ name, text, want string }{
@@ -281,14 +280,14 @@ func TestParseSize(t *testing.T) {
 	for text, want := range map[string]int64{"0": 0, "512": 512, "1B": 1, "1KiB": 1024, "16MiB": 16 << 20, "2GB": 2e9, "1 GiB": 1 << 30, "3TiB": 3 << 40} {
 		t.Run(text, func(t *testing.T) {
 			if got, err := ParseSize(text); err != nil || got != want {
-				t.Errorf("%d, %v; want %d", got, err, want)
+				t.Errorf("%q: %d, %v; want %d", text, got, err, want)
 			}
 		})
 	}
 	for _, text := range []string{"", "x", "-1", "1iB", "1XB", "1MMB", "9999999TiB", "1.5GiB"} {
-		t.Run(fmt.Sprintf("%q", text), func(t *testing.T) {
+		t.Run("not "+text, func(t *testing.T) {
 			if got, err := ParseSize(text); err == nil {
-				t.Errorf("%d, want an error", got)
+				t.Errorf("%q: %d, want an error", text, got)
 			}
 		})
 	}

@@ -98,7 +98,7 @@ func TestFlagsOverFile(t *testing.T) {
 				t.Fatal("this flag has no row here")
 			}
 			args := []string{"--" + k.name}
-			if !k.yes {
+			if !k.isBool {
 				args = append(args, row.flag)
 			}
 			c, err := load(t, base+row.file+"\n", args...)

@@ -235,7 +235,7 @@ func TestRawKeysAreNamed(t *testing.T) {
 					t.Errorf("%s: field %s has the key %q", path, typ.Field(i).Name, name)
 				}
 				seen[name] = true
-				walk(t, typ.Field(i).Type, join(path, name))
+				walk(t, typ.Field(i).Type, keyPath(path, name))
 			}
 		}
 	}

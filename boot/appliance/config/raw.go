@@ -1,6 +1,6 @@
 package config
 
-// rawTFTP is an address as well, see yaml.go.
+// rawTFTP may also be written as an address, see yaml.go.
 type rawTFTP struct {
 	Listen     string `yaml:"listen"`
 	SinglePort bool   `yaml:"single_port"`

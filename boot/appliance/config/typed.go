@@ -16,12 +16,11 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/ftp"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/tftp"
 )
 
-// typed turns what was written into a Config. It reads no file.
+// typed turns the raw values into a Config. It reads no file.
 func (r *raw) typed() (*Config, error) {
 	c := &Config{Listen: map[string]string{}, Images: map[string]Image{}}
 	d := new(decoder)
@@ -46,7 +45,7 @@ func (d *decoder) images(r *raw, c *Config) {
 		if image.File == "" {
 			d.fail(key, errors.New("file: not set; it names the image under the root"))
 		}
-		if raw, err := hex.DecodeString(image.SHA256); image.SHA256 != "" && (err != nil || len(raw) != 32) {
+		if digest, err := hex.DecodeString(image.SHA256); image.SHA256 != "" && (err != nil || len(digest) != 32) {
 			d.fail(key+".sha256", errors.New("want 64 hex digits"))
 		}
 		c.Images[name] = Image{File: image.File, SHA256: strings.ToLower(image.SHA256)}
@@ -66,12 +65,13 @@ func (d *decoder) oneOf(key, value string, want ...string) { oneOf(d, key, value
 
 func oneOf[T ~string](d *decoder, key string, value T, want ...T) {
 	if !slices.Contains(want, value) {
-		list := strings.Trim(fmt.Sprint(want), "[]")
-		d.fail(key, fmt.Errorf("%q is not one of %s", value, strings.ReplaceAll(list, " ", ", ")))
+		choices := strings.Trim(fmt.Sprint(want), "[]")
+		d.fail(key, fmt.Errorf("%q is not one of %s", value, strings.ReplaceAll(choices, " ", ", ")))
 	}
 }
 
-// optional is value for a key that need not be set: then it gives the zero value.
+// optional parses the value of a key that may be missing. Then it returns the
+// zero value.
 func optional[T any](d *decoder, key, text string, parse func(string) (T, error), want string) (v T) {
 	if text == "" {
 		return v
@@ -79,7 +79,7 @@ func optional[T any](d *decoder, key, text string, parse func(string) (T, error)
 	return value(d, key, text, parse, want)
 }
 
-// value parses text. An error says what would be right.
+// value parses text. The error says what would be right.
 func value[T any](d *decoder, key, text string, parse func(string) (T, error), want string) T {
 	v, err := parse(text)
 	if err != nil {
@@ -105,7 +105,7 @@ func (d *decoder) listen(c *Config, proto, text string) {
 	c.Listen[proto] = text
 }
 
-// defaultListen is the protocol's own port on every address.
+// defaultListen returns the protocol's own port on every address.
 func defaultListen(proto string) string {
 	p, _ := boot.ProtocolByName(proto)
 	return fmt.Sprintf(":%d", p.Port)
@@ -133,21 +133,21 @@ func (d *decoder) tftp(r *rawTFTP, c *Config) {
 }
 
 func (d *decoder) dhcp(r *raw, c *Config) {
-	c.DHCP.Mode = or(r.DHCP.Mode, Proxy)
+	c.DHCP.Mode = cmp.Or(r.DHCP.Mode, Proxy)
 	d.oneOf("dhcp.mode", c.DHCP.Mode, Proxy, Full, Off)
 	for i, s := range r.DHCP.Subnets {
 		key := fmt.Sprintf("dhcp.subnets[%d]", i)
 		n := lease.Subnet{Lease: lease.DefaultTiming.Lease}
 		n.Prefix = value(d, key+".net", s.Net, netip.ParsePrefix, "a network, like 10.0.0.0/24")
-		six := n.Prefix.Addr().Is6()
+		isIPv6 := n.Prefix.Addr().Is6()
 		n.Prefix = n.Prefix.Masked()
 		if s.Pool != "" {
 			n.PoolFrom, n.PoolTo = d.pool(key+".pool", s.Pool, n.Prefix)
-		} else if six {
+		} else if isIPv6 {
 			d.fail(key, errors.New("pool: not set; an IPv6 network needs one"))
 		}
 		switch {
-		case s.Router != "" && six:
+		case s.Router != "" && isIPv6:
 			d.fail(key+".router", errors.New("IPv6 machines hear of their router by its advertisements"))
 		case s.Router != "":
 			n.Router = value(d, key+".router", s.Router, netip.ParseAddr, "an address")
@@ -158,8 +158,8 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 		if s.Lease != "" {
 			n.Lease = value(d, key+".lease", s.Lease, time.ParseDuration, "a time, like 1h or 90m")
 		}
-		if six {
-			d.six(key, n)
+		if isIPv6 {
+			d.checkIPv6(key, n)
 			c.DHCP.Six = append(c.DHCP.Six, n)
 			continue
 		}
@@ -174,9 +174,9 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 	}
 }
 
-// onePool reads --pool, which is a subnet of its own. Its network is that of the
-// interface, known once that is chosen.
-func (d *decoder) onePool(r *raw, c *Config) {
+// poolFlag reads --pool, which is a subnet of its own. Its network is known once
+// the interface is chosen.
+func (d *decoder) poolFlag(r *raw, c *Config) {
 	if r.Pool == "" {
 		return
 	}
@@ -190,8 +190,8 @@ func (d *decoder) onePool(r *raw, c *Config) {
 	c.DHCP.Subnets = append(c.DHCP.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: lease.DefaultTiming.Lease})
 }
 
-// six holds what DHCPv6 relies on.
-func (d *decoder) six(key string, n lease.Subnet) {
+// checkIPv6 checks an IPv6 subnet for DHCPv6.
+func (d *decoder) checkIPv6(key string, n lease.Subnet) {
 	from, to := n.PoolFrom.As16(), n.PoolTo.As16()
 	switch {
 	case n.Prefix.Addr().Is4In6() || n.Prefix.Addr().IsLinkLocalUnicast() || n.Prefix.Addr().IsMulticast():
@@ -208,8 +208,8 @@ func (d *decoder) six(key string, n lease.Subnet) {
 	}
 }
 
-// pool reads A-B and holds it inside net, where that is known.
-func (d *decoder) pool(key, text string, net netip.Prefix) (from, to netip.Addr) {
+// pool reads A-B and checks that it is inside net, where net is known.
+func (d *decoder) pool(key, text string, network netip.Prefix) (from, to netip.Addr) {
 	a, b, ok := strings.Cut(text, "-")
 	from, err := netip.ParseAddr(strings.TrimSpace(a))
 	to, err2 := netip.ParseAddr(strings.TrimSpace(b))
@@ -218,8 +218,8 @@ func (d *decoder) pool(key, text string, net netip.Prefix) (from, to netip.Addr)
 		d.fail(key, fmt.Errorf("%q is not a range of addresses, like 10.0.0.100-10.0.0.199", text))
 	case to.Less(from):
 		d.fail(key, fmt.Errorf("%q ends before it begins", text))
-	case net.IsValid() && (!net.Contains(from) || !net.Contains(to)):
-		d.fail(key, fmt.Errorf("%q is not inside %s", text, net))
+	case network.IsValid() && (!network.Contains(from) || !network.Contains(to)):
+		d.fail(key, fmt.Errorf("%q is not inside %s", text, network))
 	}
 	return from, to
 }
@@ -230,8 +230,9 @@ func (d *decoder) profiles(r *raw, c *Config) {
 	}
 }
 
-// oneProfile reads --flash or --boot, which is the one profile of all machines.
-func (d *decoder) oneProfile(r *raw, c *Config) {
+// profileFlag reads --flash or --boot. It is the only profile, for every
+// machine.
+func (d *decoder) profileFlag(r *raw, c *Config) {
 	if r.Flash == "" && r.Boot == "" {
 		return
 	}
@@ -328,8 +329,8 @@ func (d *decoder) match(key string, m rawMatch) boot.Match {
 	return out
 }
 
-// kexec refuses a match of action boot that names a board which cannot, or whose
-// architectures are those of such boards alone.
+// kexec refuses a match of action boot without kexec. This is one that names a
+// board without kexec, or matches only such boards.
 func (d *decoder) kexec(key string, m boot.Match) {
 	able, unable := 0, ""
 	for _, b := range board.Boards {
@@ -346,7 +347,7 @@ func (d *decoder) kexec(key string, m boot.Match) {
 	}
 }
 
-// macGlob reads an address, or a pattern over the form aa:bb:cc:dd:ee:ff.
+// macGlob reads a MAC, or a pattern over aa:bb:cc:dd:ee:ff.
 func (d *decoder) macGlob(key, text string) string {
 	text = strings.ToLower(text)
 	if !strings.ContainsAny(text, "*?[") {
@@ -356,57 +357,4 @@ func (d *decoder) macGlob(key, text string) string {
 		d.fail(key, fmt.Errorf("%q is not a pattern of MAC addresses, like 52:54:00:*", text))
 	}
 	return text
-}
-
-// size reads bytes with an optional unit: 512, 16MiB, 1GiB, 2GB.
-func (d *decoder) size(key, text string, or int64) int64 {
-	if text == "" {
-		return or
-	}
-	return value(d, key, text, ParseSize, "a size, like 512MiB or 2GiB")
-}
-
-// ParseSize reads a number of bytes with an optional unit: KiB, MiB, GiB, TiB
-// are powers of 1024, KB, MB, GB, TB of 1000.
-func ParseSize(text string) (int64, error) {
-	digits := strings.TrimRight(text, "BKMGTiB ")
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("parse size %q", text)
-	}
-	unit := strings.TrimSpace(text[len(digits):])
-	base := int64(1000)
-	if strings.HasSuffix(unit, "iB") {
-		base, unit = 1024, strings.TrimSuffix(unit, "iB")
-	} else {
-		unit = strings.TrimSuffix(unit, "B")
-	}
-	power := strings.Index(" KMGT", or(unit, " "))
-	if power < 0 || len(unit) > 1 || (unit == "" && base == 1024) {
-		return 0, fmt.Errorf("parse size %q: unknown unit", text)
-	}
-	for range power {
-		if n > (1<<63-1)/base {
-			return 0, fmt.Errorf("parse size %q: too large", text)
-		}
-		n *= base
-	}
-	return n, nil
-}
-
-func parsePorts(text string) (ftp.Config, error) {
-	a, b, ok := strings.Cut(text, "-")
-	from, err := strconv.ParseUint(a, 10, 16)
-	to, err2 := strconv.ParseUint(b, 10, 16)
-	if !ok || err != nil || err2 != nil || from == 0 || to < from {
-		return ftp.Config{}, fmt.Errorf("parse ports %q", text)
-	}
-	return ftp.Config{PassiveFrom: uint16(from), PassiveTo: uint16(to)}, nil
-}
-
-func or(s, alternative string) string {
-	if s == "" {
-		return alternative
-	}
-	return s
 }

@@ -10,10 +10,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A list is written as one value or as several in brackets.
+// A list is written as one value, or as several in brackets.
 type list []string
 
-// UnmarshalYAML takes a scalar as a list of one.
+// UnmarshalYAML reads a scalar as a list of one.
 func (l *list) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
 		*l = list{n.Value}
@@ -22,10 +22,10 @@ func (l *list) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*[]string)(l))
 }
 
-// byBoard is one value for every board, under "", or a map from board to value.
+// byBoard is a map from board to value. One value for every board is under "".
 type byBoard map[string]string
 
-// UnmarshalYAML takes a scalar as the value for every board.
+// UnmarshalYAML reads a scalar as the value for every board.
 func (b *byBoard) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
 		*b = byBoard{"": n.Value}
@@ -34,7 +34,7 @@ func (b *byBoard) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*map[string]string)(b))
 }
 
-// UnmarshalYAML takes a scalar as the address to listen on.
+// UnmarshalYAML reads a scalar as the address to listen on.
 func (t *rawTFTP) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
 		t.Listen = n.Value
@@ -44,8 +44,8 @@ func (t *rawTFTP) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*keys)(t))
 }
 
-// decode reads text into r. Every key that r does not have is an error that
-// tells the line and the keys that would be right there.
+// decode reads text into r. An unknown key is an error. It names the line and
+// the known keys.
 func decode(text []byte, r *raw) (*yaml.Node, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
@@ -58,31 +58,31 @@ func decode(text []byte, r *raw) (*yaml.Node, error) {
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("line %d: want keys and values, such as `root: /srv/boot`", root.Line)
 	}
-	if err := known(root, reflect.TypeFor[raw](), ""); err != nil {
+	if err := checkKeys(root, reflect.TypeFor[raw](), ""); err != nil {
 		return nil, err
 	}
 	return root, root.Decode(r)
 }
 
-// known walks a node beside the type it will be decoded into. The library's
-// own strictness ends at types that decode themselves, and names Go types.
-func known(n *yaml.Node, t reflect.Type, path string) error {
+// checkKeys compares a node with the type that it is decoded into. The library's
+// strict mode skips types that decode themselves. Its errors name Go types.
+func checkKeys(n *yaml.Node, t reflect.Type, path string) error {
 	if n.Kind == yaml.AliasNode {
-		return known(n.Alias, t, path)
+		return checkKeys(n.Alias, t, path)
 	}
-	if want := wanted(n.Kind, t); want != "" && n.Tag != "!!null" {
+	if want := wantedForm(n.Kind, t); want != "" && n.Tag != "!!null" {
 		return fmt.Errorf("line %d: %s: want %s", n.Line, path, want)
 	}
 	switch {
 	case t.Kind() == reflect.Slice && n.Kind == yaml.SequenceNode:
 		for i, item := range n.Content {
-			if err := known(item, t.Elem(), path+"["+strconv.Itoa(i)+"]"); err != nil {
+			if err := checkKeys(item, t.Elem(), path+"["+strconv.Itoa(i)+"]"); err != nil {
 				return err
 			}
 		}
 	case t.Kind() == reflect.Map && n.Kind == yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			if err := known(n.Content[i+1], t.Elem(), join(path, n.Content[i].Value)); err != nil {
+			if err := checkKeys(n.Content[i+1], t.Elem(), keyPath(path, n.Content[i].Value)); err != nil {
 				return err
 			}
 		}
@@ -91,9 +91,9 @@ func known(n *yaml.Node, t reflect.Type, path string) error {
 			key := n.Content[i]
 			field, names := fieldOf(t, key.Value)
 			if field == nil {
-				return fmt.Errorf("line %d: %s: unknown key%s; known here: %s", key.Line, join(path, key.Value), hint(path, key.Value), strings.Join(names, ", "))
+				return fmt.Errorf("line %d: %s: unknown key%s; known here: %s", key.Line, keyPath(path, key.Value), hint(path, key.Value), strings.Join(names, ", "))
 			}
-			if err := known(n.Content[i+1], field, join(path, key.Value)); err != nil {
+			if err := checkKeys(n.Content[i+1], field, keyPath(path, key.Value)); err != nil {
 				return err
 			}
 		}
@@ -101,8 +101,8 @@ func known(n *yaml.Node, t reflect.Type, path string) error {
 	return nil
 }
 
-// wanted says what a value of type t looks like, where kind is something else.
-func wanted(kind yaml.Kind, t reflect.Type) string {
+// wantedForm says how a value of type t is written, "" if kind fits.
+func wantedForm(kind yaml.Kind, t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[list]():
 		if kind == yaml.MappingNode {
@@ -132,7 +132,7 @@ func wanted(kind yaml.Kind, t reflect.Type) string {
 	return ""
 }
 
-// hint names the right place of a key that people look for elsewhere.
+// hint names the right place for a key that is often misplaced.
 func hint(path, key string) string {
 	if strings.HasPrefix(path, "profiles[") && slices.Contains([]string{"overwrite", "min", "max", "wwn", "model"}, key) {
 		return ", it belongs under disk"
@@ -152,15 +152,16 @@ func fieldOf(t reflect.Type, key string) (reflect.Type, []string) {
 	return nil, names
 }
 
-func join(path, key string) string {
+func keyPath(path, key string) string {
 	if path == "" {
 		return key
 	}
 	return path + "." + key
 }
 
-// lineOf finds the line of a path such as dhcp.hosts[2].mac, or of the nearest
-// thing above it that is written; 0 where there is no file.
+// lineOf returns the line of a path such as dhcp.hosts[2].mac. If that is not
+// in the file, it returns the line of the nearest parent. Without a file it
+// returns 0.
 func lineOf(n *yaml.Node, path string) int {
 	if n == nil {
 		return 0

@@ -1,10 +1,10 @@
-// Package dhcp answers DHCPv4 on a link, for machines that boot from it: as a
-// ProxyDHCP beside the server that gives addresses, or as that server itself.
-// The appliance runs one Server for each link.
+// Package dhcp answers DHCPv4 on a link, for machines that boot from it. It is
+// a ProxyDHCP beside the server that gives addresses, or that server itself. The
+// appliance runs one Server for each link.
 //
 // How a machine boots, as seen from here. It broadcasts a DISCOVER that says
-// what it is: option 60 PXEClient, 93 its architecture, 97 its UUID. We answer
-// with the file that its loader wants, and in full mode with an address:
+// what it is. Option 60 is PXEClient, 93 its architecture, 97 its UUID. We
+// answer with the file that its loader wants, and in full mode with an address.
 //
 //	iPXE          takes siaddr and the file from the offer, proxy or not. In
 //	              full mode option 175.176 saves it the wait for a ProxyDHCP.
@@ -22,11 +22,11 @@
 //	              its own; a Pi 3 sends no REQUEST after an offer.
 //	our own agent is told by option 60 that this is the appliance.
 //
-// A packet goes through the files in this order: receive.go, parse.go,
-// want.go, lease.go, respond.go, encode.go, send.go. What is said is decided by
-// a pure function, respond. The others have the sockets and ask for leases and
+// A packet goes through receive.go, parse.go, want.go, lease.go, respond.go,
+// encode.go and send.go, in this order. What is said is decided by a pure
+// function, respond. The others have the sockets and ask for leases and
 // decisions.
 //
-// The package never decides what a machine boots: that is Server.Decide. It
-// knows no quirk of a firmware by itself: package board does. It reads no file.
+// The package never decides what a machine boots. That is Server.Decide. Quirks
+// of firmware are known to package board. The package reads no file.
 package dhcp

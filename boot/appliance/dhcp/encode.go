@@ -7,11 +7,12 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// Sizes of IP datagrams, of which a message gets what 20 bytes of IP and 8 of
-// UDP leave.
+// Sizes of IP datagrams in bytes. A message gets what the headers leave.
 const (
-	minDatagram = 576  // every client takes this much, RFC 2131 section 2
-	maxDatagram = 1500 // more would be fragments, whatever a client says: EDK2's REQUEST says 65280, its 255 in the wrong byte order
+	minDatagram = 576 // every client takes this much, RFC 2131 section 2
+	// More would be fragments, whatever a client says. EDK2's REQUEST says 65280,
+	// which is 255 in the wrong byte order.
+	maxDatagram = 1500
 
 	minMessage = 300 // RFC 1542 section 2.1: relays may drop what is shorter
 )
@@ -25,8 +26,8 @@ func maxLength(p *dhcpv4.DHCPv4) int {
 	return min(max(int(size), minDatagram), maxDatagram) - wire.IPv4Headers
 }
 
-// leaveOut is what goes when a message is too long, the least missed first:
-// 66 and 67 also stand in the header, option 61, 97 and 82 are echoes.
+// leaveOut is what goes when a message is too long, the least missed first.
+// Options 66 and 67 also stand in the header. 61, 97 and 82 are echoes.
 var leaveOut = []dhcpv4.OptionCode{
 	optTFTPServers, optPxelinuxPrefix, optPxelinuxFile, dhcpv4.OptionTFTPServerName, dhcpv4.OptionBroadcastAddress, dhcpv4.OptionHostName,
 	dhcpv4.OptionBootfileName, dhcpv4.OptionDomainNameServer, dhcpv4.OptionClientIdentifier,
@@ -34,10 +35,10 @@ var leaveOut = []dhcpv4.OptionCode{
 }
 
 // encode writes a message of at most limit bytes. Options stand in the order
-// of their codes, but for two: 82 comes last (RFC 3046 section 2.1), and 67
-// before it, since EDK2 ends the file name it found there by writing a zero
-// over the byte that follows (PxeBcParseDhcp4Packet), which had better not be
-// the code of an option that is read again.
+// of their codes, but for two. 82 comes last (RFC 3046 section 2.1), and 67
+// before it. EDK2 ends the file name it found there by writing a zero over the
+// byte that follows (PxeBcParseDhcp4Packet). That must not be the code of an
+// option that is read again.
 func encode(p *dhcpv4.DHCPv4, limit int) []byte {
 	header := *p
 	header.Options = nil

@@ -13,7 +13,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// What goes to whom a stranger names is bounded, yet a bench of machines behind
+// What goes to whom a stranger names is bounded. Yet a bench of machines behind
 // one relay is no flood.
 func TestRateOfAnswers(t *testing.T) {
 	if machines := 400; rateBurst < 2*machines {

@@ -46,12 +46,14 @@ func (s *Server) grant(ctx context.Context, q *request, do task, info boot.BootI
 }
 
 // explain says for the journal why there is no address. Anyone can read the
-// journal: what the store says of its file and the disk is for the log alone.
+// journal. What the store says of its file and the disk is for the log alone.
 func (s *Server) explain(q *request, err error) string {
 	if errors.Is(err, lease.ErrNoSubnet) || errors.Is(err, lease.ErrExhausted) {
 		return err.Error()
 	}
-	s.Log.Error("dhcp: lease", "mac", q.MAC, "interface", s.Interface, "err", err)
+	if !errors.Is(err, lease.ErrLate) { // of a late store the log is told once, not for each packet
+		s.Log.Error("dhcp: lease", "mac", q.MAC, "interface", s.Interface, "err", err)
+	}
 	return "the appliance could not store it; its log says why"
 }
 
@@ -77,5 +79,5 @@ func (s *Server) giveBack(ctx context.Context, q *request, do task) {
 		s.Log.Debug("dhcp: "+q.String(), "mac", q.MAC, "err", err)
 		return
 	}
-	s.note(q, boot.BootInfo{}, text+addr.String())
+	s.sender.finish(answer{}, q.event(boot.BootInfo{}, text+addr.String()))
 }

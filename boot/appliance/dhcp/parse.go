@@ -87,8 +87,8 @@ func decode(raw []byte) (*dhcpv4.DHCPv4, error) {
 	return p, nil
 }
 
-// station reports whether an address can be one machine's beyond its own link:
-// RFC 1122 section 3.2.1.3, and class E, which nobody has.
+// station reports whether an address can be one machine's beyond its own link
+// (RFC 1122 section 3.2.1.3). Nobody has one of class E.
 func station(a netip.Addr) bool {
 	first := a.As4()[0]
 	return a.IsGlobalUnicast() && first != 0 && first < 240
@@ -139,9 +139,9 @@ func pciVendor(v []byte) uint16 {
 	return 0
 }
 
-// userClass reads option 77, RFC 3004 section 4: one or more classes, each
-// after a byte with its length. The first counts. iPXE and others send the
-// text alone; no text begins with its own length.
+// userClass reads option 77, RFC 3004 section 4: classes, each after a byte with
+// its length. The first counts. iPXE and others send the text alone. No text
+// begins with its own length.
 func userClass(v []byte) string {
 	var first []byte
 	for rest := v; len(rest) > 0; {

@@ -17,10 +17,10 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 )
 
-// Probe asks on an interface who gives addresses there and returns the servers
-// that offered one, none where it stayed quiet. It takes up to 4.5 s. Nothing
-// is taken: the offers lapse. A link that a switch holds back (spanning tree)
-// looks quiet.
+// Probe asks on an interface who gives addresses there. It returns the servers
+// that offered one, none where it stayed quiet. It takes up to 4.5 s. Nothing is
+// taken: the offers lapse. A link that a switch holds back (spanning tree) looks
+// quiet.
 func Probe(ctx context.Context, iface string, timing Timing) ([]netip.Addr, error) {
 	timing = timing.OrDefault()
 	ifi, err := net.InterfaceByName(iface)
@@ -90,8 +90,8 @@ func broadcastFrame(from wire.MAC, p *dhcpv4.DHCPv4) []byte {
 	return wire.UDP4(from, wire.Broadcast, nobody, everyone, p.ToBytes())
 }
 
-// offered reads a frame; it returns the server where that is an OFFER of an
-// address in answer to ours. A ProxyDHCP's has none.
+// offered reads a frame. It returns the server where that is an OFFER in answer
+// to ours, with an address. A ProxyDHCP's has none.
 func offered(raw []byte, discover *dhcpv4.DHCPv4) (server netip.Addr, ok bool) {
 	payload, from, err := wire.ParseUDP4(raw, portClient)
 	if err != nil {

@@ -64,8 +64,8 @@ var firmwares = []firmware{
 }
 
 // Real firmware gets as far as asking for its boot files, each by the name we
-// told it: go test -tags qemu -run TestQEMU [-record]. In full mode that is
-// for the record alone: cmd/mkboot's matrix boots all of them so, to the end.
+// told it. Run it by go test -tags qemu -run TestQEMU [-record]. In full mode it
+// is for the record alone. The matrix of cmd/mkboot boots all of them so.
 func TestQEMUFirmware(t *testing.T) {
 	nettest.NeedRoot(t)
 	for _, f := range firmwares {
@@ -138,8 +138,8 @@ func answerSolicitations(t *testing.T, ns *nettest.NS) {
 	time.Sleep(ra.DefaultTiming.Listen)
 }
 
-// reply is the first of a loader's files, but UNDI for who asks first where it
-// is tested: QEMU's cards have no ROM but iPXE's, which is then treated like one.
+// reply is the first of a loader's files. Where UNDI is tested, who asks first
+// gets that. QEMU's cards have no ROM but iPXE's, which is then treated like one.
 func (f firmware) reply(undi *atomic.Bool) func(boot.Request) (boot.BootInfo, error) {
 	return func(r boot.Request) (boot.BootInfo, error) {
 		info, err := firstFile(r)

@@ -52,14 +52,14 @@ func (s *Server) handle(ctx context.Context, raw []byte, from netip.AddrPort, po
 	info := s.decide(ctx, q)
 	given, err := s.grant(ctx, q, do, info)
 	if err != nil {
-		s.note(q, info, "no address: "+s.explain(q, err))
+		s.sender.finish(answer{}, q.event(info, "no address: "+s.explain(q, err)))
 		return
 	}
 	a := respond(q, s.Mode, s.us, info, given)
 	if given.lease != nil && (do == bind || q.skipsRequest()) && s.Seen != nil {
 		s.Seen(q.MAC, given.lease.Addr) // before its first read request can come
 	}
-	s.send(ctx, a, q.delay(), s.event(q, info, a.text))
+	s.sender.send(ctx, a, q.delay(), q.event(info, a.text))
 }
 
 // decide asks what the machine may boot.
@@ -70,4 +70,14 @@ func (s *Server) decide(ctx context.Context, q *request) boot.BootInfo {
 		return boot.BootInfo{}
 	}
 	return info
+}
+
+// learnAddress learns which address another server gave.
+func (s *Server) learnAddress(q *request) {
+	if s.Mode != Proxy || s.Seen == nil || q.Relay.IsValid() {
+		return
+	}
+	if addr := q.wants(); addr.IsValid() && q.confirms() {
+		s.Seen(q.MAC, addr)
+	}
 }

@@ -13,8 +13,9 @@ import (
 // machine is the MAC of the machines that were recorded.
 var machine = [6]byte{0x52, 0x54, 0, 0x12, 0x34, 0x56}
 
-// origin is the start of a line in README that tells where packets are from, by
-// the start of their files' names: the boards of one firmware have one line.
+// origin is the start of a line in README that tells where packets are from. It
+// is made of the start of their files' names. The boards of one firmware have
+// one line.
 func origin(start string) string {
 	start = strings.TrimSuffix(start, "-")
 	for _, arch := range []string{"-arm64", "-arm"} {
@@ -24,7 +25,7 @@ func origin(start string) string {
 }
 
 // Every recorded packet is recognised for the machine and the program that
-// sent it. Keys are the starts of file names; the longest counts.
+// sent it. Keys are the starts of file names. The longest counts.
 func TestRecognised(t *testing.T) {
 	want := map[string][2]string{
 		"ipxe-":            {"qemu-x86_64", "ipxe"},

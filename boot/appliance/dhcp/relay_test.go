@@ -123,8 +123,8 @@ func TestLinkSelection(t *testing.T) {
 	}
 }
 
-// Two interfaces, each with a network of its own: a machine is answered on the
-// link it is on, from the address there, whether it takes a unicast or not.
+// Two interfaces have a network each. A machine is answered on its own link,
+// from the address there, whether it takes a unicast or not.
 func TestSeveralInterfaces(t *testing.T) {
 	a, b := nettest.Pair(t, ours+"/24", "")
 	a.IP(t, "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", b.Name)
@@ -147,8 +147,8 @@ func TestSeveralInterfaces(t *testing.T) {
 	}
 }
 
-// What a Pi 3 is offered it uses without a REQUEST: the lease holds, its
-// address is known, and the answer does not come at once.
+// What a Pi 3 is offered it uses without a REQUEST. The lease holds, and its
+// address is known. The answer does not come at once.
 func TestNoRequest(t *testing.T) {
 	a, b := nettest.Pair(t, ours+"/24", "")
 	leases, _ := leasesAt(t, filepath.Join(t.TempDir(), "db"), lab)

@@ -21,8 +21,8 @@ import (
 
 var us = identity{addr: netip.MustParseAddr(ours), next: netip.MustParseAddr(ours)}
 
-// answerTo is what a server with no state makes of a packet: it gives the
-// first address of the pool, and each loader the first of its files.
+// answerTo is what a server with no state makes of a packet. It gives the first
+// address of the pool, and each loader the first of its files.
 func answerTo(q *request, mode Mode) answer {
 	do, why := q.task(mode, us)
 	var g grant

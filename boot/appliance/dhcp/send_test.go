@@ -31,14 +31,13 @@ func newOutbox(t *testing.T) (*outbox, *Server) {
 	s := &Server{
 		Mode: Proxy, Interface: "eth0", Log: slog.New(slog.DiscardHandler), us: us,
 		Decide: func(_ context.Context, r boot.Request) (boot.BootInfo, error) { return firstFile(r) },
-		Note: func(ev boot.Event) {
-			box.mu.Lock()
-			defer box.mu.Unlock()
-			box.notes = append(box.notes, ev.Text)
-		},
 	}
-	s.init()
-	s.transmit = func(answer) error {
+	s.sender = newSender(func(ev boot.Event) {
+		box.mu.Lock()
+		defer box.mu.Unlock()
+		box.notes = append(box.notes, ev.Text)
+	}, s.Log)
+	s.sender.transmit = func(answer) error {
 		box.mu.Lock()
 		defer box.mu.Unlock()
 		if box.fails {
@@ -100,7 +99,7 @@ func TestDelayEnds(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s.handle(ctx, pi, nobody, portServer)
 		cancel()
-		s.waiting.Wait()
+		s.sender.waiting.Wait()
 		if got := box.after(2 * time.Second); len(got) != 0 || time.Since(box.start) != 2*time.Second {
 			t.Errorf("answered after %v", got)
 		}

@@ -7,15 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
-	"github.com/bootlace/bootlace/boot/appliance/limit"
 	"github.com/bootlace/bootlace/boot/wire"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 )
 
 // A Mode says whether we give addresses.
@@ -37,26 +34,21 @@ type Server struct {
 	Timing    Timing        // zero fields: DefaultTiming's
 
 	// Decide says what a machine gets. It is asked for each message that is
-	// answered: in proxy mode of clients that want to boot, in full mode of all.
-	// After an error nothing is said of booting.
+	// answered. In proxy mode those are of clients that want to boot. After an
+	// error nothing is said of booting.
 	Decide func(context.Context, boot.Request) (boot.BootInfo, error)
 	// Note is told of each message that was answered, or on purpose was not.
 	Note func(boot.Event)
-	// Seen, where set, is told which address a machine has now: ours, or in
-	// proxy mode the one it was seen to ask another server for.
+	// Seen, where set, is told which address a machine has now. In proxy mode
+	// that is the one it was seen to ask another server for.
 	Seen func(boot.MAC, netip.Addr)
-	Log  *slog.Logger
+	Log  *slog.Logger // nil discards
 
 	us        identity
-	ifIndex   int
-	frames    *wire.Conn // for answers to clients without an address
-	conns     map[uint16]*net.UDPConn
-	watch     *wire.Watch         // nil before Listen
-	transmit  func(answer) error  // toWire; an in-memory end in tests
-	waiting   sync.WaitGroup      // answers that are delayed,
-	delayed   *semaphore.Weighted // and how many more may be
-	rate      *limit.Rate         // of answers by IP
-	malformed atomic.Uint64       // packets that were no DHCP message
+	sockets   *sockets
+	sender    *sender
+	watch     *wire.Watch   // nil before Listen
+	malformed atomic.Uint64 // packets that were no DHCP message
 }
 
 // identity is the appliance as the clients of one link know it.
@@ -72,19 +64,6 @@ const (
 	portBINL   = 4011
 )
 
-// Bounds of answers.
-const (
-	// maxDelayed is how many answers wait at a time, of 1.5 KB at most. More
-	// are sent at once.
-	maxDelayed = 64
-
-	// A relay may have a bench of 400 machines behind it that were switched on
-	// at once. Each sends a DISCOVER and a REQUEST, and the next 4 s later. 200
-	// answers of 576 bytes a second are 0.9 Mbit/s.
-	rateBurst     = 1000
-	ratePerSecond = 200
-)
-
 // Check reports what is missing in a Server's fields.
 func (s *Server) Check() error {
 	switch {
@@ -98,24 +77,17 @@ func (s *Server) Check() error {
 	return nil
 }
 
-// init makes what needs no socket.
-func (s *Server) init() {
-	s.Timing = s.Timing.OrDefault()
-	s.delayed = semaphore.NewWeighted(maxDelayed)
-	s.rate = limit.NewRate(rateBurst, ratePerSecond)
-	s.transmit = s.toWire
-}
-
 // Listen opens port 67, and 4011 in proxy mode. The error of a busy port names
 // it and says what to do.
 func (s *Server) Listen() error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	s.init()
-	err := s.open()
-	if err != nil {
-		s.close()
+	s.Timing = s.Timing.OrDefault()
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := s.open(); err != nil {
 		return fmt.Errorf("dhcp: %w", err)
 	}
 	return nil
@@ -126,7 +98,6 @@ func (s *Server) open() error {
 	if err != nil {
 		return fmt.Errorf("interface %s: %w", s.Interface, err)
 	}
-	s.ifIndex = ifi.Index
 	if s.us.addr, err = ownAddr(ifi, s.Addr); err != nil {
 		return err
 	}
@@ -137,23 +108,20 @@ func (s *Server) open() error {
 	if s.Mode == Proxy {
 		ports = append(ports, portBINL)
 	}
-	s.conns = map[uint16]*net.UDPConn{}
-	for _, port := range ports {
-		conn, err := wire.Listen(ifi, "udp4", port)
-		if err != nil {
-			return err
-		}
-		s.conns[port] = conn
-	}
-	if s.frames, err = wire.Open(ifi, wire.Nothing); err != nil {
+	if s.sockets, err = openSockets(ifi, s.us, ports); err != nil {
 		return err
 	}
-	s.watch, err = wire.NewWatch("dhcp", ifi, s.us.addr, s.Log)
-	return err
+	if s.watch, err = wire.NewWatch("dhcp", ifi, s.us.addr, s.Log); err != nil {
+		s.sockets.close()
+		return err
+	}
+	s.sender = newSender(s.Note, s.Log.With("interface", s.Interface))
+	s.sender.transmit = s.sockets.transmit
+	return nil
 }
 
-// ownAddr finds the interface's IPv4 address: the one whose network holds
-// near, if there is one, else the first.
+// ownAddr finds the interface's IPv4 address whose network holds near. Without
+// such a one it is the first.
 func ownAddr(ifi *net.Interface, near netip.Addr) (netip.Addr, error) {
 	list, err := ifi.Addrs()
 	if err != nil {
@@ -178,21 +146,6 @@ func ownAddr(ifi *net.Interface, near netip.Addr) (netip.Addr, error) {
 	return first, nil
 }
 
-// close closes what Listen opened, as far as it got. It may be called again.
-func (s *Server) close() {
-	for _, conn := range s.conns {
-		conn.Close()
-	}
-	if s.frames != nil {
-		s.frames.Close()
-		s.frames = nil
-	}
-	if s.watch != nil {
-		s.watch.Close()
-		s.watch = nil
-	}
-}
-
 // Run answers until ctx ends, and returns nil then. It calls Listen unless
 // that was done, and again for an interface that was replaced.
 func (s *Server) Run(ctx context.Context) error {
@@ -213,15 +166,16 @@ func (s *Server) Run(ctx context.Context) error {
 
 // serve answers on what Listen opened, and closes it.
 func (s *Server) serve(ctx context.Context) error {
-	defer s.close()
+	defer s.sockets.close()
+	defer s.watch.Close()
 	s.Log.Info("dhcp", "mode", s.Mode, "interface", s.Interface, "addr", s.us.addr, "next", s.us.next)
 	group, ctx := errgroup.WithContext(ctx)
-	for port, conn := range s.conns {
+	for port, conn := range s.sockets.conns {
 		context.AfterFunc(ctx, func() { conn.Close() }) // wakes the reader; Wait ends ctx in any case
 		group.Go(func() error { return s.receive(ctx, conn, port) })
 	}
 	group.Go(func() error { return s.watch.Run(ctx, s.Timing.Look) })
 	err := group.Wait()
-	s.waiting.Wait() // ctx has ended
+	s.sender.waiting.Wait() // ctx has ended
 	return err
 }

@@ -65,32 +65,34 @@ func TestFullModeWithRealClients(t *testing.T) {
 	}
 }
 
-func TestFullModeProtocol(t *testing.T) {
+// client is one on eth0 of a namespace, with a MAC of its own.
+func client(t *testing.T, ns *nettest.NS, mac boot.MAC) *nclient4.Client {
+	t.Helper()
+	var c *nclient4.Client
+	var err error
+	ns.Do(t, func() {
+		c, err = nclient4.New("eth0", nclient4.WithHWAddr(mac[:]), nclient4.WithTimeout(2*time.Second), nclient4.WithRetry(20))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// A host with an address of its own gets that. Our agent finds the appliance in
+// the answers.
+func TestHostOfItsOwn(t *testing.T) {
 	a, b := nettest.Pair(t, ours+"/24", "")
 	reserved := lease.Host{MAC: boot.MAC{2, 0, 0, 0, 0, 9}, Addr: netip.MustParseAddr("10.77.0.9"), Name: "dut9"}
 	leases, _ := leasesAt(t, filepath.Join(t.TempDir(), "db"), lab, reserved)
 	s := serve(t, a, Full, leases)
-	client := func(mac boot.MAC) *nclient4.Client {
-		var c *nclient4.Client
-		var err error
-		b.Do(t, func() {
-			c, err = nclient4.New("eth0", nclient4.WithHWAddr(mac[:]), nclient4.WithTimeout(2*time.Second), nclient4.WithRetry(20))
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
-	ctx := t.Context()
-
-	c := client(reserved.MAC)
-	got, err := c.Request(ctx, dhcpv4.WithBroadcast(true), dhcpv4.WithOption(dhcpv4.OptUserClass(board.AgentUserClass)))
+	got, err := client(t, b, reserved.MAC).Request(t.Context(), dhcpv4.WithBroadcast(true), dhcpv4.WithOption(dhcpv4.OptUserClass(board.AgentUserClass)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.ACK.YourIPAddr.String() != "10.77.0.9" || got.ACK.HostName() != "dut9" {
-		t.Errorf("a host with an address of its own: %s", got.ACK.Summary())
+		t.Errorf("it gets %s", got.ACK.Summary())
 	}
 	for _, p := range []*dhcpv4.DHCPv4{got.Offer, got.ACK} {
 		if p.ClassIdentifier() != board.ApplianceClass || p.ServerIPAddr.String() != ours {
@@ -100,67 +102,77 @@ func TestFullModeProtocol(t *testing.T) {
 	if s.sawAt(reserved.MAC) != reserved.Addr {
 		t.Errorf("not told of its address: %v", s.sawAt(reserved.MAC))
 	}
-	// NAK for an address that is not its own.
+
 	wrong := boot.MAC{2, 0, 0, 0, 0, 10}
-	ask, err := dhcpv4.New(dhcpv4.WithHwAddr(wrong[:]), dhcpv4.WithBroadcast(true), dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
-		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(10, 77, 0, 9))))
-	if err != nil {
-		t.Fatal(err)
+	other := client(t, b, wrong)
+	request := func(t *testing.T, with ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
+		t.Helper()
+		p, err := dhcpv4.New(append(with, dhcpv4.WithHwAddr(wrong[:]), dhcpv4.WithBroadcast(true), dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
+			dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(10, 77, 0, 9))))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
 	}
-	c10 := client(wrong)
-	if p, err := c10.SendAndRead(ctx, c10.RemoteAddr(), ask, nil); err != nil || p.MessageType() != dhcpv4.MessageTypeNak {
-		t.Errorf("another's address: %v, %v", p, err)
-	}
-	// A REQUEST to another server is none of our business.
-	other := *ask
-	other.Options = dhcpv4.Options{}
-	for k, v := range ask.Options {
-		other.Options[k] = v
-	}
-	other.TransactionID[0]++
-	other.UpdateOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 77, 0, 2)))
-	short, cancel := context.WithTimeout(ctx, 700*time.Millisecond)
-	defer cancel()
-	if p, err := c10.SendAndRead(short, c10.RemoteAddr(), &other, nil); err == nil {
-		t.Errorf("a REQUEST to another server was answered: %s", p.Summary())
-	}
-	// RELEASE and DECLINE have no answer; what they did is noted.
-	w := newTap(t, b, portClient)
-	give := func(mt dhcpv4.MessageType, mac boot.MAC, addr netip.Addr) []byte {
-		return message(mt, dhcpv4.WithHwAddr(mac[:]), option(50, string(addr.AsSlice())), option(54, string(us.addr.AsSlice())))
-	}
-	w.broadcast(t, give(dhcpv4.MessageTypeRelease, wrong, reserved.Addr)) // another's
-	w.broadcast(t, give(dhcpv4.MessageTypeRelease, reserved.MAC, reserved.Addr))
-	s.waitFor(t, "released 10.77.0.9")
-	if n := len(leases.List()); n != 0 {
-		t.Errorf("%d leases after the release", n)
-	}
-	offer, err := c10.DiscoverOffer(ctx, dhcpv4.WithBroadcast(true))
+	t.Run("is refused to another", func(t *testing.T) {
+		p, err := other.SendAndRead(t.Context(), other.RemoteAddr(), request(t), nil)
+		if err != nil || p.MessageType() != dhcpv4.MessageTypeNak {
+			t.Errorf("another's address: %v, %v", p, err)
+		}
+	})
+	t.Run("is no business of ours where another server is chosen", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+		defer cancel()
+		p, err := other.SendAndRead(ctx, other.RemoteAddr(), request(t, dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 77, 0, 2)))), nil)
+		if err == nil {
+			t.Errorf("answered: %s", p.Summary())
+		}
+	})
+	t.Run("is released by it alone", func(t *testing.T) {
+		w := newTap(t, b, portClient)
+		w.broadcast(t, about(dhcpv4.MessageTypeRelease, wrong, reserved.Addr))
+		w.broadcast(t, about(dhcpv4.MessageTypeRelease, reserved.MAC, reserved.Addr))
+		s.waitFor(t, "released 10.77.0.9")
+		if n := len(leases.List()); n != 0 {
+			t.Errorf("%d leases after the release", n)
+		}
+	})
+}
+
+// about is a message of a client about its address. RELEASE and DECLINE have no
+// answer.
+func about(mt dhcpv4.MessageType, mac boot.MAC, addr netip.Addr) []byte {
+	return message(mt, dhcpv4.WithHwAddr(mac[:]), option(50, string(addr.AsSlice())), option(54, string(us.addr.AsSlice())))
+}
+
+// An address that was declined is left alone. The pool ends, and says so.
+func TestPoolEnds(t *testing.T) {
+	a, b := nettest.Pair(t, ours+"/24", "")
+	leases, _ := leasesAt(t, filepath.Join(t.TempDir(), "db"), lab)
+	s := serve(t, a, Full, leases)
+	mac := boot.MAC{2, 0, 0, 0, 0, 10}
+	c := client(t, b, mac)
+	offer, err := c.DiscoverOffer(t.Context(), dhcpv4.WithBroadcast(true))
 	if err != nil {
 		t.Fatal(err)
 	}
 	declined := addr4(offer.YourIPAddr)
-	w.broadcast(t, give(dhcpv4.MessageTypeDecline, wrong, declined))
+	newTap(t, b, portClient).broadcast(t, about(dhcpv4.MessageTypeDecline, mac, declined))
 	s.waitFor(t, "found in use, and left alone for now: "+declined.String())
-	if offer, err = c10.DiscoverOffer(ctx, dhcpv4.WithBroadcast(true)); err != nil || addr4(offer.YourIPAddr) == declined {
+	if offer, err = c.DiscoverOffer(t.Context(), dhcpv4.WithBroadcast(true)); err != nil || addr4(offer.YourIPAddr) == declined {
 		t.Errorf("offered what it declined: %v, %v", offer, err)
 	}
-
-	// The pool ends, and says so.
 	for i := range 9 {
-		m := boot.MAC{2, 0, 0, 1, 0, byte(i)}
-		if _, err := client(m).Request(ctx, dhcpv4.WithBroadcast(true)); err != nil {
+		if _, err := client(t, b, boot.MAC{2, 0, 0, 1, 0, byte(i)}).Request(t.Context(), dhcpv4.WithBroadcast(true)); err != nil {
 			t.Fatalf("client %d: %v", i, err)
 		}
 	}
-	short, cancel = context.WithTimeout(ctx, 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	if p, err := client(wrong).DiscoverOffer(short); err == nil {
+	if p, err := client(t, b, mac).DiscoverOffer(ctx); err == nil {
 		t.Errorf("the tenth, with nine left: %s", p.Summary())
 	}
-	if want := "pool exhausted: every address of 10.77.0.100-10.77.0.109 is taken"; !strings.Contains(s.noted(), want) {
-		t.Errorf("noted nothing of %q", want)
-	}
+	s.waitFor(t, "pool exhausted: every address of 10.77.0.100-10.77.0.109 is taken")
 }
 
 // Strangers, and packets that are none, neither kill the server nor fill it.

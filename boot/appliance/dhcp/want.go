@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/bootlace/bootlace/boot"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
@@ -65,8 +66,8 @@ func (q *request) requested() netip.Addr {
 	return addr4(q.Options.Get(dhcpv4.OptionRequestedIPAddress))
 }
 
-// wants is the address a REQUEST, RELEASE or DECLINE is about: option 50, or
-// ciaddr where the client uses it already (RFC 2131 section 4.3.6).
+// wants is the address a REQUEST, RELEASE or DECLINE is about. It is option 50,
+// or ciaddr where the client uses it already (RFC 2131 section 4.3.6).
 func (q *request) wants() netip.Addr {
 	if a := q.requested(); a.IsValid() {
 		return a
@@ -100,17 +101,6 @@ func (q *request) delay() time.Duration {
 	return q.Loader.Delay
 }
 
-// asksFor reports whether a client that lists what it wants lists an option.
-func (q *request) asksFor(code dhcpv4.OptionCode) bool {
-	return q.DHCPv4.Options.Has(dhcpv4.OptionParameterRequestList) && q.IsOptionRequested(code)
-}
-
-// asksAgain reports whether the client will ask on port 4011 for its file, and
-// must not be told of it yet.
-func (q *request) asksAgain(mode Mode) bool {
-	return mode == Proxy && q.port != portBINL && q.Loader != nil && q.Loader.BINL
-}
-
 // String says what came from whom: "DISCOVER from ipxe (arch 0) on eth0".
 func (q *request) String() string {
 	where := q.Interface
@@ -118,4 +108,12 @@ func (q *request) String() string {
 		where += " through relay " + q.Relay.String()
 	}
 	return fmt.Sprintf("%s from %s on %s", q.MessageType(), q.Program(), where)
+}
+
+// event is what the journal is told of a request.
+func (q *request) event(info boot.BootInfo, text string) boot.Event {
+	return boot.Event{
+		Machine: info.Machine, MAC: q.MAC, Kind: boot.KindDHCP, Proto: "dhcp", File: info.Bootfile,
+		Text: q.String() + ": " + text,
+	}
 }

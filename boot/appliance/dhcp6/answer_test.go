@@ -3,6 +3,7 @@ package dhcp6
 import (
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
+	"github.com/bootlace/bootlace/boot/appliance/store"
 	"github.com/bootlace/bootlace/boot/nettest"
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
@@ -30,9 +32,25 @@ var (
 )
 
 // newServer is one without a socket.
-func newServer() *Server {
-	ours := netip.MustParseAddr("fd00:77::1")
-	return &Server{Addr: ours, Subnet: lab, duid: ourDUID, leases: newPool(lab, ours)}
+func newServer(t testing.TB) *Server { return serverOn(t, memory(t), lab) }
+
+// serverOn is one without a socket, over a store.
+func serverOn(t testing.TB, st store.Store, subnet lease.Subnet) *Server {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	leases, err := lease.New6(t.Context(), st, []lease.Subnet{subnet}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Server{Interface: "eth0", Addr: netip.MustParseAddr("fd00:77::1"), Subnet: subnet, Leases: leases, Log: log, duid: ourDUID}
+}
+
+// memory is a store that is closed with the test.
+func memory(t testing.TB) store.Store {
+	t.Helper()
+	st := store.NewMemory()
+	t.Cleanup(func() { st.Close() })
+	return st
 }
 
 // firstFile gives each loader the first of its files.
@@ -80,7 +98,11 @@ func (s *Server) respondTo(t testing.TB, raw []byte, from netip.AddrPort) (*requ
 		return nil, answer{}, err
 	}
 	q.Server = s.Addr
-	return q, respond(q, s.identity(), firstFile(q.Request), s.grant(t.Context(), q)), nil
+	given, err := s.grant(t.Context(), q)
+	if err != nil {
+		return q, s.explain(q, err), nil
+	}
+	return q, respond(q, s.identity(), firstFile(q.Request), given), nil
 }
 
 // answers has a server answer a message, and reads the answer.
@@ -117,7 +139,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := newServer()
+			s := newServer(t)
 			if duid := m.Options.ServerID(); duid != nil {
 				s.duid = duid
 			}
@@ -226,7 +248,7 @@ func TestBootFile(t *testing.T) {
 		{"host", machine(1).says(dhcpv6.MessageTypeSolicit), "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p, a := newServer().answers(t, tt.m)
+			p, a := newServer(t).answers(t, tt.m)
 			vendor := ""
 			if v := p.Options.VendorClass(intel); len(v) > 0 {
 				vendor = string(v[0])
@@ -250,14 +272,14 @@ func TestConfirm(t *testing.T) {
 		{"of another", "fd00:78::1", iana.StatusNotOnLink},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p, _ := newServer().answers(t, machine(1).says(dhcpv6.MessageTypeConfirm, netip.MustParseAddr(tt.addr)))
+			p, _ := newServer(t).answers(t, machine(1).says(dhcpv6.MessageTypeConfirm, netip.MustParseAddr(tt.addr)))
 			if s := p.Options.Status(); s == nil || s.StatusCode != tt.want {
 				t.Errorf("told %v, want %s", s, tt.want)
 			}
 		})
 	}
 	t.Run("of nothing", func(t *testing.T) {
-		if p, a := newServer().answers(t, machine(1).says(dhcpv6.MessageTypeConfirm)); p != nil {
+		if p, a := newServer(t).answers(t, machine(1).says(dhcpv6.MessageTypeConfirm)); p != nil {
 			t.Errorf("answered: %s", a.text)
 		}
 	})
@@ -273,7 +295,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		before := string(raw)
-		s := newServer()
+		s := newServer(t)
 		q, a, err := s.respondTo(t, raw, firmware)
 		if err != nil {
 			return
@@ -281,12 +303,9 @@ func FuzzAnswer(f *testing.F) {
 		if string(raw) != before || a.text == "" || strings.ContainsAny(a.text, "\n\x00") {
 			t.Fatalf("said %q", a.text)
 		}
-		if len(s.leases.held) > 4 {
-			t.Fatalf("%d addresses of 4 are held", len(s.leases.held))
-		}
-		for addr, h := range s.leases.held {
-			if !s.leases.free(addr, lease.Client{ID: []byte(h.client)}, time.Now()) {
-				t.Fatalf("gave %s", addr)
+		for _, l := range s.Leases.List() {
+			if lab.PoolFrom.Compare(l.Addr) > 0 || l.Addr.Compare(lab.PoolTo) > 0 {
+				t.Fatalf("gave %s", l.Addr)
 			}
 		}
 		if a.raw == nil {

@@ -2,6 +2,7 @@ package dhcp6
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"github.com/bootlace/bootlace/boot/appliance/lease"
@@ -17,71 +18,76 @@ type grant struct {
 	status iana.StatusCode
 }
 
-// grant asks the leases for each IA_NA of a request.
-func (s *Server) grant(ctx context.Context, q *request) []grant {
+// grant asks the leases for each IA_NA of a request. An error is the store's:
+// the client is then told nothing, and asks again.
+func (s *Server) grant(ctx context.Context, q *request) ([]grant, error) {
 	var given []grant
 	for _, ia := range q.ias {
 		g := grant{iaid: ia.IaId}
 		client, asked := s.client(q, ia), addresses(ia)
+		var err error
 		switch q.MessageType {
-		case dhcpv6.MessageTypeSolicit, dhcpv6.MessageTypeRequest:
-			s.give(ctx, &g, client, asked, q.MessageType == dhcpv6.MessageTypeRequest)
+		case dhcpv6.MessageTypeSolicit:
+			err = g.give(s.Leases.Offer(client, asked))
+		case dhcpv6.MessageTypeRequest:
+			err = g.give(s.Leases.Bind(ctx, client, asked))
 		case dhcpv6.MessageTypeRenew, dhcpv6.MessageTypeRebind:
-			s.extend(ctx, &g, client, asked)
+			err = s.extend(ctx, &g, client, asked)
 		case dhcpv6.MessageTypeRelease:
-			giveBack(ctx, &g, client, asked, s.leases.release)
+			err = giveBack(ctx, &g, client, asked, s.Leases.Release)
 		case dhcpv6.MessageTypeDecline:
-			giveBack(ctx, &g, client, asked, s.leases.decline)
+			err = giveBack(ctx, &g, client, asked, s.Leases.Decline)
+		}
+		if err != nil {
+			return nil, err
 		}
 		given = append(given, g)
 	}
-	return given
+	return given, nil
 }
 
 // client is who asks for an IA_NA: a DUID and an IAID (RFC 8415 section 12).
-func (s *Server) client(q *request, ia *dhcpv6.OptIANA) lease.Client {
-	id := append([]byte{}, ia.IaId[:]...)
+func (s *Server) client(q *request, ia *dhcpv6.OptIANA) lease.Client6 {
+	c := lease.Client6{IAID: ia.IaId, MAC: q.MAC, At: s.Addr}
 	if duid := q.Options.ClientID(); duid != nil {
-		id = append(id, duid.ToBytes()...)
+		c.DUID = duid.ToBytes()
 	}
-	return lease.Client{MAC: q.MAC, ID: id, At: s.Addr}
+	return c
 }
 
-// give finds an address, and binds it where it was asked for by a REQUEST.
-func (s *Server) give(ctx context.Context, g *grant, c lease.Client, asked []netip.Addr, forGood bool) {
-	addr, err := s.leases.offer(c, asked)
-	if err == nil && forGood {
-		err = s.leases.bind(ctx, c, addr)
-	}
-	if err != nil {
+// give takes over what the leases say to a SOLICIT or REQUEST.
+func (g *grant) give(l lease.Lease, err error) error {
+	if errors.Is(err, lease.ErrExhausted) || errors.Is(err, lease.ErrNoSubnet) || errors.Is(err, lease.ErrWrong) {
 		g.status = iana.StatusNoAddrsAvail
-		return
+		return nil
 	}
-	g.addr = addr
+	g.addr = l.Addr
+	return err
 }
 
 // extend gives the first address that the client may have for longer. The
 // others it has to give up (RFC 8415 sections 18.3.4 and 18.3.5).
-func (s *Server) extend(ctx context.Context, g *grant, c lease.Client, asked []netip.Addr) {
-	for _, a := range asked {
-		if !g.addr.IsValid() && s.leases.bind(ctx, c, a) == nil {
-			g.addr = a
-		} else {
-			g.gone = append(g.gone, a)
-		}
-	}
+func (s *Server) extend(ctx context.Context, g *grant, c lease.Client6, asked []netip.Addr) error {
 	if len(asked) == 0 {
 		g.status = iana.StatusNoBinding
+		return nil
 	}
+	l, gone, err := s.Leases.Renew(ctx, c, asked)
+	g.addr, g.gone = l.Addr, gone
+	return err
 }
 
 // giveBack ends leases (RFC 8415 sections 18.3.7 and 18.3.8). The client is told
 // of an IA_NA of which none was its own.
-func giveBack(ctx context.Context, g *grant, c lease.Client, asked []netip.Addr, end func(context.Context, lease.Client, netip.Addr) error) {
+func giveBack(ctx context.Context, g *grant, c lease.Client6, asked []netip.Addr, end func(context.Context, lease.Client6, netip.Addr) error) error {
 	g.status = iana.StatusNoBinding
 	for _, a := range asked {
-		if end(ctx, c, a) == nil {
+		switch err := end(ctx, c, a); {
+		case err == nil:
 			g.status = iana.StatusSuccess
+		case !errors.Is(err, lease.ErrWrong):
+			return err
 		}
 	}
+	return nil
 }

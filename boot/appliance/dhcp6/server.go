@@ -2,6 +2,7 @@ package dhcp6
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,9 +19,10 @@ import (
 // A Server answers DHCPv6 on one interface. Its fields are set before Listen.
 type Server struct {
 	Interface string
-	Addr      netip.Addr   // ours on that interface, where the files are; never given
-	Subnet    lease.Subnet // the network that holds Addr, and the pool of it
-	Timing    wire.Timing  // zero fields: wire.DefaultTiming's
+	Addr      netip.Addr     // ours on that interface, where the files are; never given
+	Subnet    lease.Subnet   // the network that holds Addr
+	Leases    *lease.Leases6 // of that network; shared by the servers of all interfaces
+	Timing    wire.Timing    // zero fields: wire.DefaultTiming's
 
 	// Decide says what a machine gets. It is not asked for one whose MAC is
 	// not known: that gets an address, and nothing to boot. After an error
@@ -31,12 +33,11 @@ type Server struct {
 	Note func(boot.Event)
 	// Seen, where set, is told which address a machine has now.
 	Seen func(boot.MAC, netip.Addr)
-	Log  *slog.Logger
+	Log  *slog.Logger // nil discards
 
-	duid   dhcpv6.DUID // our identifier
-	leases *pool
-	conn   *net.UDPConn
-	watch  *wire.Watch // nil before Listen
+	duid  dhcpv6.DUID // our identifier
+	conn  *net.UDPConn
+	watch *wire.Watch // nil before Listen
 }
 
 const portServer = 547 // RFC 8415 section 7.2
@@ -44,11 +45,25 @@ const portServer = 547 // RFC 8415 section 7.2
 // allServers is All_DHCP_Relay_Agents_and_Servers, RFC 8415 section 7.1.
 var allServers = netip.MustParseAddr("ff02::1:2")
 
+// Check reports what is wrong with a Server's fields.
+func (s *Server) Check() error {
+	switch {
+	case s.Leases == nil:
+		return errors.New("dhcp6: no leases")
+	case !s.Addr.Is6() || !s.Subnet.Prefix.Contains(s.Addr):
+		return fmt.Errorf("dhcp6: %s is no address of the network %s", s.Addr, s.Subnet.Prefix)
+	}
+	return nil
+}
+
 // Listen opens port 547. The error of a busy port names it and says what to do.
 func (s *Server) Listen() error {
+	if err := s.Check(); err != nil {
+		return err
+	}
 	s.Timing = s.Timing.OrDefault()
-	if s.leases == nil {
-		s.leases = newPool(s.Subnet, s.Addr)
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
 	}
 	if err := s.open(); err != nil {
 		s.close()
@@ -134,8 +149,10 @@ func (s *Server) handle(ctx context.Context, raw []byte, from netip.AddrPort) {
 	info := s.decide(ctx, q)
 	a := answer{text: "not answered, as decided"}
 	if !info.Silent {
-		given := s.grant(ctx, q)
-		a = respond(q, s.identity(), info, given)
+		given, err := s.grant(ctx, q)
+		if a = respond(q, s.identity(), info, given); err != nil {
+			a = s.explain(q, err)
+		}
 		for _, g := range given {
 			if g.addr.IsValid() && s.Seen != nil && q.MAC != (boot.MAC{}) {
 				s.Seen(q.MAC, g.addr) // before its first read request can come
@@ -146,6 +163,15 @@ func (s *Server) handle(ctx context.Context, raw []byte, from netip.AddrPort) {
 		Machine: info.Machine, MAC: q.MAC, Kind: boot.KindDHCP, Proto: "dhcp6", File: info.Bootfile,
 		Text: q.String() + ": " + a.text,
 	})
+}
+
+// explain says for the journal, which anyone can read, why there is no answer.
+// What the store says is for the log alone, which was told of one that is late.
+func (s *Server) explain(q *request, err error) answer {
+	if !errors.Is(err, lease.ErrLate) {
+		s.Log.Error("dhcp6: lease", "mac", q.MAC, "interface", s.Interface, "err", err)
+	}
+	return answer{text: "not answered: the appliance could not store it; its log says why"}
 }
 
 // decide asks what the machine may boot.

@@ -2,7 +2,6 @@ package dhcp6
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/nettest"
 	"github.com/bootlace/bootlace/boot/wire"
 )
@@ -31,20 +31,17 @@ func serve(t *testing.T, ns *nettest.NS) *running {
 	subnet := lab
 	subnet.Lease = 10 * time.Second // T1 after 5
 	r := &running{seen: map[boot.MAC]netip.Addr{}}
-	r.Server = &Server{
-		Interface: "eth0", Addr: netip.MustParseAddr("fd00:77::1"), Subnet: subnet,
-		Log:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Decide: func(_ context.Context, q boot.Request) (boot.BootInfo, error) { return firstFile(q), nil },
-		Note: func(ev boot.Event) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.notes = append(r.notes, ev.Text)
-		},
-		Seen: func(m boot.MAC, a netip.Addr) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.seen[m] = a
-		},
+	r.Server = serverOn(t, memory(t), subnet)
+	r.Decide = func(_ context.Context, q boot.Request) (boot.BootInfo, error) { return firstFile(q), nil }
+	r.Note = func(ev boot.Event) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.notes = append(r.notes, ev.Text)
+	}
+	r.Seen = func(m boot.MAC, a netip.Addr) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.seen[m] = a
 	}
 	var err error
 	ns.Do(t, func() { err = r.Listen() })
@@ -118,11 +115,31 @@ func TestServesRealClient(t *testing.T) {
 	}
 
 	t.Run("a second one", func(t *testing.T) {
-		second := &Server{Interface: "eth0", Addr: s.Addr, Subnet: s.Subnet, Log: s.Log}
+		second := &Server{Interface: "eth0", Addr: s.Addr, Subnet: s.Subnet, Leases: s.Leases, Log: s.Log}
 		var err error
 		a.Do(t, func() { err = second.Listen() })
 		if err == nil || !strings.Contains(err.Error(), "port 547 on eth0 is taken") {
 			t.Errorf("it starts beside the first: %v", err)
 		}
 	})
+}
+
+func TestListenErrors(t *testing.T) {
+	leases, addr := new(lease.Leases6), netip.MustParseAddr("fd00:77::1")
+	for _, tt := range []struct {
+		name string
+		s    *Server
+		want string
+	}{
+		{"no leases", &Server{Addr: addr, Subnet: lab}, "no leases"},
+		{"an address of another network", &Server{Addr: netip.MustParseAddr("fd00:78::1"), Subnet: lab, Leases: leases}, "fd00:78::1 is no address of the network fd00:77::/64"},
+		{"IPv4", &Server{Addr: netip.MustParseAddr("10.77.0.1"), Subnet: lab, Leases: leases}, "10.77.0.1 is no address"},
+		{"no such interface", &Server{Interface: "none", Addr: addr, Subnet: lab, Leases: leases}, "interface none"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := tt.s.Listen(); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("want %q, got %v", tt.want, err)
+			}
+		})
+	}
 }

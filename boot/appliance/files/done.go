@@ -8,29 +8,29 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// An Outcome is what came of one request for a file.
+// An Outcome is how one request for a file ended.
 type Outcome struct {
 	File   string        // as served
-	Bytes  int64         // moved
-	Total  int64         // of the file, 0 where nobody asks
-	Took   time.Duration // 0 where nothing was moved
-	Failed bool          // nothing was moved, or not all that was asked for
-	Text   string        // what happened, for a person: "sent x, 9 bytes in 1ms"
+	Bytes  int64         // bytes sent or received
+	Total  int64         // size of the file, 0 where unknown
+	Took   time.Duration // 0 where no byte was sent
+	Failed bool          // no byte was sent, or not all that were requested
+	Text   string        // one line for a person: "sent x, 9 bytes in 1ms"
 }
 
-// Refused is the outcome of a request that got nothing.
+// Refused is the outcome of a request that was refused.
 func Refused(file, why string) Outcome {
 	return Outcome{File: file, Failed: true, Text: file + ": " + why}
 }
 
-// A Count is how many requests of one protocol came to an end, and how.
+// A Count has the numbers of one protocol.
 type Count struct {
-	Served atomic.Int64 // files or parts of them
-	Failed atomic.Int64 // requests that got nothing, or not all
-	Bytes  atomic.Int64 // that went out
+	Served atomic.Int64 // requests for files or parts of them that succeeded
+	Failed atomic.Int64 // requests that failed or broke off
+	Bytes  atomic.Int64 // bytes sent or received
 }
 
-// Count returns the numbers of a protocol, a name of boot.Protocols.
+// Count returns the numbers of a protocol, by its name in boot.Protocols.
 func (t *Tree) Count(via string) *Count {
 	c, ok := t.counts.Load(via)
 	if !ok {
@@ -39,8 +39,8 @@ func (t *Tree) Count(via string) *Count {
 	return c.(*Count)
 }
 
-// Done counts what came of a request and notes it in the journal. Each request
-// is told of once.
+// Done counts the outcome of a request and adds it to the journal. Servers call
+// it once for each request.
 func (t *Tree) Done(c Client, o Outcome) {
 	count := t.Count(c.Via)
 	count.Bytes.Add(o.Bytes)
@@ -55,8 +55,9 @@ func (t *Tree) Done(c Client, o Outcome) {
 	})
 }
 
-// Sent says that a file went out whole, or the part of it that was asked for:
-// "bytes 0-9/100" as in Content-Range (RFC 9110 section 14.4), "" for all.
+// Sent says that a file was sent. part is the range that was requested, as in
+// Content-Range (RFC 9110 section 14.4): "bytes 0-9/100". "" means the whole
+// file.
 func Sent(file, part string, n int64, took time.Duration) string {
 	if part == "" {
 		part = fmt.Sprintf("%d bytes", n)

@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// A Refusal is why a client does not get a file. Its text tells nothing of the
-// host, so a stranger may read it. Servers map each to a code of their own.
+// A Refusal is why a client does not get a file. Its text says nothing about
+// the host, so anybody may read it. Each server maps it to a code of its
+// protocol.
 type Refusal struct{ text string }
 
 func (r *Refusal) Error() string { return r.text }
@@ -17,11 +18,11 @@ func (r *Refusal) Error() string { return r.text }
 var (
 	NoFile     = &Refusal{"no such file"}
 	NoName     = &Refusal{"no name of a file"}
-	NotServed  = &Refusal{"not a file that is served"} // a folder, a device, plan/
+	NotServed  = &Refusal{"not a file that is served"} // a folder, a device or plan/
 	Unreadable = &Refusal{"file cannot be read now"}
 )
 
-// Explain returns the refusal behind an error of a Tree.
+// Explain returns the refusal for an error of a Tree.
 func Explain(err error) *Refusal {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -34,23 +35,23 @@ func Explain(err error) *Refusal {
 	return Unreadable
 }
 
-// confine gives err the form in which a stranger may read it: the served name
-// and one of the errors of io/fs, or that the file cannot be read now.
+// confine returns err in a form that anybody may read. It has the served name
+// and one of the errors of io/fs, or Unreadable.
 func confine(name string, err error) error {
-	var is error = Unreadable
+	var shown error = Unreadable
 	var errno syscall.Errno
 	switch errors.As(err, &errno); {
 	case errors.Is(err, fs.ErrNotExist), errno == syscall.ENOTDIR, errno == syscall.ENAMETOOLONG, errno == syscall.ELOOP:
-		is = fs.ErrNotExist
+		shown = fs.ErrNotExist
 	case errors.Is(err, fs.ErrPermission), errno == syscall.EISDIR, errors.Is(err, errNotRegular):
-		is = fs.ErrPermission
+		shown = fs.ErrPermission
 	case errors.Is(err, fs.ErrInvalid):
-		is = fs.ErrInvalid
+		shown = fs.ErrInvalid
 	case errors.Is(err, fs.ErrClosed):
 	case errno == 0 && isPathError(err):
-		is = fs.ErrNotExist // os.Root's "path escapes from parent", which has no value to compare with
+		shown = fs.ErrNotExist // os.Root's "path escapes from parent", which has no sentinel
 	}
-	return &fs.PathError{Op: "open", Path: name, Err: &confined{is, err}}
+	return &fs.PathError{Op: "open", Path: name, Err: &confined{shown, err}}
 }
 
 func isPathError(err error) bool {
@@ -58,14 +59,14 @@ func isPathError(err error) bool {
 	return errors.As(err, &pe)
 }
 
-// A confined error says one thing and wraps another.
-type confined struct{ is, cause error }
+// A confined error has the text of one error and wraps two.
+type confined struct{ shown, cause error }
 
-func (c *confined) Error() string   { return c.is.Error() }
-func (c *confined) Unwrap() []error { return []error{c.is, c.cause} }
+func (c *confined) Error() string   { return c.shown.Error() }
+func (c *confined) Unwrap() []error { return []error{c.shown, c.cause} }
 
-// Cause returns what lies behind an error of a Tree, for the log of the host
-// and nobody else. Where there is nothing more to say it returns err itself.
+// Cause returns the error behind one of a Tree, for our own log only. If there
+// is none it returns err.
 func Cause(err error) error {
 	var c *confined
 	if errors.As(err, &c) {
@@ -74,8 +75,8 @@ func Cause(err error) error {
 	return err
 }
 
-// pathless takes the host's path out of an error of a folder. What went wrong
-// with an upload stands in the journal, for anyone to read.
+// pathless removes the host's path from an error. The journal shows errors of
+// uploads, and anybody can read it.
 func pathless(err error) error {
 	var pe *fs.PathError
 	var le *os.LinkError

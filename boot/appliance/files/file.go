@@ -10,57 +10,57 @@ import (
 
 // A File is an open file of a Tree.
 type File struct {
-	name string
-	mod  time.Time
-	os   *os.File
-	id   any
+	name   string
+	mod    time.Time
+	osFile *os.File
+	id     any
 	*io.SectionReader
 }
 
-// Name is the clean name under which it is served.
+// Name is the clean name under which the file is served.
 func (f *File) Name() string { return f.name }
 
 // ModTime is zero for a file made on the fly.
 func (f *File) ModTime() time.Time { return f.mod }
 
-// ID is the same, and comparable, for files that hold the same bytes, as far as
-// the file system tells; nil for one made on the fly.
+// ID is comparable, and equal for files with the same bytes. The file system
+// tells by inode, size and times. It is nil for a file made on the fly.
 func (f *File) ID() any { return f.id }
 
-// OS is the file itself for sendfile, nil for one made on the fly. Its
-// offset is its own.
-func (f *File) OS() *os.File { return f.os }
+// OS is the open file, for sendfile. It is nil for a file made on the fly. Its
+// offset is apart from that of File.
+func (f *File) OS() *os.File { return f.osFile }
 
-// ReadAtNow reads as far as that needs no disk.
+// ReadAtNow reads only what is in the page cache, without waiting for a disk.
 func (f *File) ReadAtNow(p []byte, off int64) (int, error) {
-	if f.os == nil {
+	if f.osFile == nil {
 		return f.ReadAt(p, off)
 	}
-	return unix.Preadv2(int(f.os.Fd()), [][]byte{p}, off, unix.RWF_NOWAIT)
+	return unix.Preadv2(int(f.osFile.Fd()), [][]byte{p}, off, unix.RWF_NOWAIT)
 }
 
-// Close closes it.
+// Close closes the file.
 func (f *File) Close() error {
-	if f.os == nil {
+	if f.osFile == nil {
 		return nil
 	}
-	return f.os.Close()
+	return f.osFile.Close()
 }
 
-// whole reads a file that must not end before size: one that was cut while it
-// is served must not look like a shorter one.
-type whole struct {
+// fullReader reads a file that must not end before size. A file that is
+// truncated while it is served must not look like a shorter one.
+type fullReader struct {
 	f    *os.File
 	name string
 	size int64
 }
 
-func (w whole) ReadAt(p []byte, off int64) (int, error) {
+func (w fullReader) ReadAt(p []byte, off int64) (int, error) {
 	n, err := w.f.ReadAt(p, off)
 	if err == io.EOF && off+int64(n) < w.size {
 		err = io.ErrUnexpectedEOF
 	} else if err != nil && err != io.EOF {
-		err = confine(w.name, err) // it has the path on the host
+		err = confine(w.name, err) // its text has the host's path
 	}
 	return n, err
 }

@@ -18,35 +18,35 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// A Client is who asks for a file.
+// A Client is the client that requests a file.
 type Client struct {
-	Addr netip.Addr // unmapped; the zero Addr at the unix socket
-	User string     // "": nobody in particular, anonymous
-	Via  string     // the protocol, a name of boot.Protocols; "": the appliance itself
+	Addr netip.Addr // not IPv4-mapped; the zero Addr on the unix socket
+	User string     // "" is anonymous
+	Via  string     // the protocol's name in boot.Protocols; "" is the appliance itself
 }
 
-// A Maker makes files on the fly. name is clean. fs.ErrNotExist says that it
-// makes none of that name.
+// A Maker makes files on the fly. name is clean. The error is fs.ErrNotExist
+// for a name that it does not make.
 type Maker func(ctx context.Context, c Client, name string) ([]byte, error)
 
-// Made is what a Tree serves beside the files of its folder. Each may be nil.
+// Made has the sources of files that are not in the folder. Each may be nil.
 type Made struct {
-	// Before is asked before the folder: no file can stand in for these.
+	// Before is called before the folder is read. No file can replace what it
+	// makes.
 	Before Maker
-	// Elsewhere names the files of the folder that stand for one that is not
-	// in it, in order. name is clean. It is asked before After.
+	// Elsewhere names files to serve instead of one that the folder lacks, in
+	// order. name is clean. It is called before After.
 	Elsewhere func(ctx context.Context, c Client, name string) []string
-	// After is asked last: a file of the folder goes before these.
+	// After is called last. A file of the folder goes before what it makes.
 	After Maker
 }
 
-// A Tree is the files that strangers may read: those of one folder, confined
-// by an os.Root, and those that are Made. Names that start with a dot are not
-// in it, nor is anything but regular files and folders. Symbolic links work
-// while they stay inside and are relative.
+// A Tree serves the files of one folder, confined by an os.Root, and made
+// files. It serves only regular files and folders. Names that start with a dot
+// are hidden. Symbolic links work if they are relative and stay inside.
 //
-// Errors are *fs.PathError with the name as it was asked for. Their text has
-// no host path and nothing of the operating system. Cause has that for a log.
+// Errors are *fs.PathError with the requested name. Their text has no host path
+// and nothing of the operating system. Cause returns the error for a log.
 //
 // A Tree is safe for use by several goroutines.
 type Tree struct {
@@ -55,11 +55,10 @@ type Tree struct {
 	note func(Client, boot.Event)
 
 	looks  atomic.Int64
-	counts sync.Map // of *Count, by Client.Via
+	counts sync.Map // a *Count each, by Client.Via
 }
 
-// OpenTree opens the folder. note is told of each file that went out or did
-// not, by Done; it may be nil.
+// OpenTree opens the folder. Done calls note for each request; note may be nil.
 func OpenTree(dir string, made Made, note func(Client, boot.Event)) (*Tree, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -71,14 +70,14 @@ func OpenTree(dir string, made Made, note func(Client, boot.Event)) (*Tree, erro
 	return &Tree{root: root, made: made, note: note}, nil
 }
 
-// Close closes the folder; files that are open stay so.
+// Close closes the folder. Open files stay open.
 func (t *Tree) Close() error { return t.root.Close() }
 
-// Looks is how often the folder was asked for a file, a name or a listing.
+// Looks returns how often the folder was read: for a file, a name or a listing.
 func (t *Tree) Looks() int64 { return t.looks.Load() }
 
-// Open opens a regular or made file. It never blocks on a pipe or a device.
-// A folder, a device or a pipe gives fs.ErrPermission.
+// Open opens a regular or made file. It never blocks on a pipe or a device. A
+// folder, a device or a pipe gives fs.ErrPermission.
 func (t *Tree) Open(ctx context.Context, c Client, name string) (*File, error) {
 	clean, err := Clean(name)
 	if err != nil {
@@ -91,27 +90,27 @@ func (t *Tree) Open(ctx context.Context, c Client, name string) (*File, error) {
 	return f, nil
 }
 
-// find asks each place for a clean name, in the order of Made. Its errors are
-// the host's.
+// find looks for a clean name in each place, in the order of Made. Its errors
+// may name host paths.
 func (t *Tree) find(ctx context.Context, c Client, clean string) (*File, error) {
 	f, err := makeFile(ctx, t.made.Before, c, clean)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
-	f, err = t.stored(clean)
+	f, err = t.openStored(clean)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
 	if t.made.Elsewhere != nil {
 		for _, other := range t.made.Elsewhere(ctx, c, clean) {
-			if f, err := t.stored(other); err == nil {
+			if f, err := t.openStored(other); err == nil {
 				return f, nil
 			}
 		}
 	}
 	f, madeErr := makeFile(ctx, t.made.After, c, clean)
 	if errors.Is(madeErr, fs.ErrNotExist) {
-		return nil, err // why the folder refused it, not that nothing made it
+		return nil, err // the folder's reason, not that no Maker made it
 	}
 	return f, madeErr
 }
@@ -127,13 +126,13 @@ func makeFile(ctx context.Context, m Maker, c Client, clean string) (*File, erro
 	return &File{name: clean, SectionReader: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))}, nil
 }
 
-func (t *Tree) stored(clean string) (*File, error) {
+func (t *Tree) openStored(clean string) (*File, error) {
 	t.looks.Add(1)
-	// Opening a device can do things, so look first. O_NONBLOCK and the second
-	// look are for a name that changes in between.
+	// Opening a device can have effects, so stat first. The name may change
+	// before the open. O_NONBLOCK and the second stat are for that.
 	info, err := t.root.Stat(clean)
 	if err == nil {
-		err = regular(info)
+		err = checkRegular(info)
 	}
 	if err != nil {
 		return nil, err
@@ -143,14 +142,14 @@ func (t *Tree) stored(clean string) (*File, error) {
 		return nil, err
 	}
 	if info, err = f.Stat(); err == nil {
-		err = regular(info)
+		err = checkRegular(info)
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &File{name: clean, mod: info.ModTime(), os: f, id: identity(info),
-		SectionReader: io.NewSectionReader(whole{f, clean, info.Size()}, 0, info.Size())}, nil
+	return &File{name: clean, mod: info.ModTime(), osFile: f, id: identity(info),
+		SectionReader: io.NewSectionReader(fullReader{f, clean, info.Size()}, 0, info.Size())}, nil
 }
 
 // Holds reports whether the folder itself has a regular file of that name.
@@ -161,10 +160,10 @@ func (t *Tree) Holds(name string) bool {
 	}
 	t.looks.Add(1)
 	info, err := t.root.Stat(clean)
-	return err == nil && regular(info) == nil
+	return err == nil && checkRegular(info) == nil
 }
 
-// identity tells a file from others and from what it was before it was written.
+// identity differs between files, and changes when a file is written.
 func identity(info fs.FileInfo) any {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -178,7 +177,7 @@ func identity(info fs.FileInfo) any {
 	return id{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}
 }
 
-func regular(info fs.FileInfo) error {
+func checkRegular(info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
 		return syscall.EISDIR
@@ -190,7 +189,7 @@ func regular(info fs.FileInfo) error {
 
 var errNotRegular = errors.New("not a regular file")
 
-// Stat tells of a file, made ones too, or a folder.
+// Stat describes a file, a made file or a folder.
 func (t *Tree) Stat(ctx context.Context, c Client, name string) (fs.FileInfo, error) {
 	clean, err := Clean(name)
 	if err != nil {
@@ -211,7 +210,7 @@ func (t *Tree) Stat(ctx context.Context, c Client, name string) (fs.FileInfo, er
 	return nil, err
 }
 
-// fileInfo is what is known of a file without the host's view of it.
+// fileInfo describes a file without the host's permissions and owner.
 type fileInfo struct {
 	name string
 	size int64
@@ -225,8 +224,9 @@ func (i fileInfo) Mode() fs.FileMode  { return 0o444 }
 func (i fileInfo) IsDir() bool        { return false }
 func (i fileInfo) Sys() any           { return nil }
 
-// ReadDir lists the files and folders of a folder that Open and ReadDir would
-// open, sorted by name. Links show what they lead to. Made files are not listed.
+// ReadDir lists the files and folders in a folder, sorted by name. It lists
+// what Open and ReadDir can open, but no made files. A link has the size and
+// type of its target.
 func (t *Tree) ReadDir(_ context.Context, _ Client, name string) ([]fs.DirEntry, error) {
 	clean, err := Clean(name)
 	if err != nil {
@@ -255,7 +255,7 @@ func (t *Tree) ReadDir(_ context.Context, _ Client, name string) ([]fs.DirEntry,
 		if c, err := Clean(n); err != nil || c != n {
 			continue
 		}
-		// Through the root, so that no link shows what lies outside.
+		// The root's Stat refuses links that lead outside.
 		if info, err := t.root.Stat(path.Join(clean, n)); err == nil && (info.IsDir() || info.Mode().IsRegular()) {
 			list = append(list, fs.FileInfoToDirEntry(info))
 		}

@@ -12,52 +12,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/bootlace/bootlace/boot"
 )
 
 var nobody = Client{Addr: netip.MustParseAddr("192.0.2.1"), Via: "tftp"}
 
-func TestClean(t *testing.T) {
-	for _, tt := range []struct {
-		name, want string
-		err        error
-	}{
-		{"vmlinuz", "vmlinuz", nil},
-		{"/boot/vmlinuz", "boot/vmlinuz", nil},
-		{`\boot\x64\boot.efi`, "boot/x64/boot.efi", nil},
-		{"//grubx64.efi", "grubx64.efi", nil},
-		{"./a//./b/", "a/b", nil},
-		{"", ".", nil},
-		{"/", ".", nil},
-		{"a b/ü.img", "a b/ü.img", nil},
-		{"..a/x", "", fs.ErrNotExist},
-		{".hidden", "", fs.ErrNotExist},
-		{"a/.git/config", "", fs.ErrNotExist},
-		{"...", "", fs.ErrNotExist},
-		{"../etc/passwd", "", fs.ErrInvalid},
-		{"a/../../b", "", fs.ErrInvalid},
-		{`a\..\b`, "", fs.ErrInvalid},
-		{".a/..", "", fs.ErrInvalid},
-		{"a\x00b", "", fs.ErrInvalid},
-		{"a\nb", "", fs.ErrInvalid},
-		{"a\x1b[2J", "", fs.ErrInvalid},
-		{"\xff", "", fs.ErrInvalid},
-		{strings.Repeat("a", 256), "", fs.ErrInvalid},
-		{strings.Repeat("a/", 3000), "", fs.ErrInvalid},
-	} {
-		got, err := Clean(tt.name)
-		if got != tt.want || !errors.Is(err, tt.err) {
-			t.Errorf("Clean(%.40q) = %q, %v; want %q, %v", tt.name, got, err, tt.want, tt.err)
-		}
-		if err != nil && (len(err.Error()) > 300 || strings.ContainsAny(err.Error(), "\n\x1b\x00")) {
-			t.Errorf("Clean(%.40q): error %q is not fit for a log line", tt.name, err)
-		}
-	}
-}
-
-// testTree is a served folder with something behind every kind of wrong name,
-// and a secret beside it.
+// testTree makes a served folder and a secret beside it. It has a file for
+// every kind of wrong name.
 func testTree(t testing.TB, made Made) (*Tree, string) {
 	t.Helper()
 	base := t.TempDir()
@@ -112,22 +72,24 @@ func TestTreeOpen(t *testing.T) {
 		{"", "", fs.ErrPermission},
 		{"fifo", "", fs.ErrPermission},
 	} {
-		f, err := tree.Open(t.Context(), nobody, tt.name)
-		if !errors.Is(err, tt.err) {
-			t.Errorf("Open(%q): %v, want %v", tt.name, err, tt.err)
-		}
-		if err != nil {
-			var pe *fs.PathError
-			if !errors.As(err, &pe) || strings.Contains(err.Error(), base) || err.Error() != fmt.Sprintf("open %s: %v", pe.Path, tt.err) {
-				t.Errorf("Open(%q): error %q says more than %v", tt.name, err, tt.err)
+		t.Run(fmt.Sprintf("%q", tt.name), func(t *testing.T) {
+			f, err := tree.Open(t.Context(), nobody, tt.name)
+			if !errors.Is(err, tt.err) {
+				t.Errorf("Open(%q): %v, want %v", tt.name, err, tt.err)
 			}
-			continue
-		}
-		got, err := io.ReadAll(f)
-		if string(got) != tt.want || err != nil || f.Size() != int64(len(tt.want)) || f.OS() == nil || f.ModTime().IsZero() {
-			t.Errorf("Open(%q): %q, %v", tt.name, got, err)
-		}
-		f.Close()
+			if err != nil {
+				var pe *fs.PathError
+				if !errors.As(err, &pe) || strings.Contains(err.Error(), base) || err.Error() != fmt.Sprintf("open %s: %v", pe.Path, tt.err) {
+					t.Errorf("Open(%q): error %q says more than %v", tt.name, err, tt.err)
+				}
+				return
+			}
+			got, err := io.ReadAll(f)
+			if string(got) != tt.want || err != nil || f.Size() != int64(len(tt.want)) || f.OS() == nil || f.ModTime().IsZero() {
+				t.Errorf("Open(%q): %q, %v", tt.name, got, err)
+			}
+			f.Close()
+		})
 	}
 	if _, err := tree.Open(t.Context(), nobody, "loop"); !errors.Is(Cause(err), syscall.ELOOP) {
 		t.Errorf("cause of a loop: %v", Cause(err))
@@ -175,21 +137,23 @@ func TestTreeMakers(t *testing.T) {
 		{"other", "", "open other: file does not exist"},
 		{"plan/../x", "", "open plan/../x: invalid argument"},
 	} {
-		f, err := tree.Open(t.Context(), nobody, tt.name)
-		if err != nil {
-			if err.Error() != tt.err {
-				t.Errorf("Open(%q): %q, want %q", tt.name, err, tt.err)
+		t.Run(tt.name, func(t *testing.T) {
+			f, err := tree.Open(t.Context(), nobody, tt.name)
+			if err != nil {
+				if err.Error() != tt.err {
+					t.Errorf("Open(%q): %q, want %q", tt.name, err, tt.err)
+				}
+				return
 			}
-			continue
-		}
-		got, err := io.ReadAll(f)
-		if string(got) != tt.want || err != nil || tt.err != "" {
-			t.Errorf("Open(%q): %q, %v", tt.name, got, err)
-		}
-		if made := strings.HasPrefix(tt.want, "made"); made != (f.OS() == nil) || made != f.ModTime().IsZero() {
-			t.Errorf("Open(%q): made %v, OS %v", tt.name, made, f.OS())
-		}
-		f.Close()
+			got, err := io.ReadAll(f)
+			if string(got) != tt.want || err != nil || tt.err != "" {
+				t.Errorf("Open(%q): %q, %v", tt.name, got, err)
+			}
+			if made := strings.HasPrefix(tt.want, "made"); made != (f.OS() == nil) || made != f.ModTime().IsZero() {
+				t.Errorf("Open(%q): made %v, OS %v", tt.name, made, f.OS())
+			}
+			f.Close()
+		})
 	}
 	for _, name := range asked {
 		if c, err := Clean(name); err != nil || c != name {
@@ -214,19 +178,23 @@ func TestTreeReadDirStat(t *testing.T) {
 		t.Errorf("listing %q, %v; want %q", got, err, want)
 	}
 	for name, want := range map[string]error{"file": fs.ErrNotExist, "out": fs.ErrNotExist, "outdir": fs.ErrNotExist, ".state": fs.ErrNotExist, "..": fs.ErrInvalid} {
-		if _, err := tree.ReadDir(t.Context(), nobody, name); !errors.Is(err, want) || strings.Contains(err.Error(), base) {
-			t.Errorf("ReadDir(%q): %v, want %v", name, err, want)
-		}
+		t.Run("ReadDir "+name, func(t *testing.T) {
+			if _, err := tree.ReadDir(t.Context(), nobody, name); !errors.Is(err, want) || strings.Contains(err.Error(), base) {
+				t.Errorf("ReadDir(%q): %v, want %v", name, err, want)
+			}
+		})
 	}
 	for name, want := range map[string]string{"sub": "sub true", "/": ". true", "inside": "inside false", "boot.ipxe": "boot.ipxe false", "out": "", "fifo": ""} {
-		info, err := tree.Stat(t.Context(), nobody, name)
-		if got := ""; err == nil {
-			if got = fmt.Sprint(info.Name(), " ", info.IsDir()); got != want {
-				t.Errorf("Stat(%q) = %q, want %q", name, got, want)
+		t.Run("Stat "+name, func(t *testing.T) {
+			info, err := tree.Stat(t.Context(), nobody, name)
+			if got := ""; err == nil {
+				if got = fmt.Sprint(info.Name(), " ", info.IsDir()); got != want {
+					t.Errorf("Stat(%q) = %q, want %q", name, got, want)
+				}
+			} else if want != "" {
+				t.Errorf("Stat(%q): %v", name, err)
 			}
-		} else if want != "" {
-			t.Errorf("Stat(%q): %v", name, err)
-		}
+		})
 	}
 }
 
@@ -243,7 +211,7 @@ func TestFileReads(t *testing.T) {
 	if got, err := io.ReadAll(f); string(got) != "file" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
-	// A file that is cut while it is served is no shorter file.
+	// A file that is truncated while it is served does not look shorter.
 	if err := os.Truncate(filepath.Join(base, "root/file"), 2); err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +247,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// An error of reading has the path on the host, as that of opening has.
+// A read error has the host's path, as an error of Open has.
 func TestFileReadErrorIsConfined(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o644); err != nil {
@@ -333,76 +301,30 @@ func TestElsewhere(t *testing.T) {
 	}
 	defer tree.Close()
 	for name, want := range map[string]bool{"here": true, "/there//b": true, "b": false, "gone": false, "there": false, "there/out": false, "../here": false} {
-		if got := tree.Holds(name); got != want {
-			t.Errorf("Holds(%s) = %v", name, got)
-		}
-	}
-	for name, want := range map[string]string{"here": "its own", "b": "another's", "gone": "made", "out": "", "none": ""} {
-		f, err := tree.Open(t.Context(), nobody, name)
-		if want == "" {
-			if err == nil {
-				t.Errorf("%s: opened", name)
-			}
-			continue
-		}
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		got, _ := io.ReadAll(f)
-		f.Close()
-		if string(got) != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
-}
-
-// What came of a request is counted and noted in one place, in the same words
-// for every protocol.
-func TestDone(t *testing.T) {
-	var noted []string
-	tree, err := OpenTree(t.TempDir(), Made{}, func(c Client, ev boot.Event) {
-		noted = append(noted, fmt.Sprintf("%s %s %s %s %d/%d %q", c.Addr, ev.Kind, ev.Proto, ev.File, ev.Bytes, ev.Total, ev.Text))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
-	http := nobody
-	http.Via = "http"
-	tree.Done(nobody, Outcome{File: "f", Bytes: 9, Total: 9, Text: Sent("f", "", 9, 1234567)})
-	tree.Done(http, Outcome{File: "f", Bytes: 3, Total: 9, Text: Sent("f", "bytes 0-2/9", 3, 0)})
-	tree.Done(http, Refused("g", Explain(fs.ErrNotExist).Error()))
-	want := []string{
-		`192.0.2.1 serve tftp f 9/9 "tftp: sent f, 9 bytes in 1ms"`,
-		`192.0.2.1 serve http f 3/9 "http: sent f, bytes 0-2/9 in 0s"`,
-		`192.0.2.1 serve http g 0/0 "http: g: no such file"`,
-	}
-	if got := strings.Join(noted, "\n"); got != strings.Join(want, "\n") {
-		t.Errorf("noted\n%s", got)
-	}
-	if n := tree.Count("http"); n.Served.Load() != 1 || n.Failed.Load() != 1 || n.Bytes.Load() != 3 {
-		t.Errorf("HTTP: served %d, failed %d, %d bytes", n.Served.Load(), n.Failed.Load(), n.Bytes.Load())
-	}
-	if n := tree.Count("ftp"); n.Served.Load() != 0 {
-		t.Errorf("FTP served %d", n.Served.Load())
-	}
-}
-
-// Every error of a tree has its refusal, whose text has nothing of the host.
-func TestExplain(t *testing.T) {
-	tree, _ := testTree(t, Made{})
-	for name, want := range map[string]*Refusal{
-		"missing": NoFile, ".hidden": NoFile, "out": NoFile, "../secret": NoName, "a\x00b": NoName, "sub": NotServed, "fifo": NotServed,
-	} {
-		t.Run(name, func(t *testing.T) {
-			if _, err := tree.Open(t.Context(), nobody, name); Explain(err) != want {
-				t.Errorf("%v is explained as %v, want %v", err, Explain(err), want)
+		t.Run("Holds "+name, func(t *testing.T) {
+			if got := tree.Holds(name); got != want {
+				t.Errorf("Holds(%s) = %v", name, got)
 			}
 		})
 	}
-	tree.Close()
-	if _, err := tree.Open(t.Context(), nobody, "file"); Explain(err) != Unreadable {
-		t.Errorf("closed: %v", Explain(err))
+	for name, want := range map[string]string{"here": "its own", "b": "another's", "gone": "made", "out": "", "none": ""} {
+		t.Run("Open "+name, func(t *testing.T) {
+			f, err := tree.Open(t.Context(), nobody, name)
+			if want == "" {
+				if err == nil {
+					t.Errorf("%s: opened", name)
+				}
+				return
+			}
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				return
+			}
+			got, _ := io.ReadAll(f)
+			f.Close()
+			if string(got) != want {
+				t.Errorf("%s: %q, want %q", name, got, want)
+			}
+		})
 	}
 }

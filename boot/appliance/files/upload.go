@@ -10,19 +10,19 @@ import (
 	"syscall"
 )
 
-// Bounds of the upload folder, so that strangers cannot fill the disk.
+// Bounds of the upload folder. Clients cannot fill the disk.
 const (
 	maxUpload  = 1 << 30 // bytes a file
 	maxUploads = 1000    // files
 )
 
-// Uploads takes new files into one folder. It never opens one that is there.
+// Uploads writes new files into one folder. It never opens an existing one.
 type Uploads struct {
 	root  *os.Root
 	files atomic.Int64
 }
 
-// OpenUploads opens the folder, and removes what an earlier run left half-written.
+// OpenUploads opens the folder, and removes partial files of an earlier run.
 func OpenUploads(dir string) (*Uploads, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -35,7 +35,7 @@ func OpenUploads(dir string) (*Uploads, error) {
 	u := &Uploads{root: root}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), ".part") {
-			err = errors.Join(err, root.Remove(e.Name())) // half-written when an earlier run ended
+			err = errors.Join(err, root.Remove(e.Name())) // a partial file of an earlier run
 		} else {
 			u.files.Add(1)
 		}
@@ -49,10 +49,10 @@ func OpenUploads(dir string) (*Uploads, error) {
 // Close closes the folder.
 func (u *Uploads) Close() error { return u.root.Close() }
 
-// Create makes the file that a client named. Folders in the name are refused,
-// since none is made for a stranger. The error is fs.ErrExist for a name that
-// is taken, fs.ErrPermission for one with a folder, ENOSPC where there are
-// enough files, and EFBIG of a Write behind the largest size.
+// Create creates a file for a client. The error is fs.ErrExist for a name that
+// exists. It is fs.ErrPermission for a name with a folder, since none is made
+// for a client. It is ENOSPC where the folder has the most files it may have.
+// Upload.Write returns EFBIG beyond the largest size.
 func (u *Uploads) Create(name string) (*Upload, error) {
 	name, err := Clean(name)
 	if err != nil {
@@ -65,7 +65,7 @@ func (u *Uploads) Create(name string) (*Upload, error) {
 		u.files.Add(-1)
 		return nil, syscall.ENOSPC
 	}
-	// The dot keeps it from being mistaken for a whole file.
+	// The dot marks a partial file.
 	part := "." + name + ".part"
 	f, err := u.root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err == nil {
@@ -77,40 +77,41 @@ func (u *Uploads) Create(name string) (*Upload, error) {
 		u.files.Add(-1)
 		return nil, pathless(err)
 	}
-	return &Upload{u: u, f: f, part: part, name: name}, nil
+	return &Upload{uploads: u, file: f, part: part, name: name}, nil
 }
 
-// An Upload becomes visible under its name when Close returned nil.
+// An Upload is a file that is being written. It gets its name in Close, if all
+// was written.
 type Upload struct {
-	u          *Uploads
-	f          *os.File
+	uploads    *Uploads
+	file       *os.File
 	part, name string
-	n          int64
+	written    int64
 }
 
 func (w *Upload) Write(p []byte) (int, error) {
-	if w.n += int64(len(p)); w.n > maxUpload {
+	if w.written += int64(len(p)); w.written > maxUpload {
 		return 0, syscall.EFBIG
 	}
-	n, err := w.f.Write(p)
+	n, err := w.file.Write(p)
 	return n, pathless(err)
 }
 
 func (w *Upload) Close() error {
-	err := errors.Join(w.f.Sync(), w.f.Close())
+	err := errors.Join(w.file.Sync(), w.file.Close())
 	if err == nil {
-		// A link does not replace what came under the same name meanwhile.
-		err = w.u.root.Link(w.part, w.name)
+		// A link, unlike a rename, does not replace an existing file.
+		err = w.uploads.root.Link(w.part, w.name)
 	}
-	rerr := w.u.root.Remove(w.part)
+	rerr := w.uploads.root.Remove(w.part)
 	if err != nil {
-		w.u.files.Add(-1)
+		w.uploads.files.Add(-1)
 	}
 	return pathless(errors.Join(err, rerr))
 }
 
-// CloseWithError drops an upload that did not arrive whole.
+// CloseWithError removes an upload that is not whole.
 func (w *Upload) CloseWithError(error) error {
-	w.u.files.Add(-1)
-	return pathless(errors.Join(w.f.Close(), w.u.root.Remove(w.part)))
+	w.uploads.files.Add(-1)
+	return pathless(errors.Join(w.file.Close(), w.uploads.root.Remove(w.part)))
 }

@@ -15,40 +15,39 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
-// A driver answers the library's questions about one client, and is the file
-// system that the client sees.
+// A driver is the library's view of one client: its settings, login and files.
 type driver struct {
 	*session
 	client ftpserver.ClientContext
 	readOnlyFs
 }
 
-// GetSettings is asked once for each client.
+// GetSettings is called once for each client.
 func (d *driver) GetSettings() (*ftpserver.Settings, error) {
 	return &ftpserver.Settings{
 		Listener:               d.session,
-		IdleTimeout:            -1, // control has its own
+		IdleTimeout:            -1, // controlConn has timeouts of its own
 		ConnectionTimeout:      int(d.Timing.Data/time.Second) + 1,
 		DisableActiveMode:      true,
 		DisableSite:            true,
 		DisableMFMT:            true,
 		DisableSTAT:            true,
 		DefaultTransferType:    ftpserver.TransferTypeBinary,
-		DisableASCIIConversion: true,                      // an image is never text
-		PasvConnectionsCheck:   ftpserver.IPMatchDisabled, // passive has its own
+		DisableASCIIConversion: true,                      // images are never text
+		PasvConnectionsCheck:   ftpserver.IPMatchDisabled, // passiveListener has a check of its own
 	}, nil
 }
 
-// ClientConnected gives the first line that the client reads.
+// ClientConnected returns the greeting.
 func (d *driver) ClientConnected(c ftpserver.ClientContext) (string, error) {
 	d.client = c
 	return "Bootlace: log in as anonymous, for reading", nil
 }
 
-// ClientDisconnected ends what the library may be waiting for.
-func (d *driver) ClientDisconnected(ftpserver.ClientContext) { d.session.close() }
+// ClientDisconnected ends the session, whatever the library still waits for.
+func (d *driver) ClientDisconnected(ftpserver.ClientContext) { d.session.end() }
 
-// AuthUser lets in whom the rules know.
+// AuthUser logs in the clients that Access accepts.
 func (d *driver) AuthUser(_ ftpserver.ClientContext, user, password string) (ftpserver.ClientDriver, error) {
 	p, err := d.Access.Login(user, password)
 	if err != nil {
@@ -56,27 +55,27 @@ func (d *driver) AuthUser(_ ftpserver.ClientContext, user, password string) (ftp
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.who.User = p.Name
-	d.ready, d.last = true, time.Now()
+	d.asClient.User = p.Name
+	d.loggedIn, d.lastActivity = true, time.Now()
 	return d, nil
 }
 
-// GetTLSConfig says that there is none.
+// GetTLSConfig refuses TLS.
 func (d *driver) GetTLSConfig() (*tls.Config, error) { return nil, errors.New("no TLS here") }
 
-// WrapPassiveListener is asked at PASV and EPSV.
-func (d *driver) WrapPassiveListener(l net.Listener) (net.Listener, error) { return d.listen(l) }
+// WrapPassiveListener is called for PASV and EPSV.
+func (d *driver) WrapPassiveListener(l net.Listener) (net.Listener, error) { return d.listenPassive(l) }
 
 // GetHandle opens a file for RETR.
 func (d *driver) GetHandle(name string, flags int, _ int64) (ftpserver.FileTransfer, error) {
 	if flags != os.O_RDONLY {
 		return nil, errReadOnly{}
 	}
-	f, err := d.Tree.Open(d.ctx, d.who, name)
+	f, err := d.Tree.Open(d.ctx, d.asClient, name)
 	if err != nil {
 		why := files.Explain(err)
-		d.setCode(why)
-		d.Tree.Done(d.who, files.Refused(strings.TrimPrefix(name, "/"), why.Error()))
+		d.setReplyCode(why)
+		d.Tree.Done(d.asClient, files.Refused(strings.TrimPrefix(name, "/"), why.Error()))
 		return nil, why
 	}
 	t := d.newTransfer(f)
@@ -87,12 +86,13 @@ func (d *driver) GetHandle(name string, flags int, _ int64) (ftpserver.FileTrans
 	return t, nil
 }
 
-// Stat tells of a file or folder. RNFR is the one change that begins with it.
+// Stat describes a file or folder. The library also calls it for RNFR, which is
+// refused.
 func (d *driver) Stat(name string) (os.FileInfo, error) {
 	if d.client.GetLastCommand() == "RNFR" {
 		return nil, errReadOnly{}
 	}
-	info, err := d.Tree.Stat(d.ctx, d.who, name)
+	info, err := d.Tree.Stat(d.ctx, d.asClient, name)
 	if err != nil {
 		return nil, files.Explain(err)
 	}
@@ -101,7 +101,7 @@ func (d *driver) Stat(name string) (os.FileInfo, error) {
 
 // ReadDir lists a folder.
 func (d *driver) ReadDir(name string) ([]os.FileInfo, error) {
-	entries, err := d.Tree.ReadDir(d.ctx, d.who, name)
+	entries, err := d.Tree.ReadDir(d.ctx, d.asClient, name)
 	if err != nil {
 		return nil, files.Explain(err)
 	}
@@ -114,10 +114,10 @@ func (d *driver) ReadDir(name string) ([]os.FileInfo, error) {
 	return infos, nil
 }
 
-// Name is of the file system.
+// Name names the file system.
 func (d *driver) Name() string { return "tree" }
 
-// An entry shows nothing of the host's permissions.
+// An entry hides the host's permissions.
 type entry struct{ os.FileInfo }
 
 func (e entry) Mode() os.FileMode {
@@ -127,14 +127,14 @@ func (e entry) Mode() os.FileMode {
 	return 0o444
 }
 
-// errReadOnly answers whatever would change something: 553 to STOR and APPE
-// (RFC 959 section 5.4), 550 to the rest.
+// errReadOnly refuses every change. STOR and APPE get 553 (RFC 959 section
+// 5.4), other commands 550.
 type errReadOnly struct{}
 
 func (errReadOnly) Error() string        { return "files are for reading" }
 func (errReadOnly) Is(target error) bool { return target == ftpserver.ErrFileNameNotAllowed }
 
-// readOnlyFs is the part of afero.Fs that is refused.
+// readOnlyFs refuses all methods of afero.Fs that change something.
 type readOnlyFs struct{}
 
 func (readOnlyFs) Create(string) (afero.File, error)                     { return nil, errReadOnly{} }

@@ -41,7 +41,7 @@ func pattern(n int) []byte {
 	return b
 }
 
-// A fixture is a server on loopback over a tree of its own.
+// A fixture is a server on loopback, with a tree of its own.
 type fixture struct {
 	t    *testing.T
 	addr string
@@ -55,10 +55,11 @@ type fixture struct {
 	froms []netip.Addr
 }
 
-func start(t *testing.T, listen string, change func(*Server)) *fixture {
+// writeTree makes a folder to serve, and a secret beside it.
+func writeTree(t *testing.T) (root string) {
 	t.Helper()
 	dir := t.TempDir()
-	f := &fixture{t: t, root: filepath.Join(dir, "root"), news: make(chan struct{}, 1)}
+	root = filepath.Join(dir, "root")
 	for name, data := range map[string][]byte{
 		"root/small":        []byte("hello\nworld\r\n"),
 		"root/big":          pattern(bigSize),
@@ -77,10 +78,16 @@ func start(t *testing.T, listen string, change func(*Server)) *fixture {
 		}
 	}
 	for link, to := range map[string]string{"escape": "../secret", "inside": "small", "up": ".."} {
-		if err := os.Symlink(to, filepath.Join(f.root, link)); err != nil {
+		if err := os.Symlink(to, filepath.Join(root, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return root
+}
+
+func start(t *testing.T, listen string, change func(*Server)) *fixture {
+	t.Helper()
+	f := &fixture{t: t, root: writeTree(t)}
 	made := func(_ context.Context, c files.Client, name string) ([]byte, error) {
 		switch name {
 		case "plan/made":
@@ -158,14 +165,14 @@ func (f *fixture) noted(n int) boot.Event {
 	}
 }
 
-// A client speaks the protocol by hand.
+// A client speaks FTP by hand.
 type client struct {
 	net.Conn
 	t  *testing.T
 	in *bufio.Reader
 }
 
-// dial connects, from a host of its own where from is not "".
+// dial connects. The client's address is from, where that is not "".
 func (f *fixture) dial(from string) *client {
 	f.t.Helper()
 	d := net.Dialer{Timeout: hangGuard}
@@ -188,16 +195,6 @@ func (f *fixture) login(from string) *client {
 	c.cmd("331", "USER anonymous")
 	c.cmd("230", "PASS x@")
 	return c
-}
-
-// step runs f as a subtest, on which the client fails meanwhile.
-func (c *client) step(name string, f func(t *testing.T)) {
-	outer := c.t
-	outer.Run(name, func(t *testing.T) {
-		c.t = t
-		defer func() { c.t = outer }()
-		f(t)
-	})
 }
 
 // want reads a reply and checks its code.
@@ -227,7 +224,25 @@ func (c *client) cmd(code, format string, args ...any) string {
 
 var epsvReply = regexp.MustCompile(`\(\|\|\|(\d+)\|\)`)
 
-// port asks for a data port.
+// run runs a subtest, in which f and c fail the subtest. c may be nil.
+func (f *fixture) run(name string, c *client, do func(*testing.T)) {
+	parent := f.t
+	defer func() {
+		f.t = parent
+		if c != nil {
+			c.t = parent
+		}
+	}()
+	parent.Run(name, func(t *testing.T) {
+		f.t = t
+		if c != nil {
+			c.t = t
+		}
+		do(t)
+	})
+}
+
+// port requests a data port by EPSV.
 func (c *client) port() int {
 	c.t.Helper()
 	m := epsvReply.FindStringSubmatch(c.cmd("229", "EPSV"))
@@ -268,7 +283,7 @@ func (c *client) retr(name string, offset int) []byte {
 	return raw
 }
 
-// leaks checks that goroutines and file descriptors are as many as before f.
+// leaks checks that f leaves no goroutine and no file descriptor open.
 func leaks(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	count := func() (int, int) {
@@ -280,7 +295,7 @@ func leaks(t *testing.T, f func(*testing.T)) {
 		return runtime.NumGoroutine(), len(fds)
 	}
 	g, fd := count()
-	t.Run("run", f) // ends with what f left to Cleanup
+	t.Run("run", f) // f's cleanups have run when it returns
 	var g2, fd2 int
 	for end := time.Now().Add(hangGuard); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if g2, fd2 = count(); g2 <= g && fd2 <= fd {

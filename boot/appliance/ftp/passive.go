@@ -15,7 +15,7 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
 
-// What a client may read of how its transfer fared.
+// Errors that a client may read.
 var (
 	errRestart = errors.New("restart point lies outside the file")
 
@@ -27,33 +27,34 @@ var (
 	errEnding  = errors.New("server ends")
 )
 
-// A passive waits for one data connection: on the address that the client
-// asked, and from the address that it asked from. A foreign host that connects
-// first is turned away and the wait goes on; the library's own check would
-// give up, or take it for the next transfer.
-type passive struct {
+// A passiveListener is the listener for one data connection. It listens on the
+// address that the client connected to. It accepts only the client's own
+// address. It refuses a foreign host and goes on waiting. The library's own
+// check would give up, or use that connection for the next transfer.
+type passiveListener struct {
 	*net.TCPListener
-	session *session
-	unused  net.Listener // the library's; it wants to set deadlines on it
+	session         *session
+	libraryListener net.Listener // the library's own; it needs one to set deadlines on
 }
 
-// listen replaces the listener that the library made.
-func (n *session) listen(unused net.Listener) (net.Listener, error) {
-	own, err := n.listenData()
+// listenPassive replaces the library's listener by ours.
+func (n *session) listenPassive(libraryListener net.Listener) (net.Listener, error) {
+	ours, err := n.listenData()
 	if err != nil {
-		unused.Close()
+		libraryListener.Close()
 		return nil, err
 	}
-	p := &passive{own, n, unused}
-	if !n.own(p, nil) {
+	p := &passiveListener{ours, n, libraryListener}
+	if !n.adopt(p, nil) {
 		p.Close()
 		return nil, errEnding
 	}
 	return p, nil
 }
 
-// listenData takes a port of the range, any where there is none. Where all are
-// in use it waits a little: each is in use only until its client has connected.
+// listenData opens a port of the configured range, or any port. If all are in
+// use it waits up to Timing.Port. A port is in use only until its client has
+// connected.
 func (n *session) listenData() (*net.TCPListener, error) {
 	from, ports := int(n.PassiveFrom), int(n.PassiveTo)-int(n.PassiveFrom)+1
 	if from == 0 {
@@ -62,12 +63,12 @@ func (n *session) listenData() (*net.TCPListener, error) {
 	for end := time.Now().Add(n.Timing.Port); ; {
 		for i, first := 0, rand.IntN(ports); i < ports; i++ {
 			port := uint16(from + (first+i)%ports)
-			l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.local, port)))
+			l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.serverAddr, port)))
 			if err == nil {
 				return l, nil
 			}
 			if i == ports-1 && time.Now().After(end) {
-				n.Log.Warn("open FTP data port", "from", n.PassiveFrom, "to", n.PassiveTo, "error", err)
+				n.Log.Warn("open FTP data port", "from", n.PassiveFrom, "to", n.PassiveTo, "err", err)
 				return nil, errNoPort
 			}
 		}
@@ -79,8 +80,8 @@ func (n *session) listenData() (*net.TCPListener, error) {
 	}
 }
 
-// Accept returns the connection that the client made, and frees the port.
-func (p *passive) Accept() (net.Conn, error) {
+// Accept returns the client's connection and frees the port.
+func (p *passiveListener) Accept() (net.Conn, error) {
 	defer p.TCPListener.Close()
 	p.SetDeadline(time.Now().Add(p.session.Timing.Data))
 	for warned := false; ; {
@@ -88,16 +89,16 @@ func (p *passive) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, errNoData
 		}
-		if from := limit.Host(c.RemoteAddr()); from != p.session.peer {
+		if from := limit.Host(c.RemoteAddr()); from != p.session.clientAddr {
 			c.Close()
 			if !warned {
-				p.session.Log.Warn("FTP data connection from a foreign host was refused", "host", from, "client", p.session.peer)
+				p.session.Log.Warn("FTP data connection from a foreign host was refused", "host", from, "client", p.session.clientAddr)
 				warned = true
 			}
 			continue
 		}
-		d := &data{TCPConn: c, session: p.session}
-		if !p.session.own(nil, d) {
+		d := &dataConn{TCPConn: c, session: p.session}
+		if !p.session.adopt(nil, d) {
 			d.abort()
 			return nil, errEnding
 		}
@@ -105,34 +106,35 @@ func (p *passive) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *passive) Close() error {
-	p.unused.Close()
+func (p *passiveListener) Close() error {
+	p.libraryListener.Close()
 	return p.TCPListener.Close()
 }
 
-// A data is a data connection. Its client must take each chunk in time.
-type data struct {
+// A dataConn is a data connection. The client must take each chunk within
+// Timing.Stall.
+type dataConn struct {
 	*net.TCPConn
-	session *session
-	once    sync.Once
-	failed  atomic.Bool
+	session   *session
+	closeOnce sync.Once
+	failed    atomic.Bool
 }
 
-// RemoteAddr is without a zone, which the library cannot read.
-func (d *data) RemoteAddr() net.Addr {
+// RemoteAddr leaves out the zone, which the library cannot parse.
+func (d *dataConn) RemoteAddr() net.Addr {
 	a := *d.TCPConn.RemoteAddr().(*net.TCPAddr)
 	a.Zone = ""
 	return &a
 }
 
-func (d *data) Write(p []byte) (int, error) {
+func (d *dataConn) Write(p []byte) (int, error) {
 	d.SetWriteDeadline(time.Now().Add(d.session.Timing.Stall))
 	n, err := d.TCPConn.Write(p)
-	return n, d.explain(err)
+	return n, d.clientError(err)
 }
 
-// ReadFrom sends a file by sendfile.
-func (d *data) ReadFrom(r io.Reader) (total int64, err error) {
+// ReadFrom sends a file with sendfile.
+func (d *dataConn) ReadFrom(r io.Reader) (total int64, err error) {
 	t, ok := r.(*transfer)
 	if !ok {
 		return io.Copy(struct{ io.Writer }{d}, r)
@@ -156,12 +158,12 @@ func (d *data) ReadFrom(r io.Reader) (total int64, err error) {
 			err = errShort
 		}
 	}
-	return total, d.explain(err)
+	return total, d.clientError(err)
 }
 
-// explain gives an error that a client may read; errors of the operating
+// clientError returns an error that a client may read. Errors of the operating
 // system name addresses and calls.
-func (d *data) explain(err error) error {
+func (d *dataConn) clientError(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -177,19 +179,19 @@ func (d *data) explain(err error) error {
 	return err
 }
 
-// Close ends the transfer: in order, or so that no client takes what came for
-// the whole file.
-func (d *data) Close() error {
+// Close ends the connection. After an error it resets it. So no client takes a
+// part for the whole file.
+func (d *dataConn) Close() error {
 	if d.failed.Load() {
 		d.abort()
 	}
-	d.once.Do(func() { d.TCPConn.Close() })
+	d.closeOnce.Do(func() { d.TCPConn.Close() })
 	return nil
 }
 
-// abort resets the connection. It may be called from another goroutine.
-func (d *data) abort() {
-	d.once.Do(func() {
+// abort resets the connection. Any goroutine may call it.
+func (d *dataConn) abort() {
+	d.closeOnce.Do(func() {
 		d.SetLinger(0)
 		d.TCPConn.Close()
 	})

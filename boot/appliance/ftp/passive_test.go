@@ -8,14 +8,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// A foreign host that reaches the data port first gets nothing, neither of
-// this transfer nor of the next, and the client gets its file.
+// A foreign host that reaches the data port first gets nothing, neither now nor
+// in the next transfer. The client gets its file.
 func TestForeignHostGetsNoData(t *testing.T) {
 	f := start(t, loopback, nil)
 	c := f.login("127.0.0.1")
@@ -122,7 +123,7 @@ func TestAllPassivePortsInUse(t *testing.T) {
 	}
 }
 
-// The library leaves a listener behind for each PASV that it cannot answer.
+// The library leaves a listener open for each PASV that it cannot answer.
 func TestPassiveListenersDoNotPileUp(t *testing.T) {
 	for _, listen := range []string{loopback, "[::1]:0"} {
 		t.Run(listen, func(t *testing.T) {
@@ -138,7 +139,7 @@ func TestPassiveListenersDoNotPileUp(t *testing.T) {
 				c.want("")
 			}
 			if n := count(); n > before+4 {
-				t.Errorf("%d descriptors after 50 PASV, %d before", n, before)
+				t.Errorf("%s: %d descriptors after 50 PASV, %d before", listen, n, before)
 			}
 		})
 	}
@@ -151,7 +152,7 @@ func TestIPv6(t *testing.T) {
 	if got := c.retr("big", 7); !bytes.Equal(got, pattern(bigSize)[7:]) {
 		t.Errorf("%d bytes", len(got))
 	}
-	// A listener for both families sees IPv4 clients under mapped addresses.
+	// A listener for both families sees IPv4 clients at mapped addresses.
 	f = start(t, ":0", nil)
 	_, port, _ := net.SplitHostPort(f.addr)
 	f.addr = "127.0.0.1:" + port
@@ -164,8 +165,7 @@ func TestIPv6(t *testing.T) {
 	}
 }
 
-// Commands that come before the last one was answered: replies stay whole and
-// in order, whatever is aborted.
+// Replies to pipelined commands are whole and in order, whatever is aborted.
 func TestPipelinedCommands(t *testing.T) {
 	f := start(t, loopback, nil)
 	if err := os.Truncate(filepath.Join(f.root, "big"), 64<<20); err != nil {
@@ -181,7 +181,7 @@ func TestPipelinedCommands(t *testing.T) {
 	for range 5 {
 		dc := c.connect(c.port())
 		c.cmd("150", "RETR big")
-		fmt.Fprint(c, "\xff\xf4\xff\xf2ABOR\r\nNOOP\r\n") // as Telnet has it: IP, DM
+		fmt.Fprint(c, "\xff\xf4\xff\xf2ABOR\r\nNOOP\r\n") // Telnet's IP and DM
 		c.want("426")
 		c.want("226")
 		c.want("200")
@@ -191,6 +191,25 @@ func TestPipelinedCommands(t *testing.T) {
 		t.Errorf("noted %+v", ev)
 	}
 	c.cmd("500", "RETR %s", strings.Repeat("x", 3*maxLine))
+}
+
+// Each field that is zero gets its default, whatever the others are.
+func TestTimingDefaults(t *testing.T) {
+	fields := reflect.TypeFor[Timing]()
+	for i := range fields.NumField() {
+		t.Run(fields.Field(i).Name, func(t *testing.T) {
+			var set Timing
+			reflect.ValueOf(&set).Elem().Field(i).SetInt(1)
+			want := DefaultTiming
+			reflect.ValueOf(&want).Elem().Field(i).SetInt(1)
+			if got := set.withDefaults(); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+	}
+	if got := (Timing{}).withDefaults(); got != DefaultTiming {
+		t.Errorf("the zero Timing: %+v", got)
+	}
 }
 
 func TestTiming(t *testing.T) {
@@ -224,10 +243,10 @@ func FuzzFilter(f *testing.F) {
 			t.Fatalf("filter(%q) = %q: not one line", line, got)
 		}
 		verb, arg, _ := strings.Cut(cmd, " ")
-		if got != refused && !commands[verb] || verb == "STAT" && arg == "" || verb == "PASV" && ip6 || verb == "ABOR" && !sending {
+		if got != refusedCommand && !allowedCommands[verb] || verb == "STAT" && arg == "" || verb == "PASV" && ip6 || verb == "ABOR" && !sending {
 			t.Errorf("filter(%q) = %q", line, got)
 		}
-		if len(got) > len(line)+3+len(refused) {
+		if len(got) > len(line)+3+len(refusedCommand) {
 			t.Errorf("filter(%q) = %q: longer", line, got)
 		}
 	})

@@ -21,7 +21,7 @@ import (
 	"github.com/bootlace/bootlace/boot/nettest"
 )
 
-// run runs a program and returns what it printed.
+// run runs a program and returns its output.
 func run(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), nettest.Need(t, name), args...)
@@ -53,7 +53,7 @@ func TestCurl(t *testing.T) {
 		t.Fatal(err)
 	}
 	get(all, "-C", "-", url+"big")
-	get(all, "-C", "-", url+"big") // whole already
+	get(all, "-C", "-", url+"big") // the file is whole already
 	if out, err := run(t, "curl", "-sS", "-l", url+"sub/"); err != nil || out != "deep\r\n" && out != "deep\n" {
 		t.Errorf("listing: %q, %v", out, err)
 	}
@@ -61,14 +61,18 @@ func TestCurl(t *testing.T) {
 		t.Errorf("head: %q, %v", out, err)
 	}
 	for _, bad := range []string{"none", "..%2fsecret", "escape", ".key"} {
-		if out, err := run(t, "curl", "-sS", "--max-time", "120", "--path-as-is", url+bad); err == nil {
-			t.Errorf("%s: %s", bad, out)
-		}
+		t.Run(bad, func(t *testing.T) {
+			if out, err := run(t, "curl", "-sS", "--max-time", "120", "--path-as-is", url+bad); err == nil {
+				t.Errorf("%s: %s", bad, out)
+			}
+		})
 	}
 	for _, args := range [][]string{{"-P", "-", url + "small"}, {"-T", file, url + "up"}, {"-Q", "DELE small", url}} {
-		if out, err := run(t, "curl", append([]string{"-sS", "--max-time", "120"}, args...)...); err == nil {
-			t.Errorf("curl %v: %s", args, out)
-		}
+		t.Run("change by "+args[0], func(t *testing.T) {
+			if out, err := run(t, "curl", append([]string{"-sS", "--max-time", "120"}, args...)...); err == nil {
+				t.Errorf("curl %v: %s", args, out)
+			}
+		})
 	}
 }
 
@@ -81,14 +85,18 @@ open ftp://%[2]s; mirror / %[1]s/all; pget -n 3 /big -o %[1]s/parts; get /big -o
 		t.Fatalf("lftp: %v: %q", err, out)
 	}
 	for name, want := range map[string][]byte{"all/big": pattern(bigSize), "all/sub/deep/x y": []byte("spaced"), "all/empty": nil, "parts": pattern(bigSize)} {
-		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: %d bytes, %v, want %d", name, len(got), err, len(want))
-		}
+		t.Run(name, func(t *testing.T) {
+			if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s: %d bytes, %v, want %d", name, len(got), err, len(want))
+			}
+		})
 	}
 	for _, hidden := range []string{"all/.key", "all/.hidden", "all/escape", "all/up"} {
-		if _, err := os.Lstat(filepath.Join(dir, hidden)); err == nil {
-			t.Errorf("lftp got %s", hidden)
-		}
+		t.Run(hidden, func(t *testing.T) {
+			if _, err := os.Lstat(filepath.Join(dir, hidden)); err == nil {
+				t.Errorf("lftp got %s", hidden)
+			}
+		})
 	}
 	if err := os.Truncate(filepath.Join(dir, "cut"), 1000); err != nil {
 		t.Fatal(err)
@@ -99,18 +107,27 @@ open ftp://%[2]s; mirror / %[1]s/all; pget -n 3 /big -o %[1]s/parts; get /big -o
 	}
 }
 
-// The device's own client.
+// jlaffayeOptions are the ways to ask for a data port.
+var jlaffayeOptions = map[string][]peer.DialOption{"EPSV": nil, "PASV": {peer.DialWithDisabledEPSV(true)}}
+
+func (f *fixture) dialJlaffaye(options []peer.DialOption) *peer.ServerConn {
+	f.t.Helper()
+	c, err := peer.Dial(f.addr, append(options, peer.DialWithTimeout(hangGuard))...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := c.Login("anonymous", "x"); err != nil {
+		f.t.Fatal(err)
+	}
+	return c
+}
+
+// The client that the device uses.
 func TestJlaffaye(t *testing.T) {
-	for name, opt := range map[string][]peer.DialOption{"EPSV": nil, "PASV": {peer.DialWithDisabledEPSV(true)}} {
+	for name, opt := range jlaffayeOptions {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, loopback, nil)
-			c, err := peer.Dial(f.addr, append(opt, peer.DialWithTimeout(hangGuard))...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Login("anonymous", "x"); err != nil {
-				t.Fatal(err)
-			}
+			c := f.dialJlaffaye(opt)
 			all := pattern(bigSize)
 			for _, offset := range []int{0, 1, chunk, bigSize} {
 				r, err := c.RetrFrom("big", uint64(offset))
@@ -150,18 +167,19 @@ func TestJlaffaye(t *testing.T) {
 			if err := c.Quit(); err != nil {
 				t.Errorf("quit: %v", err)
 			}
+		})
+	}
+}
 
-			// A server that ends in mid-transfer must not look like the end of a file.
+// A server that ends during a transfer must not look like the end of a file.
+func TestJlaffayeServerEnds(t *testing.T) {
+	for name, opt := range jlaffayeOptions {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, loopback, nil)
 			if err := os.Truncate(filepath.Join(f.root, "big"), 64<<20); err != nil {
 				t.Fatal(err)
 			}
-			if c, err = peer.Dial(f.addr, append(opt, peer.DialWithTimeout(hangGuard))...); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Login("anonymous", "x"); err != nil {
-				t.Fatal(err)
-			}
-			r, err := c.Retr("big")
+			r, err := f.dialJlaffaye(opt).Retr("big")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -177,8 +195,8 @@ func TestJlaffaye(t *testing.T) {
 	}
 }
 
-// TestMain is a server of its own where the test of link-local addresses
-// starts it, in a namespace: all its threads must be there.
+// TestMain runs a server if TestLinkLocal started this binary. All its threads
+// must be in the namespace.
 func TestMain(m *testing.M) {
 	root := os.Getenv("FTP_TEST_ROOT")
 	if root == "" {
@@ -201,8 +219,8 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// Link-local addresses have a zone, as a device has them before anyone gave it
-// another.
+// Link-local addresses have a zone. A device has one before it gets another
+// address.
 func TestLinkLocal(t *testing.T) {
 	a, b := nettest.Pair(t, "fe80::1/64", "fe80::2/64")
 	f := start(t, loopback, nil) // for its tree

@@ -1,9 +1,7 @@
-// Package ftp serves the tree by FTP, read-only and to anyone: large images go
-// by TCP. The protocol is ftpserverlib's; what bounds clients, and who gets
-// the data, is decided here.
 package ftp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,32 +19,33 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
 
-// Timing holds how long the server waits for whom.
+// Timing holds how long the server waits. A zero field means that of
+// DefaultTiming.
 type Timing struct {
-	// Login is for a client to say who it is, from its first packet: USER and
-	// PASS are two round trips, and a lost packet costs 1, 2 and 4 s.
+	// Login is for the client to log in, from its first packet. USER and PASS
+	// are two round trips. A lost packet costs 1, 2 and 4 s.
 	Login time.Duration
-	// Idle is between two commands, or after a transfer. A device that flashes
-	// opens a connection for each file, and a person at a prompt thinks.
+	// Idle is for the next command, also after a transfer. A device that
+	// flashes opens a connection for each file. A person at a prompt takes time
+	// to think.
 	Idle time.Duration
-	// Reply is for a client to take the answer to a command, which fits into
-	// the socket's buffer unless it stopped reading.
+	// Reply is for the client to take a reply. It fits into the socket's buffer
+	// unless the client stopped reading.
 	Reply time.Duration
-	// Data is for the client to open a data connection, once asked for a file:
-	// a SYN is sent at 0, 1, 3 and 7 s.
+	// Data is for the client to open a data connection after RETR. It sends its
+	// SYN at 0, 1, 3 and 7 s.
 	Data time.Duration
-	// Port is how long PASV waits where all ports of the range are in use. A
-	// port is free again as soon as its client has connected, which takes a
-	// round trip.
+	// Port is how long PASV waits if all ports of the range are in use. A port
+	// is free again once its client has connected. That takes a round trip.
 	Port time.Duration
-	// Stall is for the client to take the next chunk: 1 MiB in 60 s is 17 kB/s,
-	// slower than any link that an image is sent over.
+	// Stall is for the client to take the next chunk. 1 MiB in 60 s is 17 kB/s.
+	// Any link that carries images is faster.
 	Stall time.Duration
-	// Stop is for connections to wind up when the server is told to end.
+	// Stop is for connections to end when the server ends.
 	Stop time.Duration
 }
 
-// DefaultTiming is used where Server.Timing is zero.
+// DefaultTiming has the value of each field that Server.Timing leaves at zero.
 var DefaultTiming = Timing{
 	Login: 15 * time.Second,
 	Idle:  2 * time.Minute,
@@ -57,35 +56,49 @@ var DefaultTiming = Timing{
 	Stop:  time.Second,
 }
 
-// chunk is what a client must take within Timing.Stall.
+// withDefaults replaces each zero field by that of DefaultTiming.
+func (t Timing) withDefaults() Timing {
+	d := DefaultTiming
+	return Timing{
+		Login: cmp.Or(t.Login, d.Login),
+		Idle:  cmp.Or(t.Idle, d.Idle),
+		Reply: cmp.Or(t.Reply, d.Reply),
+		Data:  cmp.Or(t.Data, d.Data),
+		Port:  cmp.Or(t.Port, d.Port),
+		Stall: cmp.Or(t.Stall, d.Stall),
+		Stop:  cmp.Or(t.Stop, d.Stop),
+	}
+}
+
+// chunk is how many bytes a client must take within Timing.Stall.
 const chunk = 1 << 20
 
-// DefaultLimits bounds the clients: a bench of 400 devices with one connection
-// each, behind one address where there is a router between.
+// DefaultLimits bounds the clients. It suits a bench of 400 devices with one
+// connection each. Behind a router they may share one address.
 var DefaultLimits = limit.Bounds{Total: 1024, PerHost: 512}
 
-// Config is what the config says of the server.
+// Config holds the settings of the server.
 type Config struct {
-	// PassiveFrom and PassiveTo are the TCP ports of data connections, both
-	// included; zero: any.
+	// PassiveFrom and PassiveTo are the first and last TCP port of data
+	// connections. Zero means any port.
 	PassiveFrom, PassiveTo uint16
 }
 
-// A Server serves until told to end. Its fields are set before Serve and not
-// changed afterwards.
+// A Server answers FTP clients. Its fields are set before Serve and not changed
+// afterwards.
 type Server struct {
 	Config
 	Tree   *files.Tree
-	Access *access.Rules // nil: everyone may read, by the name anonymous
+	Access *access.Rules // nil: anonymous clients may read
 
 	Log    *slog.Logger // nil: discarded
 	Timing Timing
 	Limits limit.Bounds // zero: DefaultLimits
 }
 
-// Serve answers on a TCP listener, which it closes, until ctx ends, and
-// returns nil then, within two seconds. Transfers under way are broken off in
-// a way that no client takes for the end of the file.
+// Serve answers clients on a TCP listener, and closes it. It returns nil within
+// two seconds after ctx ends. It resets transfers that are not finished. So no
+// client takes a part for the whole file.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s = s.withDefaults()
 	ctx, cancel := context.WithCancel(ctx)
@@ -96,7 +109,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 	var clients sync.WaitGroup
 	defer waitAtMost(s.Timing.Stop, &clients)
-	defer cancel() // before waiting
+	defer cancel() // cancel first, then wait
 	conns := &limit.Conns{Bounds: s.Limits.Or(DefaultLimits)}
 	accept := conns.Listen(l, func(c net.Conn) {
 		c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
@@ -112,8 +125,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("serve FTP: %w", err)
-		case err != nil: // out of file descriptors, or a client that left again
-			s.Log.Warn("accept FTP client", "error", err)
+		case err != nil: // out of file descriptors, or the client left
+			s.Log.Warn("accept FTP client", "err", err)
 			time.Sleep(50 * time.Millisecond)
 		default:
 			clients.Go(func() { s.serve(ctx, c) })
@@ -129,27 +142,26 @@ func (s *Server) withDefaults() *Server {
 	if d.Access == nil {
 		d.Access = new(access.Rules)
 	}
-	if d.Timing == (Timing{}) {
-		d.Timing = DefaultTiming
-	}
+	d.Timing = d.Timing.withDefaults()
 	return &d
 }
 
-// serve runs one client. Each gets a library server of its own: that is how a
-// callback of the library, which says nothing of the client, knows whose it is.
+// serve answers one client. Each client has a library server of its own. A
+// callback of the library does not say which client it is for, so its server
+// does.
 func (s *Server) serve(ctx context.Context, c net.Conn) {
 	n := newSession(ctx, s, c)
-	stop := context.AfterFunc(ctx, n.close)
+	stop := context.AfterFunc(ctx, n.end)
 	defer stop()
 	lib := ftpserver.NewFtpServer(&driver{session: n})
 	if err := lib.ListenAndServe(); err != nil {
-		s.Log.Debug("serve FTP client", "client", n.peer, "error", err)
+		s.Log.Debug("serve FTP client", "client", n.clientAddr, "err", err)
 	}
-	n.close()
+	n.end()
 	waitAtMost(s.Timing.Stop, &n.transfers)
 }
 
-// waitAtMost waits for a group, but not for a library that hangs.
+// waitAtMost waits for a group, but at most d: the library may hang.
 func waitAtMost(d time.Duration, wg *sync.WaitGroup) {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
@@ -159,36 +171,36 @@ func waitAtMost(d time.Duration, wg *sync.WaitGroup) {
 	}
 }
 
-// A session is one client's control connection and what hangs on it.
+// A session is one client's control connection and its data connections.
 type session struct {
 	*Server
-	ctx         context.Context // ends with the server; the library hands none on
-	who         files.Client
-	peer, local netip.Addr
-	control     *control
-	done        chan struct{} // closed when the session ends
-	transfers   sync.WaitGroup
+	ctx                    context.Context // ends with the server; the library passes no context
+	asClient               files.Client
+	clientAddr, serverAddr netip.Addr
+	control                *controlConn
+	done                   chan struct{} // closed when the session ends
+	transfers              sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
-	ended   bool
-	ready   bool      // logged in
-	active  int       // transfers
-	last    time.Time // when something happened
-	code    string    // see setCode
-	passive *passive
-	data    *data
+	mu              sync.Mutex // guards what follows
+	ended           bool
+	loggedIn        bool
+	activeTransfers int       // begun and not closed
+	lastActivity    time.Time // of the client
+	replyCode       string    // replaces the next 550, see setReplyCode
+	listener        *passiveListener
+	dataConn        *dataConn
 }
 
 func newSession(ctx context.Context, s *Server, c net.Conn) *session {
-	n := &session{Server: s, ctx: ctx, peer: limit.Host(c.RemoteAddr()), local: limit.Host(c.LocalAddr()), done: make(chan struct{}), last: time.Now()}
-	n.who = files.Client{Addr: n.peer, Via: "ftp"}
-	n.control = newControl(n, c)
+	n := &session{Server: s, ctx: ctx, clientAddr: limit.Host(c.RemoteAddr()), serverAddr: limit.Host(c.LocalAddr()), done: make(chan struct{}), lastActivity: time.Now()}
+	n.asClient = files.Client{Addr: n.clientAddr, Via: "ftp"}
+	n.control = newControlConn(n, c)
 	return n
 }
 
-// close ends the session from whichever side: the client left, the library is
-// done with it, the server ends.
-func (n *session) close() {
+// end ends the session, whichever side began: the client, the library or the
+// server.
+func (n *session) end() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ended {
@@ -197,49 +209,50 @@ func (n *session) close() {
 	n.ended = true
 	close(n.done)
 	n.control.Conn.Close()
-	if n.passive != nil {
-		n.passive.Close()
+	if n.listener != nil {
+		n.listener.Close()
 	}
-	if n.data != nil {
-		n.data.abort()
+	if n.dataConn != nil {
+		n.dataConn.abort()
 	}
 }
 
-// own takes over a listener or data connection, and reports false where the
-// session has ended and nobody would close it.
-func (n *session) own(p *passive, d *data) bool {
+// adopt makes the session close a listener or data connection when it ends. It
+// reports false if the session has ended already.
+func (n *session) adopt(p *passiveListener, d *dataConn) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ended {
 		return false
 	}
 	if p != nil {
-		if n.passive != nil {
-			// The library forgets one where PASV fails halfway.
-			n.passive.Close()
+		if n.listener != nil {
+			// The library forgets its listener if PASV fails halfway.
+			n.listener.Close()
 		}
-		n.passive = p
+		n.listener = p
 	}
 	if d != nil {
-		n.data = d
+		n.dataConn = d
 	}
 	return true
 }
 
-// Accept gives the library its one client, and the end once that has left.
+// Accept returns the session's one client. The next call returns net.ErrClosed
+// once that client has left.
 func (n *session) Accept() (net.Conn, error) {
-	if c := n.control.once(); c != nil {
+	if c := n.control.takeOnce(); c != nil {
 		return c, nil
 	}
 	<-n.done
 	return nil, &net.OpError{Op: "accept", Net: "tcp", Err: net.ErrClosed}
 }
 
-// Addr and Close make a session the library's net.Listener.
+// A session is the net.Listener of the library's server.
 func (n *session) Addr() net.Addr { return n.control.LocalAddr() }
 
 // Close ends the session.
 func (n *session) Close() error {
-	n.close()
+	n.end()
 	return nil
 }

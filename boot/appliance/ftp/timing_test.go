@@ -81,15 +81,15 @@ func TestLongTransferOutlivesIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
 		n := newSession(t.Context(), (&Server{Tree: f.tree, Timing: DefaultTiming}).withDefaults(), addrConn{ours})
-		n.ready = true
+		n.loggedIn = true
 		file, err := f.tree.Open(t.Context(), files.Client{}, "small")
 		if err != nil {
 			t.Fatal(err)
 		}
 		tr := n.newTransfer(file)
 		go func() {
-			n.control.line()
-			n.close()
+			n.control.readCommand()
+			n.end()
 		}()
 		time.Sleep(10*DefaultTiming.Idle + DefaultTiming.Idle/2)
 		if tr.Close(); n.isEnded() {

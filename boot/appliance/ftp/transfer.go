@@ -8,17 +8,17 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
-// A transfer is one RETR.
+// A transfer is one RETR command.
 type transfer struct {
 	file    *files.File
 	session *session
 	began   time.Time
-	offset  int64 // of REST
+	offset  int64 // from REST
 	sent    int64
 	err     error
 }
 
-// newTransfer returns nil once the session has ended.
+// newTransfer begins a transfer. It returns nil if the session has ended.
 func (n *session) newTransfer(f *files.File) *transfer {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -26,23 +26,23 @@ func (n *session) newTransfer(f *files.File) *transfer {
 		return nil
 	}
 	n.transfers.Add(1)
-	n.active++
+	n.activeTransfers++
 	return &transfer{file: f, session: n, began: time.Now()}
 }
 
-// Seek takes the offset of REST, which may be the end of the file but not lie
-// behind it: a client that has more than there is has another file.
+// Seek sets the offset of REST. It may be the end of the file, but not lie
+// after it. A client with more bytes than that has another file.
 func (t *transfer) Seek(offset int64, _ int) (int64, error) {
 	if offset < 0 || offset > t.file.Size() {
 		t.err = fmt.Errorf("%w: byte %d of %d", errRestart, offset, t.file.Size())
-		t.session.setCode(t.err)
+		t.session.setReplyCode(t.err)
 		return 0, t.err
 	}
 	t.offset = offset
 	return offset, nil
 }
 
-// Read and Write are for the library's interface: data.ReadFrom sends the file.
+// Read implements the library's interface. dataConn.ReadFrom sends files.
 func (t *transfer) Read(p []byte) (int, error) {
 	n, err := t.file.ReadAt(p, t.offset+t.sent)
 	t.sent += int64(n)
@@ -51,10 +51,11 @@ func (t *transfer) Read(p []byte) (int, error) {
 
 func (t *transfer) Write([]byte) (int, error) { return 0, errReadOnly{} }
 
-// TransferError is called before Close where the transfer is not whole.
+// TransferError records why a transfer failed. The library calls it before
+// Close.
 func (t *transfer) TransferError(err error) {
 	t.err = err
-	t.session.setCode(err)
+	t.session.setReplyCode(err)
 }
 
 // Close notes how the transfer ended.
@@ -63,29 +64,29 @@ func (t *transfer) Close() error {
 	err := t.file.Close()
 	n := t.session
 	n.mu.Lock()
-	n.active--
-	n.last = time.Now()
+	n.activeTransfers--
+	n.lastActivity = time.Now()
 	n.mu.Unlock()
 
 	name, size, took := t.file.Name(), t.file.Size(), time.Since(t.began)
 	o := files.Outcome{File: name, Bytes: t.sent, Total: size, Took: took}
 	switch {
 	case t.err != nil:
-		o.Failed, o.Text = true, fmt.Sprintf("%s from byte %d broke off after %d bytes: %v", name, t.offset, t.sent, reason(t.err))
+		o.Failed, o.Text = true, fmt.Sprintf("%s from byte %d broke off after %d bytes: %v", name, t.offset, t.sent, knownError(t.err))
 	case t.offset > 0:
 		o.Text = files.Sent(name, fmt.Sprintf("bytes %d-%d/%d", t.offset, t.offset+t.sent-1, size), t.sent, took)
 	default:
 		o.Text = files.Sent(name, "", t.sent, took)
 	}
-	n.Tree.Done(n.who, o)
+	n.Tree.Done(n.asClient, o)
 	return err
 }
 
-// reason is our own error under what the library wraps around it.
-func reason(err error) error {
-	for _, own := range []error{errNoData, errStalled, errBroken, errShort, errEnding, files.Unreadable} {
-		if errors.Is(err, own) {
-			return own
+// knownError finds our own error inside one of the library.
+func knownError(err error) error {
+	for _, known := range []error{errNoData, errStalled, errBroken, errShort, errEnding, files.Unreadable} {
+		if errors.Is(err, known) {
+			return known
 		}
 	}
 	return err

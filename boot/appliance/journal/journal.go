@@ -1,5 +1,3 @@
-// Package journal keeps what happened to each machine: the one stream of events
-// that log, page, API and verdicts render.
 package journal
 
 import (
@@ -14,68 +12,68 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// What a journal holds at most, besides the events it keeps overall. An event
-// is some 300 bytes and its strings, so the stories stay below 30 MB even when
-// every one of them is full; 120 MB where strangers fill them, with strings as
-// long as Clean lets them be.
+// Bounds of a journal, beside the events that it keeps overall. An event takes
+// some 300 bytes and its strings. So full stories take less than 30 MB. They
+// take 120 MB if every string is as long as Clean allows.
 const (
 	maxStories = 256 // machines
 	maxStory   = 200 // events of one machine
-	maxBehind  = 256 // events that a subscriber may lag behind
+	maxLag     = 256 // events that a subscriber may lag behind
 )
 
 // A Journal is safe for use by several goroutines.
 type Journal struct {
-	log *slog.Logger
-	add sync.Mutex // held over one Add, so that the log has the order of Seq
+	log   *slog.Logger
+	addMu sync.Mutex // held during Add, so that the log has the order of Seq
 
-	mu      sync.Mutex // guards what follows
-	seq     uint64
-	all     ring
-	stories map[string]*list.Element // of *story, by Machine.ID
-	heard   *list.List               // machines that only the appliance spoke of, latest last
-	told    *list.List               // machines that spoke themselves, or that a person asked about
-	subs    map[chan boot.Event]struct{}
+	mu         sync.Mutex // guards what follows
+	seq        uint64
+	all        ring
+	stories    map[string]*list.Element // a *story each, by Machine.ID
+	unreported *list.List               // stories without a report or order, latest last
+	reported   *list.List               // stories with a report or order, latest last
+	subs       map[chan boot.Event]struct{}
 }
 
-// A story is the latest of what happened to one machine: what the appliance saw
-// of it apart from what it said and a person asked, since anyone can knock in a
-// machine's name until nothing else is left.
+// A story holds a machine's latest events in two rings. One has what the
+// appliance observed. The other has what the device reported and a person
+// ordered. Anybody can send packets with a machine's MAC. Kept apart, those
+// cannot push out its reports.
 type story struct {
-	machine    string
-	saw, heard ring
-	in         *list.List // heard or told
+	machine            string
+	observed, reported ring
+	queue              *list.List // Journal.unreported or Journal.reported
 }
 
-// list has both, in order.
-func (s *story) list() []boot.Event {
-	all := append(s.saw.list(), s.heard.list()...)
+// events returns the events of both rings, in order.
+func (s *story) events() []boot.Event {
+	all := append(s.observed.events(), s.reported.events()...)
 	slices.SortFunc(all, func(a, b boot.Event) int { return cmp.Compare(a.Seq, b.Seq) })
 	return all
 }
 
-// New returns an empty journal that keeps the last keep events overall, and
-// writes every event to log as it comes.
+// New returns an empty journal. It keeps the last keep events overall, and logs
+// each event.
 func New(log *slog.Logger, keep int) *Journal {
 	return &Journal{
-		log:     log,
-		all:     ring{max: max(keep, 1)},
-		stories: map[string]*list.Element{},
-		heard:   list.New(),
-		told:    list.New(),
-		subs:    map[chan boot.Event]struct{}{},
+		log:        log,
+		all:        ring{capacity: max(keep, 1)},
+		stories:    map[string]*list.Element{},
+		unreported: list.New(),
+		reported:   list.New(),
+		subs:       map[chan boot.Event]struct{}{},
 	}
 }
 
-// Add records an event and returns it as recorded: with its Seq, the Time of
-// this machine's clock, and strings that fit one line each.
+// Add records an event and returns it as recorded. Seq and Time are set, and
+// each string fits on one line.
 func (j *Journal) Add(ev boot.Event) boot.Event {
-	j.add.Lock()
-	defer j.add.Unlock()
+	j.addMu.Lock()
+	defer j.addMu.Unlock()
 	ev = Clean(ev)
 	ev.Time = time.Now().Round(0)
 	j.record(&ev)
-	write(j.log, ev)
+	logEvent(j.log, ev)
 	return ev
 }
 
@@ -86,16 +84,16 @@ func (j *Journal) record(ev *boot.Event) {
 	ev.Seq = j.seq
 	j.all.add(*ev)
 	if ev.Machine != "" {
-		j.tell(*ev)
+		j.addToStory(*ev)
 	}
 	for c := range j.subs {
-		offer(c, *ev)
+		sendLatest(c, *ev)
 	}
 }
 
-// offer never waits: where the subscriber is too slow, its oldest event goes.
-// Only one goroutine at a time offers, so that there is room after one receive.
-func offer(c chan boot.Event, ev boot.Event) {
+// sendLatest never waits. If the subscriber is late, its oldest event is
+// dropped. Only one goroutine calls it at a time, so one receive makes room.
+func sendLatest(c chan boot.Event, ev boot.Event) {
 	for {
 		select {
 		case c <- ev:
@@ -109,49 +107,49 @@ func offer(c chan boot.Event, ev boot.Event) {
 	}
 }
 
-// tell adds the event to its machine's story.
-func (j *Journal) tell(ev boot.Event) {
+// addToStory adds an event to its machine's story.
+func (j *Journal) addToStory(ev boot.Event) {
 	e, ok := j.stories[ev.Machine]
 	if !ok {
-		e = j.heard.PushBack(&story{machine: ev.Machine, saw: ring{max: maxStory / 2}, heard: ring{max: maxStory / 2}, in: j.heard})
+		e = j.unreported.PushBack(&story{machine: ev.Machine, observed: ring{capacity: maxStory / 2}, reported: ring{capacity: maxStory / 2}, queue: j.unreported})
 		j.stories[ev.Machine] = e
 	}
-	s, into := e.Value.(*story), &e.Value.(*story).saw
+	s, into := e.Value.(*story), &e.Value.(*story).observed
 	if ev.Kind.Row().FromDevice || ev.Kind == boot.KindAsked {
-		into = &s.heard
+		into = &s.reported
 	}
-	if s.in == j.heard && into == &s.heard {
-		s.in.Remove(e)
-		s.in = j.told
-		e = s.in.PushBack(s)
+	if s.queue == j.unreported && into == &s.reported {
+		s.queue.Remove(e)
+		s.queue = j.reported
+		e = s.queue.PushBack(s)
 		j.stories[ev.Machine] = e
 	}
-	s.in.MoveToBack(e)
-	// Progress comes once a second: a story needs the latest, or a long flash
-	// would push out its own beginning.
+	s.queue.MoveToBack(e)
+	// Progress events come once a second. A story keeps only the latest one.
+	// Otherwise a long flash would push out its own beginning.
 	if last := into.back(0); last != nil && last.Kind == boot.KindWrite && ev.Kind == boot.KindWrite && last.Boot == ev.Boot {
 		*last = ev
 	} else {
 		into.add(ev)
 	}
 	if len(j.stories) > maxStories {
-		j.forget()
+		j.evict()
 	}
 }
 
-// forget drops one story: of a machine that was only heard, since anyone can
-// make up MACs, unless those have just a quarter of the room.
-func (j *Journal) forget() {
-	from := j.told
-	if j.heard.Len() > maxStories/4 {
-		from = j.heard
+// evict drops the oldest story. It prefers machines without a report, since
+// anybody can make up MACs. These always keep a quarter of the room.
+func (j *Journal) evict() {
+	from := j.reported
+	if j.unreported.Len() > maxStories/4 {
+		from = j.unreported
 	}
 	e := from.Front()
 	delete(j.stories, e.Value.(*story).machine)
 	from.Remove(e)
 }
 
-// Machine returns what is remembered of one machine, oldest first. Of progress
+// Machine returns the events kept of one machine, oldest first. Of progress
 // events in a row it has only the last.
 func (j *Journal) Machine(id string) []boot.Event {
 	j.mu.Lock()
@@ -160,18 +158,18 @@ func (j *Journal) Machine(id string) []boot.Event {
 	if !ok {
 		return nil
 	}
-	return e.Value.(*story).list()
+	return e.Value.(*story).events()
 }
 
-// Since returns the events after seq that are still kept, oldest first, and of
-// those at most n: whoever hands them on slowly need not hold them all.
+// Since returns the kept events after seq, oldest first, and at most n of them.
+// A caller that sends them slowly can ask for a few at a time.
 func (j *Journal) Since(seq uint64, n int) (evs []boot.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if seq >= j.seq {
 		return nil
 	}
-	// Every number is given once, and in order.
+	// Seq has no gaps.
 	if kept := uint64(len(j.all.buf)); seq+kept < j.seq {
 		seq = j.seq - kept
 	}
@@ -189,10 +187,10 @@ func (j *Journal) Last() uint64 {
 }
 
 // Subscribe returns a channel of the events that are added from now on. It is
-// closed when ctx ends. A reader that falls behind loses the oldest, which
-// shows as a gap in Seq.
+// closed when ctx ends. A late reader loses the oldest events. It sees that as
+// a gap in Seq.
 func (j *Journal) Subscribe(ctx context.Context) <-chan boot.Event {
-	c := make(chan boot.Event, maxBehind)
+	c := make(chan boot.Event, maxLag)
 	j.mu.Lock()
 	j.subs[c] = struct{}{}
 	j.mu.Unlock()
@@ -207,20 +205,20 @@ func (j *Journal) Subscribe(ctx context.Context) <-chan boot.Event {
 
 // A ring keeps the last max events. It grows as it fills.
 type ring struct {
-	max, next int // next is the oldest once the ring is full
-	buf       []boot.Event
+	capacity, next int // next is the index of the oldest event once the ring is full
+	buf            []boot.Event
 }
 
 func (r *ring) add(ev boot.Event) {
-	if len(r.buf) < r.max {
+	if len(r.buf) < r.capacity {
 		r.buf = append(r.buf, ev)
 		return
 	}
 	r.buf[r.next] = ev
-	r.next = (r.next + 1) % r.max
+	r.next = (r.next + 1) % r.capacity
 }
 
-// back returns the event that n others followed, nil where there is none.
+// back returns the event before the last n, nil where there is none.
 func (r *ring) back(n int) *boot.Event {
 	if n >= len(r.buf) {
 		return nil
@@ -228,6 +226,6 @@ func (r *ring) back(n int) *boot.Event {
 	return &r.buf[(r.next+len(r.buf)-1-n)%len(r.buf)]
 }
 
-func (r *ring) list() []boot.Event {
+func (r *ring) events() []boot.Event {
 	return append(append(make([]boot.Event, 0, len(r.buf)), r.buf[r.next:]...), r.buf[:r.next]...)
 }

@@ -78,8 +78,8 @@ func TestStrangersCannotPushOutAStory(t *testing.T) {
 	if n := len(j.Machine("chatty")); n != maxStory/2 {
 		t.Errorf("chatty has %d events, want %d", n, maxStory/2)
 	}
-	if len(j.stories) != maxStories || j.heard.Len()+j.told.Len() != maxStories {
-		t.Errorf("%d stories, %d + %d listed, want %d", len(j.stories), j.heard.Len(), j.told.Len(), maxStories)
+	if len(j.stories) != maxStories || j.unreported.Len()+j.reported.Len() != maxStories {
+		t.Errorf("%d stories, %d + %d listed, want %d", len(j.stories), j.unreported.Len(), j.reported.Len(), maxStories)
 	}
 }
 
@@ -121,15 +121,15 @@ func testSubscribe(t *testing.T) {
 	j := New(quiet(), 10)
 	ctx, cancel := context.WithCancel(t.Context())
 	fast, slow := j.Subscribe(ctx), j.Subscribe(ctx)
-	const n = 3 * maxBehind
+	const n = 3 * maxLag
 	for i := range n {
 		j.Add(boot.Event{Kind: boot.KindDHCP})
 		if ev := <-fast; ev.Seq != uint64(i+1) {
 			t.Fatalf("fast reader got %d, want %d", ev.Seq, i+1)
 		}
 	}
-	if ev := <-slow; ev.Seq != n-maxBehind+1 {
-		t.Errorf("slow reader's first is %d, want the oldest of the last %d", ev.Seq, maxBehind)
+	if ev := <-slow; ev.Seq != n-maxLag+1 {
+		t.Errorf("slow reader's first is %d, want the oldest of the last %d", ev.Seq, maxLag)
 	}
 	cancel()
 	synctest.Wait()
@@ -138,8 +138,8 @@ func testSubscribe(t *testing.T) {
 	}
 	for left := 1; ; left++ { // what it had is still there
 		if _, ok := <-slow; !ok {
-			if left != maxBehind {
-				t.Errorf("%d events were left of %d", left, maxBehind)
+			if left != maxLag {
+				t.Errorf("%d events were left of %d", left, maxLag)
 			}
 			break
 		}
@@ -209,7 +209,7 @@ func TestWhoSpoke(t *testing.T) {
 			j := New(quiet(), 1)
 			j.Add(boot.Event{Machine: "m", Kind: kind.Kind})
 			spoke := kind.FromDevice || kind.Kind == boot.KindAsked
-			if told := j.told.Len() == 1; told != spoke || j.heard.Len()+j.told.Len() != 1 {
+			if told := j.reported.Len() == 1; told != spoke || j.unreported.Len()+j.reported.Len() != 1 {
 				t.Errorf("the machine counts as one that spoke: %v, want %v", told, spoke)
 			}
 		})
@@ -239,10 +239,10 @@ func TestStoriesAreCopies(t *testing.T) {
 func TestRing(t *testing.T) {
 	for _, size := range []int{1, 2, 7} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			r := ring{max: size}
+			r := ring{capacity: size}
 			for i := range uint64(3 * size) {
 				r.add(boot.Event{Seq: i})
-				kept := r.list()
+				kept := r.events()
 				if len(kept) != min(int(i)+1, size) {
 					t.Fatalf("%d events after %d", len(kept), i+1)
 				}
@@ -285,8 +285,7 @@ func TestConcurrentAdd(t *testing.T) {
 	}
 }
 
-// What anyone can make happen in a machine's name does not push out what it
-// said itself.
+// Events that anybody can cause do not push out a machine's reports.
 func TestKnockingKeepsTheStory(t *testing.T) {
 	j := New(quiet(), 3)
 	j.Add(boot.Event{Machine: "m", Kind: boot.KindPlan, Text: "told"})

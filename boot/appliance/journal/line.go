@@ -9,35 +9,35 @@ import (
 	"github.com/bootlace/bootlace/boot/human"
 )
 
-// What the strings of an event hold at most, in bytes. Longer ones are cut.
+// Bounds of an event's strings, in bytes. Longer ones are cut.
 const (
 	maxText = 512
-	maxWord = 128 // identifiers and digests: a SHA-256 is 64
+	maxWord = 128 // IDs and digests: a SHA-256 has 64
 )
 
-// Clean makes strings that a device may have chosen fit for one line of a log
-// or a terminal.
+// Clean makes an event's strings fit for a log and a terminal. A device may
+// have chosen them.
 func Clean(ev boot.Event) boot.Event {
-	ev.Text = fit(ev.Text, maxText)
-	ev.File = fit(ev.File, maxText)
+	ev.Text = printable(ev.Text, maxText)
+	ev.File = printable(ev.File, maxText)
 	for _, s := range []*string{&ev.Machine, &ev.Boot, &ev.Job, &ev.Proto, &ev.Disk, &ev.Image, &ev.Digest, &ev.Session} {
-		*s = fit(*s, maxWord)
+		*s = printable(*s, maxWord)
 	}
-	ev.Kind = boot.Kind(fit(string(ev.Kind), maxWord))
+	ev.Kind = boot.Kind(printable(string(ev.Kind), maxWord))
 	return ev
 }
 
-// fit is human.Line in at most n bytes.
-func fit(s string, n int) string { return human.Line(human.Cut(s, n)) }
+// printable returns s as one printable line of at most n bytes.
+func printable(s string, n int) string { return human.Line(human.Cut(s, n)) }
 
-// write logs an event: its text is the message, the fields that are set are
-// attributes under the keys of its JSON form, and event=true marks the line.
-func write(log *slog.Logger, ev boot.Event) {
+// logEvent logs an event. The message is its text. The attributes are its fields
+// that are set, under their JSON keys. event=true marks the line.
+func logEvent(log *slog.Logger, ev boot.Event) {
 	h, ctx, lv := log.Handler(), context.Background(), ev.Kind.Row().Level
 	if !h.Enabled(ctx, lv) {
 		return
 	}
-	// A record of our own, since the line carries the time of the event.
+	// The record is made here, since it carries the event's time.
 	r := slog.NewRecord(ev.Time, lv, ev.Text, 0)
 	r.AddAttrs(slog.Bool("event", true), slog.Uint64("seq", ev.Seq), slog.String("kind", string(ev.Kind)))
 	for _, a := range []slog.Attr{
@@ -71,8 +71,8 @@ func write(log *slog.Logger, ev boot.Event) {
 	h.Handle(ctx, r)
 }
 
-// ParseLine reads an event back from a line of the log as slog's JSONHandler
-// writes it. It reports false where the line is something else.
+// ParseLine reads an event back from a log line of slog's JSONHandler. It
+// reports false for any other line.
 func ParseLine(line []byte) (boot.Event, bool) {
 	var l struct {
 		boot.Event

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +13,8 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// TestParseLineReadsBackEveryField fills each field of an Event, whichever
-// there are, so that one that is added later cannot be forgotten in the log.
+// TestParseLineReadsBackEveryField fills each field of an Event by reflection.
+// So a new field cannot be forgotten in the log.
 func TestParseLineReadsBackEveryField(t *testing.T) {
 	var ev boot.Event
 	v := reflect.ValueOf(&ev).Elem()
@@ -40,12 +39,12 @@ func TestParseLineReadsBackEveryField(t *testing.T) {
 	if !ok || !got.Time.Equal(want.Time) {
 		t.Fatalf("ParseLine(%s) = %+v, %v", &log, got, ok)
 	}
-	got.Time = want.Time // another Location
+	got.Time = want.Time // times differ in Location
 	if got != want {
 		t.Errorf("ParseLine(%s) =\n%+v, want\n%+v", &log, got, want)
 	}
 
-	// Apart from the text, the line is an Event as it is.
+	// Except for the text, the line is an Event in JSON.
 	var plain boot.Event
 	if err := json.Unmarshal(log.Bytes(), &plain); err != nil {
 		t.Fatal(err)
@@ -78,7 +77,7 @@ func TestLevels(t *testing.T) {
 			var log bytes.Buffer
 			New(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), 1).Add(boot.Event{Kind: kind})
 			if !strings.Contains(log.String(), "level="+want) {
-				t.Errorf("logged as %s", &log)
+				t.Errorf("%s is logged as %s", kind, &log)
 			}
 		})
 	}
@@ -94,9 +93,9 @@ func TestParseLineRefusesOtherLines(t *testing.T) {
 		``, `{}`, `null`, `[]`, `event`, `{"msg":"listening","addr":":80"}`, `{"event":false,"seq":1}`,
 		`{"event":true,"seq":-1}`, `{"event":true,"mac":"x"}`,
 	} {
-		t.Run(strconv.Quote(line), func(t *testing.T) {
+		t.Run(line, func(t *testing.T) {
 			if ev, ok := ParseLine([]byte(line)); ok {
-				t.Errorf("read as %+v", ev)
+				t.Errorf("ParseLine(%s) = %+v", line, ev)
 			}
 		})
 	}
@@ -126,9 +125,9 @@ func TestTextIsFitForALog(t *testing.T) {
 		strings.Repeat("a", 511) + "ö":     strings.Repeat("a", 511),
 		strings.Repeat("\xff", maxText+10): strings.Repeat("?", maxText),
 	} {
-		t.Run(fmt.Sprintf("%.20q", in), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%.20q, %d bytes", in, len(in)), func(t *testing.T) {
 			if got := New(quiet(), 1).Add(boot.Event{Text: in}).Text; got != want {
-				t.Errorf("%q became %q, want %q", in, got, want)
+				t.Errorf("text %q became %q, want %q", in, got, want)
 			}
 		})
 	}
@@ -143,7 +142,7 @@ func FuzzPrintable(f *testing.F) {
 	f.Add("\xff\xc3", 1)
 	f.Fuzz(func(t *testing.T, s string, n int) {
 		n = max(0, min(n, 1000))
-		got := fit(s, n)
+		got := printable(s, n)
 		if len(got) > n || strings.ContainsAny(got, "\n\r\x1b\x00") {
 			t.Errorf("fit(%q, %d) = %q", s, n, got)
 		}

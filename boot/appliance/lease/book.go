@@ -44,16 +44,26 @@ type book struct {
 	mirror *store.Mirror[record]
 
 	// mu is the last lock that is taken: the Mirror is locked before it.
-	mu   sync.Mutex
-	held map[holder][]netip.Addr // what each holder has, or declined
-	was  map[netip.Addr]holder
+	mu     sync.Mutex
+	taken  map[netip.Addr]holding
+	byWhom map[holder][]netip.Addr // what each holder has, or declined
+}
+
+// A holding is what has to be known of a record to pass by its address. A pool
+// may have 65536 of them, all taken, and strangers who ask without end.
+type holding struct {
+	holder   holder // "" of a record that cannot be read
+	declined bool
+	expires  time.Time
 }
 
 // openBook reads the leases, and follows them until ctx ends.
 func openBook(ctx context.Context, s store.Store, prefix string, log *slog.Logger) (*book, error) {
-	b := &book{held: map[holder][]netip.Addr{}, was: map[netip.Addr]holder{}}
+	b := &book{taken: map[netip.Addr]holding{}, byWhom: map[holder][]netip.Addr{}}
 	var err error
-	b.mirror, err = store.NewMirror(ctx, s, store.Kind[record]{Prefix: prefix, Check: checkRecord, Changed: b.changed}, log)
+	b.mirror, err = store.NewMirror(ctx, s, store.Kind[record]{
+		Prefix: prefix, Check: checkRecord, Changed: b.changed, Unreadable: b.unreadable,
+	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("read leases: %w", err)
 	}
@@ -70,25 +80,64 @@ func checkRecord(name string, r record) error {
 	return nil
 }
 
-// changed keeps the index of holders.
-func (b *book) changed(name string, r record, ok bool) {
+// changed keeps the index of addresses and holders.
+func (b *book) changed(name string, now store.Item[record], ok bool) {
 	addr, err := netip.ParseAddr(name)
 	if err != nil {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if old, ok := b.was[addr]; ok {
-		list := slices.DeleteFunc(b.held[old], func(a netip.Addr) bool { return a == addr })
-		if b.held[old] = list; len(list) == 0 {
-			delete(b.held, old)
-		}
-		delete(b.was, addr)
-	}
+	b.forget(addr)
 	if ok {
-		h := r.holder()
-		b.held[h], b.was[addr] = append(b.held[h], addr), h
+		h := now.Value.holder()
+		b.taken[addr] = holding{h, now.Value.Declined, now.Expires}
+		b.byWhom[h] = append(b.byWhom[h], addr)
 	}
+}
+
+// unreadable keeps an address from everybody.
+func (b *book) unreadable(name string, expires time.Time) {
+	addr, err := netip.ParseAddr(name)
+	if err != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forget(addr)
+	b.taken[addr] = holding{declined: true, expires: expires}
+}
+
+// forget takes an address out of the index. The caller holds b.mu.
+func (b *book) forget(addr netip.Addr) {
+	h := b.taken[addr].holder
+	delete(b.taken, addr)
+	list := slices.DeleteFunc(b.byWhom[h], func(a netip.Addr) bool { return a == addr })
+	if b.byWhom[h] = list; len(list) == 0 {
+		delete(b.byWhom, h)
+	}
+}
+
+// open reports whether a holder could have an address: nobody has it, or he.
+func (b *book) open(addr netip.Addr, h holder, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t, ok := b.taken[addr]
+	return !ok || t.holder == h && !t.declined || !t.expires.IsZero() && !now.Before(t.expires)
+}
+
+// of returns the addresses that are leased to a holder, or, with declined set,
+// those in quarantine by his word.
+func (b *book) of(h holder, declined bool) (list []netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	for _, addr := range b.byWhom[h] {
+		if t := b.taken[addr]; t.declined == declined && (t.expires.IsZero() || now.Before(t.expires)) {
+			list = append(list, addr)
+		}
+	}
+	return list
 }
 
 // get returns what holds for an address now, false where that is nothing. One
@@ -100,19 +149,6 @@ func (b *book) get(addr netip.Addr) (store.Item[record], bool) {
 		return item, true
 	}
 	return item, err == nil
-}
-
-// addrs returns the addresses that are leased to a holder.
-func (b *book) addrs(h holder) (list []netip.Addr) {
-	b.mu.Lock()
-	all := slices.Clone(b.held[h])
-	b.mu.Unlock()
-	for _, addr := range all {
-		if item, ok := b.get(addr); ok && item.Value.of(h) {
-			list = append(list, addr)
-		}
-	}
-	return list
 }
 
 // set leases an address until a time. ErrWrong: it is another's meanwhile, or
@@ -147,17 +183,8 @@ func (b *book) free(ctx context.Context, addr netip.Addr, h holder) error {
 // decline puts an address in quarantine, by a holder's word. It is believed
 // for maxDeclined addresses at once.
 func (b *book) decline(ctx context.Context, addr netip.Addr, r record, until time.Time) error {
-	b.mu.Lock()
-	all := slices.Clone(b.held[r.holder()])
-	b.mu.Unlock()
-	declined := 0
-	for _, a := range all {
-		if item, ok := b.get(a); ok && item.Value.Declined {
-			declined++
-		}
-	}
-	if declined >= maxDeclined {
-		return fmt.Errorf("%w: it declined %d others", ErrWrong, declined)
+	if n := len(b.of(r.holder(), true)); n >= maxDeclined {
+		return fmt.Errorf("%w: it declined %d others", ErrWrong, n)
 	}
 	r.Declined = true
 	return b.set(ctx, addr, r, until)

@@ -39,24 +39,26 @@ func TestAskingAgain(t *testing.T) {
 
 // Who declines all that he is given leaves the rest of the pool to others.
 func TestDecliningForEver(t *testing.T) {
-	l := pool(t, memory(t), []Subnet{lab})
-	declined := 0
-	for range 3 * int(lab.size()) {
-		o, err := l.Offer(client(1), none)
-		if err != nil {
-			t.Fatalf("after %d declined addresses: %v", declined, err)
+	synctest.Test(t, func(t *testing.T) {
+		l := pool(t, memory(t), []Subnet{lab})
+		declined := 0
+		for range 3 * int(lab.size()) {
+			o, err := l.Offer(client(1), none)
+			if err != nil {
+				t.Fatalf("after %d declined addresses: %v", declined, err)
+			}
+			switch err := l.Decline(t.Context(), client(1), o.Addr); {
+			case err == nil:
+				declined++
+			case !errors.Is(err, ErrWrong):
+				t.Fatal(err)
+			}
 		}
-		switch err := l.Decline(t.Context(), client(1), o.Addr); {
-		case err == nil:
-			declined++
-		case !errors.Is(err, ErrWrong):
-			t.Fatal(err)
+		if declined != maxDeclined {
+			t.Errorf("%d addresses are declined by one machine, want %d", declined, maxDeclined)
 		}
-	}
-	if declined != maxDeclined {
-		t.Errorf("%d addresses are declined by one machine, want %d", declined, maxDeclined)
-	}
-	for i := range int(lab.size() - maxDeclined) {
-		l.mustBind(t, client(2+i))
-	}
+		for i := range int(lab.size() - maxDeclined) {
+			l.mustBind(t, client(2+i))
+		}
+	})
 }

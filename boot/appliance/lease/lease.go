@@ -149,7 +149,7 @@ func (l *Leases) Bind(ctx context.Context, c Client, addr netip.Addr) (Lease, er
 	if err != nil {
 		return Lease{}, fmt.Errorf("lease %s to %s: %w", addr, c.MAC, err)
 	}
-	if err := l.mayHave(c, n, addr); err != nil {
+	if err := l.mayHave(c, n, addr, now); err != nil {
 		return Lease{}, fmt.Errorf("lease %s to %s: %w", addr, c.MAC, err)
 	}
 	told := now.Add(n.Lease)
@@ -163,7 +163,7 @@ func (l *Leases) Bind(ctx context.Context, c Client, addr netip.Addr) (Lease, er
 	}
 	l.offers.drop(addr)
 	// A machine that moved to an address reserved for it leaves its old one.
-	for _, old := range l.book.addrs(macHolder(c.MAC)) {
+	for _, old := range l.book.of(macHolder(c.MAC), false) {
 		if old != addr && n.Prefix.Contains(old) {
 			if err := l.book.free(ctx, old, macHolder(c.MAC)); err != nil {
 				l.log.Warn("old lease not freed", "addr", old, "mac", c.MAC, "err", err)

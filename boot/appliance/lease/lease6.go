@@ -103,7 +103,7 @@ func (l *Leases6) Renew(ctx context.Context, c Client6, addrs []netip.Addr) (lea
 	}
 	for _, addr := range addrs {
 		err := ErrWrong
-		if !lease.Addr.IsValid() && l.free(c, n, addr) {
+		if !lease.Addr.IsValid() && l.free(c, n, addr, c.holder(), time.Now()) {
 			lease, err = l.set(ctx, c, n, addr)
 		}
 		switch {
@@ -144,30 +144,6 @@ func (l *Leases6) Decline(ctx context.Context, c Client6, addr netip.Addr) error
 	return nil
 }
 
-// OnLink reports whether addresses are of the link on which at is ours, as a
-// CONFIRM asks (section 18.3.3).
-func (l *Leases6) OnLink(at netip.Addr, addrs []netip.Addr) bool {
-	n, err := l.subnets.of(at)
-	if err != nil {
-		return false
-	}
-	for _, a := range addrs {
-		if !n.Prefix.Contains(a) {
-			return false
-		}
-	}
-	return true
-}
-
-// Subnet returns the subnet of a link, of which at is any address.
-func (l *Leases6) Subnet(at netip.Addr) (Subnet, error) {
-	n, err := l.subnets.of(at)
-	if err != nil {
-		return Subnet{}, err
-	}
-	return *n, nil
-}
-
 // List returns the leases that hold now, by address.
 func (l *Leases6) List() []Lease {
 	return l.book.list(func(addr netip.Addr, r record, expires time.Time) (Lease, bool) {
@@ -201,15 +177,16 @@ func (l *Leases6) pick(c Client6, want []netip.Addr) (*Subnet, netip.Addr, error
 	if err != nil {
 		return nil, netip.Addr{}, err
 	}
-	for _, a := range append(want[:len(want):len(want)], l.book.addrs(c.holder())...) {
-		if l.free(c, n, a) {
+	who, now := c.holder(), time.Now()
+	for _, a := range append(want[:len(want):len(want)], l.book.of(who, false)...) {
+		if l.free(c, n, a, who, now) {
 			return n, a, nil
 		}
 	}
 	h := fnv.New64a()
-	h.Write([]byte(c.holder()))
+	h.Write([]byte(who))
 	for a := range n.from(h.Sum64()) {
-		if l.free(c, n, a) {
+		if l.free(c, n, a, who, now) {
 			return n, a, nil
 		}
 	}
@@ -217,10 +194,6 @@ func (l *Leases6) pick(c Client6, want []netip.Addr) (*Subnet, netip.Addr, error
 }
 
 // free reports whether a client may have an address.
-func (l *Leases6) free(c Client6, n *Subnet, addr netip.Addr) bool {
-	if !n.pooled(addr) || !n.usable(addr) || addr == c.At {
-		return false
-	}
-	item, ok := l.book.get(addr)
-	return !ok || item.Value.of(c.holder())
+func (l *Leases6) free(c Client6, n *Subnet, addr netip.Addr, h holder, now time.Time) bool {
+	return n.pooled(addr) && n.usable(addr) && addr != c.At && l.book.open(addr, h, now)
 }

@@ -106,99 +106,109 @@ func TestPool6(t *testing.T) {
 
 // One client has one address for each IAID, and a machine tends to get the same.
 func TestClient6(t *testing.T) {
-	l := pool6(t, memory(t), lab6)
-	c := client6(1)
-	first := l.mustBind(t, c)
-	if got := l.mustBind(t, c); got != first {
-		t.Errorf("asked again it gets %s, had %s", got, first)
-	}
-	other := c
-	other.IAID[0] = 1
-	if got := l.mustBind(t, other); got == first {
-		t.Error("two IA_NAs have one address")
-	}
-	if err := l.Release(t.Context(), c, first); err != nil {
-		t.Fatal(err)
-	}
-	if got := l.mustBind(t, c); got != first {
-		t.Errorf("after a release it gets %s, had %s", got, first)
-	}
-	list := l.List()
-	if len(list) != 2 || list[0].MAC != c.MAC || string(list[0].ID) != string(c.DUID) || list[0].Subnet.Prefix != lab6.Prefix {
-		t.Errorf("listed %+v", list)
-	}
-	c.At = netip.MustParseAddr("fd00:78::1")
-	if _, err := l.Offer(c, nil); !errors.Is(err, ErrNoSubnet) {
-		t.Errorf("on a link without a subnet: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := pool6(t, memory(t), lab6)
+		c := client6(1)
+		first := l.mustBind(t, c)
+		if got := l.mustBind(t, c); got != first {
+			t.Errorf("asked again it gets %s, had %s", got, first)
+		}
+		other := c
+		other.IAID[0] = 1
+		if got := l.mustBind(t, other); got == first {
+			t.Error("two IA_NAs have one address")
+		}
+		if err := l.Release(t.Context(), c, first); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.mustBind(t, c); got != first {
+			t.Errorf("after a release it gets %s, had %s", got, first)
+		}
+		list := l.List()
+		if len(list) != 2 || list[0].MAC != c.MAC || string(list[0].ID) != string(c.DUID) || list[0].Subnet.Prefix != lab6.Prefix {
+			t.Errorf("listed %+v", list)
+		}
+		c.At = netip.MustParseAddr("fd00:78::1")
+		if _, err := l.Offer(c, nil); !errors.Is(err, ErrNoSubnet) {
+			t.Errorf("on a link without a subnet: %v", err)
+		}
+	})
 }
 
 func TestRenew6(t *testing.T) {
-	l := pool6(t, memory(t), lab6)
-	taken := l.mustBind(t, client6(2))
-	free := lab6.PoolFrom
-	if free == taken {
-		free = free.Next()
-	}
 	for _, row := range []struct {
 		name string
-		addr string
+		addr string // "": another client's
 		kept bool
 	}{
-		{"one that nobody has", free.String(), true},
-		{"another client's", taken.String(), false},
+		{"one that nobody has", "fd00:77::100", true},
+		{"another client's", "", false},
 		{"ours", "fd00:77::1", false},
 		{"outside the pool", "fd00:77::99", false},
 		{"of another network", "fd00:78::1", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			addr := netip.MustParseAddr(row.addr)
-			lease, gone, err := l.Renew(t.Context(), client6(1), []netip.Addr{addr})
-			if err != nil || (lease.Addr == addr) != row.kept || slices.Contains(gone, addr) == row.kept {
-				t.Errorf("kept %v, gone %v, %v", lease.Addr, gone, err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				l := pool6(t, memory(t), lab6)
+				b, err := l.Bind(t.Context(), client6(2), []netip.Addr{netip.MustParseAddr("fd00:77::103")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				addr := b.Addr
+				if row.addr != "" {
+					addr = netip.MustParseAddr(row.addr)
+				}
+				lease, gone, err := l.Renew(t.Context(), client6(1), []netip.Addr{addr})
+				if err != nil || (lease.Addr == addr) != row.kept || slices.Contains(gone, addr) == row.kept {
+					t.Errorf("kept %v, gone %v, %v", lease.Addr, gone, err)
+				}
+			})
 		})
-	}
-	lease, gone, err := l.Renew(t.Context(), client6(1), []netip.Addr{taken, free, free.Prev()})
-	if err != nil || lease.Addr != free || len(gone) != 2 {
-		t.Errorf("of three it keeps %s, gone %v, %v", lease.Addr, gone, err)
-	}
-	if lease, gone, err := l.Renew(t.Context(), client6(1), nil); err != nil || lease.Addr.IsValid() || gone != nil {
-		t.Errorf("renewed nothing: %v, %v, %v", lease, gone, err)
 	}
 }
 
-func TestOnLink6(t *testing.T) {
-	l := pool6(t, memory(t), lab6)
-	for addr, want := range map[string]bool{"fd00:77::102": true, "fd00:78::1": false} {
-		if got := l.OnLink(at6, []netip.Addr{netip.MustParseAddr(addr)}); got != want {
-			t.Errorf("%s is on the link: %v", addr, got)
+// Of several addresses a client keeps one.
+func TestRenewSeveral6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := pool6(t, memory(t), lab6)
+		taken, free := lab6.PoolFrom, lab6.PoolTo
+		if _, err := l.Bind(t.Context(), client6(2), []netip.Addr{taken}); err != nil {
+			t.Fatal(err)
 		}
-	}
+		lease, gone, err := l.Renew(t.Context(), client6(1), []netip.Addr{taken, free, free.Prev()})
+		if err != nil || lease.Addr != free || len(gone) != 2 {
+			t.Errorf("of three it keeps %s, gone %v, %v", lease.Addr, gone, err)
+		}
+		if lease, gone, err := l.Renew(t.Context(), client6(1), nil); err != nil || lease.Addr.IsValid() || gone != nil {
+			t.Errorf("renewed nothing: %v, %v, %v", lease, gone, err)
+		}
+	})
 }
 
 // Leases and quarantine outlive a restart.
 func TestRestart6(t *testing.T) {
-	s := memory(t)
-	l := pool6(t, s, lab6)
-	addr, declined := l.mustBind(t, client6(1)), l.mustBind(t, client6(2))
-	if err := l.Decline(t.Context(), client6(2), declined); err != nil {
-		t.Fatal(err)
-	}
-	before := l.List()
-
-	l = pool6(t, s, lab6)
-	if after := l.List(); len(after) != 1 || len(before) != 1 || after[0].Addr != addr || !after[0].Expires.Equal(before[0].Expires) {
-		t.Errorf("after a restart %v, before %v", after, before)
-	}
-	for n := range 2 {
-		if got := l.mustBind(t, client6(10+n)); got == addr || got == declined {
-			t.Errorf("%s is given to another", got)
+	synctest.Test(t, func(t *testing.T) {
+		s := memory(t)
+		l := pool6(t, s, lab6)
+		addr, declined := l.mustBind(t, client6(1)), l.mustBind(t, client6(2))
+		if err := l.Decline(t.Context(), client6(2), declined); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if lease, _, err := l.Renew(t.Context(), client6(1), []netip.Addr{addr}); err != nil || lease.Addr != addr {
-		t.Errorf("renewed as %v, %v", lease.Addr, err)
-	}
+		before := l.List()
+
+		l = pool6(t, s, lab6)
+		if after := l.List(); len(after) != 1 || len(before) != 1 || after[0].Addr != addr || !after[0].Expires.Equal(before[0].Expires) {
+			t.Errorf("after a restart %v, before %v", after, before)
+		}
+		for n := range 2 {
+			if got := l.mustBind(t, client6(10+n)); got == addr || got == declined {
+				t.Errorf("%s is given to another", got)
+			}
+		}
+		if lease, _, err := l.Renew(t.Context(), client6(1), []netip.Addr{addr}); err != nil || lease.Addr != addr {
+			t.Errorf("renewed as %v, %v", lease.Addr, err)
+		}
+	})
 }
 
 func TestConfigErrors6(t *testing.T) {
@@ -212,9 +222,11 @@ func TestConfigErrors6(t *testing.T) {
 		"want at most 65536 addresses": {Prefix: netip.MustParsePrefix("fd00::/16"), PoolFrom: addr("fd00::1"), PoolTo: addr("fd00:1::1")},
 		"pool of 0 addresses":          {Prefix: netip.MustParsePrefix("fd00::/64"), PoolFrom: addr("fd00::"), PoolTo: addr("fd00::ffff:ffff:ffff:ffff")},
 	} {
-		if _, err := New6(t.Context(), memory(t), []Subnet{n}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("want %q, got %v", want, err)
-		}
+		t.Run(want, func(t *testing.T) {
+			if _, err := New6(t.Context(), memory(t), []Subnet{n}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 	// The last addresses of a network, and the whole of the largest pool.
 	for _, n := range []Subnet{

@@ -70,175 +70,198 @@ func (l *Leases) mustBind(t *testing.T, c Client) netip.Addr {
 }
 
 func TestOneMachineOneAddress(t *testing.T) {
-	s := memory(t)
-	l := pool(t, s, []Subnet{lab})
-	var got netip.Addr
-	// ROM, iPXE, agent and the flashed system send four client identifiers.
-	for _, id := range []string{"\x00uuid", "\x01mac", "", "\xffduid"} {
-		c := Client{MAC: mac(1), ID: []byte(id), At: at}
-		addr := l.mustBind(t, c)
-		if got.IsValid() && addr != got {
-			t.Errorf("client %q has %s, was %s before", id, addr, got)
+	synctest.Test(t, func(t *testing.T) {
+		s := memory(t)
+		l := pool(t, s, []Subnet{lab})
+		var got netip.Addr
+		// ROM, iPXE, agent and the flashed system send four client identifiers.
+		for _, id := range []string{"\x00uuid", "\x01mac", "", "\xffduid"} {
+			c := Client{MAC: mac(1), ID: []byte(id), At: at}
+			addr := l.mustBind(t, c)
+			if got.IsValid() && addr != got {
+				t.Errorf("client %q has %s, was %s before", id, addr, got)
+			}
+			got = addr
 		}
-		got = addr
-	}
-	if other := l.mustBind(t, client(2)); other == got {
-		t.Errorf("two machines have %s", got)
-	}
-	list := l.List()
-	if len(list) != 2 {
-		t.Fatalf("leases: %v", list)
-	}
+		if other := l.mustBind(t, client(2)); other == got {
+			t.Errorf("two machines have %s", got)
+		}
+		list := l.List()
+		if len(list) != 2 {
+			t.Fatalf("leases: %v", list)
+		}
 
-	l = pool(t, s, []Subnet{lab})
-	if again := l.List(); len(again) != 2 || again[0].Addr != list[0].Addr || !again[0].Expires.Equal(list[0].Expires) {
-		t.Errorf("after a restart: %v, before: %v", again, list)
-	}
-	if addr := l.mustBind(t, client(1)); addr != got {
-		t.Errorf("after a restart: %s, before: %s", addr, got)
-	}
+		l = pool(t, s, []Subnet{lab})
+		if again := l.List(); len(again) != 2 || again[0].Addr != list[0].Addr || !again[0].Expires.Equal(list[0].Expires) {
+			t.Errorf("after a restart: %v, before: %v", again, list)
+		}
+		if addr := l.mustBind(t, client(1)); addr != got {
+			t.Errorf("after a restart: %s, before: %s", addr, got)
+		}
+	})
 }
 
 func TestOfferWritesNothingAndKeepsOthersOff(t *testing.T) {
-	s := memory(t)
-	l := pool(t, s, []Subnet{lab})
-	want := netip.MustParseAddr("10.0.0.103")
-	o, err := l.Offer(client(1), want)
-	if err != nil || o.Addr != want || o.Subnet.Router != lab.Router {
-		t.Fatalf("a free address that was asked for: %v, %v", o, err)
-	}
-	if o, _ := l.Offer(client(2), want); o.Addr == want {
-		t.Error("an offered address was offered again")
-	}
-	if o, _ := l.Offer(client(1), none); o.Addr != want {
-		t.Errorf("a repeated DISCOVER moved from %s to %s", want, o.Addr)
-	}
-	for _, bad := range []string{"10.0.0.9", "10.0.1.103", "10.0.0.255"} {
-		if o, err := l.Offer(client(3), netip.MustParseAddr(bad)); err != nil || o.Addr.String() == bad {
-			t.Errorf("asked for %s: offered %v, %v", bad, o.Addr, err)
+	synctest.Test(t, func(t *testing.T) {
+		s := memory(t)
+		l := pool(t, s, []Subnet{lab})
+		want := netip.MustParseAddr("10.0.0.103")
+		o, err := l.Offer(client(1), want)
+		if err != nil || o.Addr != want || o.Subnet.Router != lab.Router {
+			t.Fatalf("a free address that was asked for: %v, %v", o, err)
 		}
-	}
-	if n := written(t, s); n != 0 {
-		t.Errorf("%d offers were written", n)
-	}
+		if o, _ := l.Offer(client(2), want); o.Addr == want {
+			t.Error("an offered address was offered again")
+		}
+		if o, _ := l.Offer(client(1), none); o.Addr != want {
+			t.Errorf("a repeated DISCOVER moved from %s to %s", want, o.Addr)
+		}
+		for _, bad := range []string{"10.0.0.9", "10.0.1.103", "10.0.0.255"} {
+			if o, err := l.Offer(client(3), netip.MustParseAddr(bad)); err != nil || o.Addr.String() == bad {
+				t.Errorf("asked for %s: offered %v, %v", bad, o.Addr, err)
+			}
+		}
+		if n := written(t, s); n != 0 {
+			t.Errorf("%d offers were written", n)
+		}
+	})
 }
 
 func TestHosts(t *testing.T) {
-	outside := Host{MAC: mac(201), Addr: netip.MustParseAddr("10.0.0.10")}
-	l := pool(t, memory(t), []Subnet{lab}, dut1, outside)
-	for i := range 9 {
-		if addr := l.mustBind(t, client(i)); addr == dut1.Addr {
-			t.Errorf("client %d was given a host's address", i)
+	synctest.Test(t, func(t *testing.T) {
+		outside := Host{MAC: mac(201), Addr: netip.MustParseAddr("10.0.0.10")}
+		l := pool(t, memory(t), []Subnet{lab}, dut1, outside)
+		for i := range 9 {
+			if addr := l.mustBind(t, client(i)); addr == dut1.Addr {
+				t.Errorf("client %d was given a host's address", i)
+			}
 		}
-	}
-	if _, err := l.Offer(client(9), dut1.Addr); !errors.Is(err, ErrExhausted) {
-		t.Errorf("nine of ten are leased, the tenth is reserved: %v", err)
-	}
-	if _, err := l.Bind(t.Context(), client(9), dut1.Addr); !errors.Is(err, ErrWrong) {
-		t.Errorf("bind of a host's address: %v", err)
-	}
-	for _, h := range []Host{dut1, outside} {
-		c := Client{MAC: h.MAC, At: at}
-		if addr := l.mustBind(t, c); addr != h.Addr {
-			t.Errorf("host %s was given %s", h.MAC, addr)
+		if _, err := l.Offer(client(9), dut1.Addr); !errors.Is(err, ErrExhausted) {
+			t.Errorf("nine of ten are leased, the tenth is reserved: %v", err)
 		}
-		if _, err := l.Bind(t.Context(), c, lab.PoolFrom); !errors.Is(err, ErrWrong) {
-			t.Errorf("a host took another address: %v", err)
+		if _, err := l.Bind(t.Context(), client(9), dut1.Addr); !errors.Is(err, ErrWrong) {
+			t.Errorf("bind of a host's address: %v", err)
 		}
-	}
-	if o, _ := l.Offer(Client{MAC: dut1.MAC, At: at}, none); o.Name != "dut1" {
-		t.Errorf("name %q", o.Name)
-	}
+		for _, h := range []Host{dut1, outside} {
+			c := Client{MAC: h.MAC, At: at}
+			if addr := l.mustBind(t, c); addr != h.Addr {
+				t.Errorf("host %s was given %s", h.MAC, addr)
+			}
+			if _, err := l.Bind(t.Context(), c, lab.PoolFrom); !errors.Is(err, ErrWrong) {
+				t.Errorf("a host took another address: %v", err)
+			}
+		}
+		if o, _ := l.Offer(Client{MAC: dut1.MAC, At: at}, none); o.Name != "dut1" {
+			t.Errorf("name %q", o.Name)
+		}
+	})
 }
 
 func TestHostReservedLater(t *testing.T) {
-	s := memory(t)
-	l := pool(t, s, []Subnet{lab})
-	if _, err := l.Bind(t.Context(), client(1), dut1.Addr); err != nil {
-		t.Fatal(err)
-	}
-	old := l.mustBind(t, Client{MAC: dut1.MAC, At: at})
+	synctest.Test(t, func(t *testing.T) {
+		s := memory(t)
+		l := pool(t, s, []Subnet{lab})
+		if _, err := l.Bind(t.Context(), client(1), dut1.Addr); err != nil {
+			t.Fatal(err)
+		}
+		old := l.mustBind(t, Client{MAC: dut1.MAC, At: at})
 
-	l = pool(t, s, []Subnet{lab}, dut1)
-	host := Client{MAC: dut1.MAC, At: at}
-	if _, err := l.Offer(host, none); !errors.Is(err, ErrExhausted) || !strings.Contains(err.Error(), mac(1).String()) {
-		t.Errorf("another still has the address: %v", err)
-	}
-	if _, err := l.Bind(t.Context(), client(1), dut1.Addr); !errors.Is(err, ErrWrong) {
-		t.Errorf("that other renewed it: %v", err)
-	}
-	if err := l.Release(t.Context(), client(1), dut1.Addr); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.Bind(t.Context(), host, old); !errors.Is(err, ErrWrong) {
-		t.Errorf("the host renewed its old address: %v", err)
-	}
-	if addr := l.mustBind(t, host); addr != dut1.Addr || len(l.List()) != 1 {
-		t.Errorf("the host has %s, leases %v", addr, l.List())
-	}
+		l = pool(t, s, []Subnet{lab}, dut1)
+		host := Client{MAC: dut1.MAC, At: at}
+		if _, err := l.Offer(host, none); !errors.Is(err, ErrExhausted) || !strings.Contains(err.Error(), mac(1).String()) {
+			t.Errorf("another still has the address: %v", err)
+		}
+		if _, err := l.Bind(t.Context(), client(1), dut1.Addr); !errors.Is(err, ErrWrong) {
+			t.Errorf("that other renewed it: %v", err)
+		}
+		if err := l.Release(t.Context(), client(1), dut1.Addr); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Bind(t.Context(), host, old); !errors.Is(err, ErrWrong) {
+			t.Errorf("the host renewed its old address: %v", err)
+		}
+		if addr := l.mustBind(t, host); addr != dut1.Addr || len(l.List()) != 1 {
+			t.Errorf("the host has %s, leases %v", addr, l.List())
+		}
+	})
 }
 
-func TestBind(t *testing.T) {
-	l := pool(t, memory(t), []Subnet{lab}, dut1)
-	mine := l.mustBind(t, client(1))
-	for _, c := range []struct {
+func TestBindRefuses(t *testing.T) {
+	for _, row := range []struct {
 		name string
 		c    Client
-		addr string
+		addr string // "": the first client's
 	}{
-		{"someone else's", client(2), mine.String()},
+		{"someone else's", client(2), ""},
 		{"a second one", client(1), "10.0.0.109"},
 		{"outside the pool", client(2), "10.0.0.50"},
 		{"another network", client(2), "192.168.1.5"},
 		{"the router", client(2), "10.0.0.1"},
 	} {
-		if _, err := l.Bind(t.Context(), c.c, netip.MustParseAddr(c.addr)); !errors.Is(err, ErrWrong) {
-			t.Errorf("%s: %v", c.name, err)
-		}
-	}
-	// After the server lost its memory a client may keep what is free.
-	free := netip.MustParseAddr("10.0.0.108")
-	if mine == free {
-		free = free.Next()
-	}
-	if b, err := l.Bind(t.Context(), client(2), free); err != nil || b.Addr != free {
-		t.Errorf("a free address after a reboot: %v, %v", b.Addr, err)
-	}
-	elsewhere := Client{MAC: mac(3), At: netip.MustParseAddr("172.16.0.1")}
-	if _, err := l.Offer(elsewhere, none); !errors.Is(err, ErrNoSubnet) {
-		t.Errorf("a link without a subnet: %v", err)
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := pool(t, memory(t), []Subnet{lab}, dut1)
+				addr := l.mustBind(t, client(1))
+				if row.addr != "" {
+					addr = netip.MustParseAddr(row.addr)
+				}
+				if _, err := l.Bind(t.Context(), row.c, addr); !errors.Is(err, ErrWrong) {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }
 
-func TestReleaseAndDecline(t *testing.T) {
-	s := memory(t)
-	l := pool(t, s, []Subnet{lab})
-	a := l.mustBind(t, client(1))
-	if err := l.Release(t.Context(), client(2), a); !errors.Is(err, ErrWrong) {
-		t.Errorf("release of another's lease: %v", err)
-	}
-	if err := l.Decline(t.Context(), client(2), a); !errors.Is(err, ErrWrong) {
-		t.Errorf("decline of another's lease: %v", err)
-	}
-	if err := l.Release(t.Context(), client(1), a); err != nil || len(l.List()) != 0 {
-		t.Errorf("release: %v, %v", err, l.List())
-	}
-	if b, err := l.Bind(t.Context(), client(2), a); err != nil {
-		t.Errorf("a released address: %v, %v", b, err)
-	}
-
-	if err := l.Decline(t.Context(), client(2), a); err != nil {
-		t.Fatal(err)
-	}
-	l = pool(t, s, []Subnet{lab}) // quarantine outlives a restart
-	for i := range 9 {
-		if addr := l.mustBind(t, client(i)); addr == a {
-			t.Error("a declined address was given out")
+// After the server lost its memory a client may keep what is free.
+func TestBindOfUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := pool(t, memory(t), []Subnet{lab}, dut1)
+		free := netip.MustParseAddr("10.0.0.108")
+		if l.mustBind(t, client(1)) == free {
+			free = free.Next()
 		}
-	}
-	if o, err := l.Offer(client(9), none); !errors.Is(err, ErrExhausted) {
-		t.Errorf("offered %v, %v", o.Addr, err)
-	}
+		if b, err := l.Bind(t.Context(), client(2), free); err != nil || b.Addr != free {
+			t.Errorf("a free address after a reboot: %v, %v", b.Addr, err)
+		}
+		elsewhere := Client{MAC: mac(3), At: netip.MustParseAddr("172.16.0.1")}
+		if _, err := l.Offer(elsewhere, none); !errors.Is(err, ErrNoSubnet) {
+			t.Errorf("a link without a subnet: %v", err)
+		}
+	})
+}
+
+func TestReleaseAndDecline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memory(t)
+		l := pool(t, s, []Subnet{lab})
+		a := l.mustBind(t, client(1))
+		if err := l.Release(t.Context(), client(2), a); !errors.Is(err, ErrWrong) {
+			t.Errorf("release of another's lease: %v", err)
+		}
+		if err := l.Decline(t.Context(), client(2), a); !errors.Is(err, ErrWrong) {
+			t.Errorf("decline of another's lease: %v", err)
+		}
+		if err := l.Release(t.Context(), client(1), a); err != nil || len(l.List()) != 0 {
+			t.Errorf("release: %v, %v", err, l.List())
+		}
+		if b, err := l.Bind(t.Context(), client(2), a); err != nil {
+			t.Errorf("a released address: %v, %v", b, err)
+		}
+
+		if err := l.Decline(t.Context(), client(2), a); err != nil {
+			t.Fatal(err)
+		}
+		l = pool(t, s, []Subnet{lab}) // quarantine outlives a restart
+		for i := range 9 {
+			if addr := l.mustBind(t, client(i)); addr == a {
+				t.Error("a declined address was given out")
+			}
+		}
+		if o, err := l.Offer(client(9), none); !errors.Is(err, ErrExhausted) {
+			t.Errorf("offered %v, %v", o.Addr, err)
+		}
+	})
 }
 
 func TestExpiry(t *testing.T) {
@@ -280,35 +303,37 @@ func TestExpiry(t *testing.T) {
 // A flood of strangers who only ask neither fills the disk, nor memory, nor
 // keeps a machine from its address.
 func TestDiscoverFlood(t *testing.T) {
-	wide := lab
-	wide.Prefix = netip.MustParsePrefix("10.0.0.0/16")
-	wide.PoolFrom, wide.PoolTo = netip.MustParseAddr("10.0.16.0"), netip.MustParseAddr("10.0.79.255")
-	for _, n := range []Subnet{lab, wide} {
-		s := memory(t)
-		l := pool(t, s, []Subnet{n})
-		for i := range 20000 {
-			if _, err := l.Offer(client(1000+i), none); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		wide := lab
+		wide.Prefix = netip.MustParsePrefix("10.0.0.0/16")
+		wide.PoolFrom, wide.PoolTo = netip.MustParseAddr("10.0.16.0"), netip.MustParseAddr("10.0.79.255")
+		for _, n := range []Subnet{lab, wide} {
+			s := memory(t)
+			l := pool(t, s, []Subnet{n})
+			for i := range 20000 {
+				if _, err := l.Offer(client(1000+i), none); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if l.offers.order.Len() > maxOffers || len(l.offers.byMAC) > maxOffers || len(l.offers.byAddr) > maxOffers || len(l.book.taken) != 0 {
+				t.Errorf("memory holds %d offers and %d leases", l.offers.order.Len(), len(l.book.taken))
+			}
+			if n := written(t, s); n != 0 {
+				t.Errorf("%d entries were written", n)
+			}
+			o, err := l.Offer(client(1), none)
+			if err != nil {
 				t.Fatal(err)
 			}
+			for i := range 50 {
+				l.Offer(client(50000+i), none)
+			}
+			if _, err := l.Bind(t.Context(), client(1), o.Addr); err != nil {
+				t.Errorf("in a flood, the machine's own REQUEST: %v", err)
+			}
+			s.Close()
 		}
-		if l.offers.order.Len() > maxOffers || len(l.offers.byMAC) > maxOffers || len(l.offers.byAddr) > maxOffers || len(l.book.was) != 0 {
-			t.Errorf("memory holds %d offers and %d leases", l.offers.order.Len(), len(l.book.was))
-		}
-		if n := written(t, s); n != 0 {
-			t.Errorf("%d entries were written", n)
-		}
-		o, err := l.Offer(client(1), none)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 50 {
-			l.Offer(client(50000+i), none)
-		}
-		if _, err := l.Bind(t.Context(), client(1), o.Addr); err != nil {
-			t.Errorf("in a flood, the machine's own REQUEST: %v", err)
-		}
-		s.Close()
-	}
+	})
 }
 
 func TestConfigErrors(t *testing.T) {
@@ -331,9 +356,11 @@ func TestConfigErrors(t *testing.T) {
 		"is reserved for 52:54:00:00:00": {subnets: []Subnet{lab}, hosts: []Host{{MAC: mac(1), Addr: addr("10.0.0.7")}, {MAC: mac(2), Addr: addr("10.0.0.7")}}},
 		"in that subnet already":         {subnets: []Subnet{lab}, hosts: []Host{{MAC: mac(1), Addr: addr("10.0.0.7")}, {MAC: mac(1), Addr: addr("10.0.0.8")}}},
 	} {
-		if _, err := New(t.Context(), s, c.subnets, c.hosts, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("want %q, got %v", want, err)
-		}
+		t.Run(want, func(t *testing.T) {
+			if _, err := New(t.Context(), s, c.subnets, c.hosts, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 	if _, err := New(t.Context(), s, []Subnet{{Prefix: lab.Prefix}}, []Host{dut1}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Errorf("a subnet of hosts alone, lease by default: %v", err)

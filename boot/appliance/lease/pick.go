@@ -26,10 +26,10 @@ func (l *Leases) pick(c Client, n *Subnet, want netip.Addr, now time.Time) (neti
 	if addr, ok := l.has(c.MAC, n); ok {
 		return addr, nil
 	}
-	if addr, ok := l.offers.to(c.MAC, now); ok && l.free(c, n, addr) {
+	if addr, ok := l.offers.to(c.MAC, now); ok && l.free(c, n, addr, now) {
 		return addr, nil
 	}
-	if n.pooled(want) && l.free(c, n, want) && !l.offers.has(want, now) {
+	if n.pooled(want) && l.free(c, n, want, now) && !l.offers.has(want, now) {
 		return want, nil
 	}
 	// Where every free address is on offer the oldest offer gives way. So
@@ -37,7 +37,7 @@ func (l *Leases) pick(c Client, n *Subnet, want netip.Addr, now time.Time) (neti
 	var oldest netip.Addr
 	var until time.Time
 	for addr := range n.from(start(c.MAC[:])) {
-		if l.free(c, n, addr) {
+		if l.free(c, n, addr, now) {
 			end, offered := l.offers.until(addr, now)
 			if !offered {
 				return addr, nil
@@ -64,12 +64,12 @@ func start(client []byte) uint64 {
 }
 
 // mayHave holds whether a client may be given an address it asks for.
-func (l *Leases) mayHave(c Client, n *Subnet, addr netip.Addr) error {
+func (l *Leases) mayHave(c Client, n *Subnet, addr netip.Addr, now time.Time) error {
 	if h, ok := l.host(c.MAC, n); ok {
 		if h.Addr != addr {
 			return fmt.Errorf("%w: %s is reserved for it", ErrWrong, h.Addr)
 		}
-		if item, ok := l.book.get(addr); ok && !item.Value.of(macHolder(c.MAC)) {
+		if !l.book.open(addr, macHolder(c.MAC), now) {
 			return fmt.Errorf("%w: it is taken", ErrWrong)
 		}
 		return nil
@@ -82,7 +82,7 @@ func (l *Leases) mayHave(c Client, n *Subnet, addr netip.Addr) error {
 		return fmt.Errorf("%w: not in subnet %s", ErrWrong, n.Prefix)
 	case !n.pooled(addr):
 		return fmt.Errorf("%w: not in the pool", ErrWrong)
-	case !l.free(c, n, addr):
+	case !l.free(c, n, addr, now):
 		return fmt.Errorf("%w: it is taken", ErrWrong)
 	}
 	return nil
@@ -90,7 +90,7 @@ func (l *Leases) mayHave(c Client, n *Subnet, addr netip.Addr) error {
 
 // has returns the address that a MAC has in a subnet.
 func (l *Leases) has(mac boot.MAC, n *Subnet) (netip.Addr, bool) {
-	for _, addr := range l.book.addrs(macHolder(mac)) {
+	for _, addr := range l.book.of(macHolder(mac), false) {
 		if n.Prefix.Contains(addr) && (n.pooled(addr) || l.owner[addr] == mac) {
 			return addr, true
 		}
@@ -100,11 +100,11 @@ func (l *Leases) has(mac boot.MAC, n *Subnet) (netip.Addr, bool) {
 
 // free reports whether a client could be given an address as far as others'
 // leases and reservations go. Offers are not looked at.
-func (l *Leases) free(c Client, n *Subnet, addr netip.Addr) bool {
+func (l *Leases) free(c Client, n *Subnet, addr netip.Addr, now time.Time) bool {
 	if !n.pooled(addr) || !n.usable(addr) || addr == n.Router || addr == c.At || slices.Contains(n.DNS, addr) {
 		return false
 	}
-	if item, ok := l.book.get(addr); ok && !item.Value.of(macHolder(c.MAC)) {
+	if !l.book.open(addr, macHolder(c.MAC), now) {
 		return false
 	}
 	mac, reserved := l.owner[addr]

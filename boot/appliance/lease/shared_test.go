@@ -154,26 +154,28 @@ func TestSlowStore(t *testing.T) {
 // A record that a newer version wrote is not overwritten, and its address is
 // given to nobody.
 func TestUnreadableLease(t *testing.T) {
-	s := memory(t)
-	addr := lab.PoolFrom
-	if _, err := s.Swap(t.Context(), prefix+addr.String(), 0, []byte(`{"v":2}`), time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	l := pool(t, s, []Subnet{lab})
-	if _, err := l.Bind(t.Context(), client(1), addr); !errors.Is(err, ErrWrong) {
-		t.Errorf("bind: %v", err)
-	}
-	for n := range 9 {
-		if got := l.mustBind(t, client(n)); got == addr {
-			t.Error("its address is given away")
+	synctest.Test(t, func(t *testing.T) {
+		s := memory(t)
+		addr := lab.PoolFrom
+		if _, err := s.Swap(t.Context(), prefix+addr.String(), 0, []byte(`{"v":2}`), time.Time{}); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if _, err := l.Offer(client(9), addr); !errors.Is(err, ErrExhausted) {
-		t.Errorf("offer: %v", err)
-	}
-	if e, err := s.Get(t.Context(), prefix+addr.String()); err != nil || string(e.Value) != `{"v":2}` {
-		t.Errorf("the store has %s, %v", e.Value, err)
-	}
+		l := pool(t, s, []Subnet{lab})
+		if _, err := l.Bind(t.Context(), client(1), addr); !errors.Is(err, ErrWrong) {
+			t.Errorf("bind: %v", err)
+		}
+		for n := range 9 {
+			if got := l.mustBind(t, client(n)); got == addr {
+				t.Error("its address is given away")
+			}
+		}
+		if _, err := l.Offer(client(9), addr); !errors.Is(err, ErrExhausted) {
+			t.Errorf("offer: %v", err)
+		}
+		if e, err := s.Get(t.Context(), prefix+addr.String()); err != nil || string(e.Value) != `{"v":2}` {
+			t.Errorf("the store has %s, %v", e.Value, err)
+		}
+	})
 }
 
 // An appliance that dies between a machine's new lease and the end of its old

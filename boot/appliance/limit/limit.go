@@ -1,8 +1,3 @@
-// Package limit bounds what strangers may take of the serving half:
-// connections, answers a second, and what is remembered of them.
-//
-// The servers of protocols and the appliance's root use it. It counts. It
-// neither speaks a protocol nor stores anything.
 package limit
 
 import (
@@ -11,13 +6,13 @@ import (
 	"sync"
 )
 
-// Bounds is how many connections a server has at most.
+// Bounds is how many connections a server may have.
 type Bounds struct {
 	Total int // in all
 
-	// PerHost is the most one address may hold, and never more than the free
-	// slots that are left. As the server fills up, addresses that hold many
-	// are refused first.
+	// PerHost is the most that one address may hold. It also never holds more
+	// than the slots that are left. So addresses with many connections are
+	// refused first as the server fills up.
 	PerHost int
 }
 
@@ -39,8 +34,8 @@ type Conns struct {
 	hosts map[netip.Addr]int
 }
 
-// Take counts one connection of host until Release, and reports false where
-// there are enough.
+// Take counts one connection of host until Release. It reports false where the
+// bounds are reached.
 func (c *Conns) Take(host netip.Addr) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,7 +50,7 @@ func (c *Conns) Take(host netip.Addr) bool {
 	return true
 }
 
-// Release gives back what Take took.
+// Release ends what Take began.
 func (c *Conns) Release(host netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,9 +60,9 @@ func (c *Conns) Release(host netip.Addr) {
 	}
 }
 
-// Listen returns a listener of TCP connections that accepts those within the
-// bounds. The others are given to refuse, which must not wait and may be nil,
-// and are closed.
+// Listen returns a TCP listener that accepts connections within the bounds. It
+// passes others to refuse and closes them. refuse must not wait, and may be
+// nil.
 func (c *Conns) Listen(l net.Listener, refuse func(net.Conn)) net.Listener {
 	return &listener{l, c, refuse}
 }
@@ -96,7 +91,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// A conn embeds the TCP connection itself, so that sendfile stays possible.
+// A conn embeds the TCP connection, so that sendfile works.
 type conn struct {
 	*net.TCPConn
 	release func()
@@ -107,8 +102,8 @@ func (c *conn) Close() error {
 	return c.TCPConn.Close()
 }
 
-// Host returns the address behind a, or the zero Addr where it has none, as a
-// unix socket's peer.
+// Host returns the IP address of a. A unix socket's peer has none and gives the
+// zero Addr.
 func Host(a net.Addr) netip.Addr {
 	if a == nil {
 		return netip.Addr{}

@@ -53,7 +53,7 @@ func TestConns(t *testing.T) {
 	dial("127.0.0.3", "full")
 	first := <-accepted
 	first.Close()
-	first.Close() // counts once
+	first.Close() // a second Close does not count
 	dial("127.0.0.3", "welcome")
 	dial("127.0.0.3", "full")
 	for range 3 {
@@ -64,7 +64,8 @@ func TestConns(t *testing.T) {
 	}
 }
 
-// Two addresses of 512 cannot take all 1024: others come in after them.
+// Two addresses with 512 connections each cannot take all 1024. Others get some
+// after them.
 func TestTheLastAreForThoseWhoHaveFew(t *testing.T) {
 	c := Conns{Bounds: Bounds{Total: 1024, PerHost: 512}}
 	host := netip.MustParseAddr("10.0.0.0")
@@ -97,7 +98,7 @@ func TestHost(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tt.addr), func(t *testing.T) {
 			if got := Host(tt.addr).String(); got != tt.want {
-				t.Errorf("got %s, want %s", got, tt.want)
+				t.Errorf("Host(%v) = %s, want %s", tt.addr, got, tt.want)
 			}
 		})
 	}

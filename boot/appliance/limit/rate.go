@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// A Rate bounds how many answers go to one address. Where they go is what a
-// packet says of its relay or its sender, which may be forged. Without a bound
-// a stranger could have us flood others.
+// A Rate bounds how many answers a second go to one address. A packet names
+// that address, as its relay or sender, and may be forged. Without a bound
+// anybody could make us flood others.
 //
-// Addresses share buckets, so that memory is bounded. Which of them share is
-// drawn at start. A Rate is safe for use by several goroutines.
+// Addresses share buckets, so that memory is bounded. A random seed decides
+// which ones share. A Rate is safe for use by several goroutines.
 type Rate struct {
 	burst, perSecond float64
 	seed             maphash.Seed
@@ -21,13 +21,13 @@ type Rate struct {
 	buckets [256]bucket
 }
 
-// A bucket fills with each answer and drains with time.
+// A bucket fills with each answer and drains over time.
 type bucket struct {
 	level float64
-	at    time.Time // when level held
+	at    time.Time // when level was computed
 }
 
-// NewRate allows so many answers at once to one address, and then so many a second.
+// NewRate allows a burst of answers to one address, and then perSecond.
 func NewRate(burst, perSecond int) *Rate {
 	return &Rate{burst: float64(burst), perSecond: float64(perSecond), seed: maphash.MakeSeed()}
 }
@@ -46,6 +46,6 @@ func (r *Rate) Take(to netip.Addr, now time.Time) bool {
 	return true
 }
 
-func (r *Rate) bucket(of netip.Addr) *bucket {
-	return &r.buckets[maphash.Comparable(r.seed, of)%uint64(len(r.buckets))]
+func (r *Rate) bucket(addr netip.Addr) *bucket {
+	return &r.buckets[maphash.Comparable(r.seed, addr)%uint64(len(r.buckets))]
 }

@@ -12,7 +12,7 @@ func TestRate(t *testing.T) {
 		const burst, perSecond = 1000, 200
 		a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 		r := NewRate(burst, perSecond)
-		for i := byte(2); r.bucket(a) == r.bucket(b); i++ { // they share a bucket, as one pair in 256 does
+		for i := byte(2); r.bucket(a) == r.bucket(b); i++ { // one pair in 256 shares a bucket
 			b = netip.AddrFrom4([4]byte{192, 0, 2, i})
 		}
 		for _, step := range []struct {

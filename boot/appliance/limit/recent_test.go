@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// Strangers who come and go do not push out one who was just heard, however
-// long ago he was first.
+// New keys do not evict one that was put again, however old it is.
 func TestRecent(t *testing.T) {
 	r := NewRecent[int, string](3)
 	r.Put(0, "honest")

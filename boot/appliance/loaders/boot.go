@@ -6,17 +6,17 @@ import (
 	"github.com/bootlace/bootlace/board"
 )
 
-// A Boot is what one machine is to load.
+// A Boot is what one machine loads.
 type Boot struct {
-	Board     *board.Board // whose firmware it is given
-	Local     bool         // it is to boot from its disk
+	Board     *board.Board // whose firmware the machine gets
+	Local     bool         // the machine boots from its disk
 	Server    netip.Addr   // the appliance, as the machine reaches it
-	Bases     []string     // URLs of the served tree, each ends in /, the best first
+	Bases     []string     // URLs of the served tree, the best first; each ends in /
 	Kernel    bool         // the root holds the board's kernel
-	Initramfs bool         // and its initramfs; else that is inside the kernel
+	Initramfs bool         // the root holds the board's initramfs; else it is inside the kernel
 }
 
-// Cmdline is what the board's kernel is started with.
+// Cmdline is the command line of the board's kernel.
 func (b Boot) Cmdline() string {
 	return b.Board.CommandLine() + " bootlace.server=" + b.Server.String()
 }

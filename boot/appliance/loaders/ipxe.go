@@ -7,17 +7,17 @@ import (
 	"github.com/bootlace/bootlace/board"
 )
 
-// IPXEChain is the script for a DHCP server that is not ours and names one
-// file for all machines: each asks again with its MAC.
+// IPXEChain is the script for a foreign DHCP server. That names one file for
+// all machines, and the script asks again with its MAC.
 func IPXEChain() []byte {
 	return fmt.Appendf(nil, "#!ipxe\nchain --autofree %s/${netX/mac:hexhyp}\n", board.Script)
 }
 
-// IPXE is what iPXE runs: the disk, or our firmware. On UEFI iPXE cannot start
-// the disk; our firmware can, by BootNext. iPXE's TFTP knows no windows, so
-// Bases should begin with HTTP.
+// IPXE is the script for one machine: boot the disk, or load our firmware. On
+// UEFI iPXE cannot boot the disk, but our firmware can, by BootNext. iPXE's
+// TFTP has no windowsize, so Bases should begin with HTTP.
 func IPXE(b Boot) []byte {
-	// fetch is a line that tries one server after the other.
+	// fetch is a line that tries one server after another.
 	fetch := func(before, name, behind string) string {
 		var tries []string
 		for _, base := range b.Bases {
@@ -32,7 +32,7 @@ func IPXE(b Boot) []byte {
 	if b.Initramfs {
 		s += fetch("kernel ", b.Board.File(board.Kernel), " initrd="+board.Initramfs+" "+b.Cmdline())
 		s += fetch("initrd --name "+board.Initramfs+" ", b.Board.File(board.Initramfs), "")
-	} else { // it is inside, as `mkboot kernel` makes it
+	} else { // the initramfs is in the kernel, as `mkboot kernel` makes it
 		s += fetch("kernel ", b.Board.File(board.Kernel), " "+b.Cmdline())
 	}
 	s += "boot || goto failed\n:failed\n"

@@ -8,7 +8,7 @@ import (
 	"github.com/bootlace/bootlace/board"
 )
 
-// bootOf is a machine of a board, whose appliance has everything.
+// bootOf returns a Boot of a board with all files there.
 func bootOf(name string) Boot {
 	b, _ := board.ByName(name)
 	return Boot{
@@ -17,7 +17,7 @@ func bootOf(name string) Boot {
 	}
 }
 
-// An iPXE script tries each server for each file, and ends in asking again.
+// An iPXE script tries each server for each file. At its end it asks again.
 func TestIPXE(t *testing.T) {
 	b := bootOf("pc-x86_64")
 	want := "#!ipxe\n" +
@@ -41,8 +41,8 @@ func TestIPXE(t *testing.T) {
 	}
 }
 
-// A board that U-Boot has a command for is started by it. For others the script
-// leads on to pxelinux.cfg.
+// U-Boot's command for the board boots the kernel. Without one the script goes
+// on to pxelinux.cfg.
 func TestUBoot(t *testing.T) {
 	for name, want := range map[string]string{"qemu-arm64": "then booti ", "qemu-arm": "then bootz ", "pc-x86_64": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestUBoot(t *testing.T) {
 	}
 }
 
-// The names that U-Boot and pxelinux ask, and whom they mean.
+// Names that U-Boot and pxelinux request, and the machine that each is for.
 func TestPxelinuxName(t *testing.T) {
 	from := netip.MustParseAddr("10.0.0.7")
 	for name, want := range map[string]struct {
@@ -68,7 +68,7 @@ func TestPxelinuxName(t *testing.T) {
 		"pxelinux.cfg/01-52-54-00-12-34-56":                 {"52-54-00-12-34-56", true},
 		"pxelinux.cfg/11223344-5566-7788-99aa-bbccddeeff00": {"", true},
 		"pxelinux.cfg/0A000007":                             {"", true},
-		"pxelinux.cfg/0A000008":                             {"", false}, // another's
+		"pxelinux.cfg/0A000008":                             {"", false}, // another machine's
 		"pxelinux.cfg/0A00":                                 {"", false},
 		"pxelinux.cfg/default":                              {"", true},
 		"pxelinux.cfg/default-arm-armv8":                    {"", true},

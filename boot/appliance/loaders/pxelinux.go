@@ -9,14 +9,15 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// PxelinuxName tells which machine is meant by a name in pxelinux.cfg, asked
-// for from an address: mac as it stands in the name, "" for who has the
-// address. ok is false where the name says nothing of who asks.
+// PxelinuxName says which machine a name in pxelinux.cfg is for. mac is the MAC
+// in the name. It is "" for the machine at the address from. ok is false where
+// the name identifies no machine.
 //
-// U-Boot's `pxe get` and pxelinux ask in the same order, U-Boot with more names
-// at its end: a UUID, 01- and the MAC, the address in hex and shortened digit
-// by digit, default-<arch>-<soc>-<board> and so on, default. The first name
-// that tells which machine asks is answered; a shortened address never does.
+// U-Boot's `pxe get` and pxelinux ask in the same order. First come a UUID, and
+// 01- with the MAC. Then comes the address in hex, which is shortened digit by
+// digit. Then U-Boot asks for default-<arch>-<soc>-<board> and shorter forms.
+// The last name is default. The first name that identifies the machine gets an
+// answer. A shortened address never does.
 func PxelinuxName(name string, from netip.Addr) (mac string, ok bool) {
 	rest, ok := strings.CutPrefix(name, board.Pxelinux+"/")
 	if !ok {
@@ -29,7 +30,7 @@ func PxelinuxName(name string, from netip.Addr) (mac string, ok bool) {
 	return "", err == nil || rest == "default" || strings.HasPrefix(rest, "default-") || isHex(rest, from)
 }
 
-// isHex reports whether a name is an IPv4 address in eight hex digits.
+// isHex reports whether a name is the IPv4 address in eight hex digits.
 func isHex(name string, addr netip.Addr) bool {
 	raw, err := hex.DecodeString(name)
 	if err != nil || len(raw) != 4 {

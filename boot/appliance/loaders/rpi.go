@@ -8,16 +8,16 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// The files that a Raspberry Pi reads itself.
+// Files that a Raspberry Pi's firmware reads.
 const (
-	PiBootcode = "bootcode.bin" // a Pi 3's ROM asks for it at the top
+	PiBootcode = "bootcode.bin" // a Pi 3's ROM requests it without a folder
 	PiConfig   = "config.txt"
 	piCmdline  = "cmdline.txt"
 )
 
-// WithoutPiFolder takes off the folder that a Raspberry Pi puts before every
-// name: the last eight digits of its serial number, or its MAC (TFTP_PREFIX=2).
-// ok is false where there is none.
+// WithoutPiFolder removes the folder that a Raspberry Pi puts before every
+// name. It is the last eight digits of its serial number, or its MAC
+// (TFTP_PREFIX=2). ok is false where there is none.
 func WithoutPiFolder(name string) (rest string, ok bool) {
 	folder, rest, ok := strings.Cut(name, "/")
 	if !ok {
@@ -32,11 +32,10 @@ func WithoutPiFolder(name string) (rest string, ok bool) {
 	return name, false
 }
 
-// Pi is the file of that name for a Raspberry Pi that may be each of the given
-// boards, of those whose kernel is there. It is nil where the Pi asks for
-// something that is not made: only config.txt and cmdline.txt are. One
-// config.txt serves all boards, since what stands behind [pi4] only a Pi 4
-// reads.
+// Pi makes a file for a Raspberry Pi that may be any of these boards. Each
+// board has a kernel in the root. The result is nil for names other than
+// config.txt and cmdline.txt. One config.txt serves all boards: only a Pi 4
+// reads the lines after [pi4].
 func Pi(name string, boots []Boot) []byte {
 	s := "arm_64bit=1\nenable_uart=1\nkernel=" + board.Kernel + "\ninitramfs " + board.Initramfs + " followkernel\n"
 	for _, b := range boots {

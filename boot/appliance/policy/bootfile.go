@@ -7,28 +7,28 @@ import (
 	"github.com/bootlace/bootlace/boot"
 )
 
-// Firmware says which firmware files the root holds.
+// Firmware knows which firmware files the root holds.
 type Firmware interface {
-	Has(b *board.Board, name string) bool // name as in board.File
+	Has(b *board.Board, name string) bool // name as for Board.File
 }
 
-// HasFirmware reports whether the root holds firmware for a board.
+// HasFirmware reports whether the root holds a board's firmware.
 func HasFirmware(root Firmware, b *board.Board) bool {
 	return root.Has(b, board.Kernel) || root.Has(b, board.UKI)
 }
 
-// FirmwareFor is the board whose firmware a machine is given, and as which it
-// is then known. It is its own, or one that does where that is not there. A
-// machine of which nothing is known is taken for a PC.
+// FirmwareFor returns the board whose firmware a machine gets. From then on the
+// machine counts as that board. It is the machine's own board, or a stand-in
+// that the root has firmware for. An unknown machine counts as a PC.
 func FirmwareFor(root Firmware, b *board.Board) *board.Board {
 	if b != nil {
-		if in, ok := board.ByName(b.StandIn); ok && !HasFirmware(root, b) && HasFirmware(root, in) {
-			return in
+		if standIn, ok := board.ByName(b.StandIn); ok && !HasFirmware(root, b) && HasFirmware(root, standIn) {
+			return standIn
 		}
 		return b
 	}
 	pcs := slices.DeleteFunc(slices.Clone(board.Boards), func(b *board.Board) bool { return b.Arch != board.DefaultArch })
-	slices.Reverse(pcs) // from the general to the special
+	slices.Reverse(pcs) // general boards before special ones
 	for _, b := range pcs {
 		if HasFirmware(root, b) {
 			return b
@@ -37,10 +37,9 @@ func FirmwareFor(root Firmware, b *board.Board) *board.Board {
 	return pcs[0]
 }
 
-// Bootfile is the first of the files a loader may be given that is there, as
-// the loader wants it named, "" where there is none. base is where HTTP serves
-// the root, for a loader that wants a URL; it ends in /, and is "" where HTTP
-// is off.
+// Bootfile returns the first of a loader's files that exists, "" where none
+// does. base is the HTTP URL of the root, for a loader that wants a URL. It
+// ends in /, and is "" where HTTP is off.
 func (d Decision) Bootfile(root Firmware, l *board.Loader, mac boot.MAC, base string) string {
 	for _, name := range l.Files {
 		switch name {

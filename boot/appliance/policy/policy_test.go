@@ -24,7 +24,7 @@ func macs(list ...boot.MAC) (globs boot.Match) {
 	return globs
 }
 
-// What a machine gets, by the rule that decides.
+// Each row is named after the rule that decides.
 func TestDecide(t *testing.T) {
 	order := func(o boot.Order) *boot.Wanted { return &boot.Wanted{Order: o, Job: "ordered"} }
 	wipe := boot.Disk{Overwrite: true}
@@ -52,7 +52,7 @@ func TestDecide(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := boot.Facts{MAC: tt.mac, MACs: []boot.MAC{tt.mac}}
 			if tt.name == "at home, by the dock's MAC" {
-				f.MACs = append(f.MACs, dock) // an alias of an earlier day
+				f.MACs = append(f.MACs, dock) // a MAC of an earlier day
 			}
 			d := tt.policy.Decide(tt.machine, f)
 			if d.Action != tt.want || d.Disk.Overwrite != tt.wipes {
@@ -62,8 +62,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// A job is the same over every boot, and another for another machine, image or
-// end. An order is one job, whatever it flashes.
+// A job's ID is the same in every boot. It differs by machine, image and
+// action. An order is one job, whatever it flashes.
 func TestJob(t *testing.T) {
 	p := Policy{Profiles: []*boot.Profile{flash(boot.Match{}, boot.Disk{})}}
 	job := func(m boot.Machine, digest string) string { return p.Decide(m, boot.Facts{MAC: desk}).Job(digest) }
@@ -110,7 +110,7 @@ func TestFlashImage(t *testing.T) {
 	}
 }
 
-// root is the names of the firmware files that are there.
+// root has the names of the firmware files that exist.
 type root string
 
 func (r root) Has(b *board.Board, name string) bool {
@@ -140,8 +140,8 @@ func TestFirmwareFor(t *testing.T) {
 	}
 }
 
-// Each loader of the table is told of the first of its files that is there, by
-// a name or by a URL, and of nothing where nothing is.
+// Each loader gets the first of its files that exists, by name or by URL.
+// Without any file it gets none.
 func TestBootfileOfEachLoader(t *testing.T) {
 	b, _ := board.ByName("pc-x86_64")
 	d := Decision{Board: b}

@@ -19,7 +19,7 @@ type Server struct {
 	Interface string
 	Managed   netip.Prefix // network whose addresses are given by DHCPv6; the zero Prefix: none
 	Timing    Timing       // zero fields: DefaultTiming's
-	Log       *slog.Logger
+	Log       *slog.Logger // nil discards
 
 	conn  *wire.Conn // nil before Listen
 	addr  netip.Addr // ours, link-local
@@ -29,6 +29,9 @@ type Server struct {
 // Listen opens the packet socket.
 func (s *Server) Listen() error {
 	s.Timing = s.Timing.OrDefault()
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
 	if err := s.open(); err != nil {
 		s.close()
 		return fmt.Errorf("ra: hear routers on %s: %w", s.Interface, err)
@@ -97,7 +100,7 @@ func (s *Server) receive(ctx context.Context) error {
 	// Solicit before the first answer: a router that replies by unicast is
 	// heard by the asker alone.
 	s.solicit()
-	heard := newRouters(s.Timing, time.Now())
+	others := newRouters(s.Timing, time.Now())
 	buf := make([]byte, wire.MaxMessage)
 	for {
 		n, err := s.conn.Read(buf)
@@ -116,7 +119,7 @@ func (s *Server) receive(ctx context.Context) error {
 		if !ok || from == s.conn.MAC {
 			continue
 		}
-		do := heard.message(message[0], time.Now())
+		do := others.message(message[0], time.Now())
 		if do.report {
 			s.Log.Info("ra: an IPv6 router is here, "+addr.String()+": it answers who asks for one", "interface", s.Interface)
 		}

@@ -4,11 +4,12 @@ import (
 	"slices"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/store"
 )
 
 // machineChanged takes over a machine as some appliance stored it, this one
 // included. What was learned of it since is kept, to be stored the next time.
-func (r *Registry) machineChanged(id string, m boot.Machine, ok bool) {
+func (r *Registry) machineChanged(id string, now store.Item[boot.Machine], ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := r.known[id]
@@ -26,7 +27,7 @@ func (r *Registry) machineChanged(id string, m boot.Machine, ok bool) {
 	}
 	r.index.remove(k)
 	if k.elem != nil {
-		r.heard.Remove(k.elem)
+		r.strangers.Remove(k.elem)
 		k.elem = nil
 	}
 	if !k.stored {
@@ -34,7 +35,7 @@ func (r *Registry) machineChanged(id string, m boot.Machine, ok bool) {
 		r.stored++
 	}
 	was, learned := k.Machine, k.dirty
-	k.Machine, k.dirty = clone(m), false
+	k.Machine, k.dirty = clone(now.Value), false
 	if k.UUID != nil && r.shared[uuidKey(*k.UUID)] {
 		k.UUID = nil
 	}
@@ -69,7 +70,7 @@ func (k *known) learned(was boot.Machine) {
 }
 
 // uuidChanged takes over a UUID that some appliance found to be several machines'.
-func (r *Registry) uuidChanged(name string, _ struct{}, ok bool) {
+func (r *Registry) uuidChanged(name string, _ store.Item[struct{}], ok bool) {
 	u, err := boot.ParseUUID(name)
 	if err != nil || !ok { // nobody deletes one
 		return

@@ -19,10 +19,10 @@ import (
 
 // What the registry holds at most. A machine is some 500 bytes.
 const (
-	maxHeard  = 1024 // machines in memory only; the one not heard for longest goes
-	maxStored = 4096 // machines that something hangs on
-	maxMACs   = 16   // of one machine: more mean that its UUID or serial is not its own
-	maxShared = 1024 // UUIDs and serials known to be of several machines
+	maxStrangers = 1024 // machines in memory only; the one not heard for longest goes
+	maxStored    = 4096 // machines that something hangs on
+	maxMACs      = 16   // of one machine: more mean that its UUID or serial is not its own
+	maxShared    = 1024 // UUIDs and serials known to be of several machines
 )
 
 // Prefixes of keys in the store. Under prefix lies the JSON of a boot.Machine,
@@ -35,15 +35,6 @@ const (
 // ErrNotFound is wrapped where no machine has the ID or MAC.
 var ErrNotFound = store.ErrNotFound
 
-// Traits are what is heard of a machine at one time. The zero value of each
-// says nothing.
-type Traits struct {
-	MAC    boot.MAC // of the link it is heard on
-	UUID   *boot.UUID
-	Serial string
-	Board  string
-}
-
 // A Registry is safe for use by several goroutines.
 type Registry struct {
 	machines *store.Mirror[boot.Machine]
@@ -51,13 +42,13 @@ type Registry struct {
 	damaged  []string                // IDs of machines that could not be read at start
 
 	// mu guards what follows. The Mirrors are locked before it, never after.
-	mu     sync.Mutex
-	known  map[string]*known // by ID
-	heard  *list.List        // of *known that are not stored, the latest heard last
-	stored int               // of the known ones
-	index  index
-	shared map[string]bool    // aliases that several machines have, see uuidKey and serialKey
-	marked map[boot.UUID]bool // of them, UUIDs that are in the store
+	mu        sync.Mutex
+	known     map[string]*known // by ID
+	strangers *list.List        // of *known that are not stored, the latest heard last
+	stored    int               // of the known ones
+	index     index
+	shared    map[string]bool    // aliases that several machines have, see uuidKey and serialKey
+	marked    map[boot.UUID]bool // of them, UUIDs that are in the store
 }
 
 // A known is one machine as it is seen now: what the store has of it, and what
@@ -65,18 +56,18 @@ type Registry struct {
 type known struct {
 	boot.Machine
 	stored bool
-	elem   *list.Element // in heard, nil once it is stored
+	elem   *list.Element // in strangers, nil once it is stored
 	dirty  bool          // learned an alias that the store has not yet
 }
 
 // New reads what the store holds. It then follows the store until ctx ends.
 func New(ctx context.Context, s store.Store, log *slog.Logger) (*Registry, error) {
 	r := &Registry{
-		known:  map[string]*known{},
-		heard:  list.New(),
-		index:  newIndex(),
-		shared: map[string]bool{},
-		marked: map[boot.UUID]bool{},
+		known:     map[string]*known{},
+		strangers: list.New(),
+		index:     newIndex(),
+		shared:    map[string]bool{},
+		marked:    map[boot.UUID]bool{},
 	}
 	var err error
 	r.uuids, err = store.NewMirror(ctx, s, store.Kind[struct{}]{
@@ -117,15 +108,16 @@ func (r *Registry) whole() error {
 	return nil
 }
 
-// Identify says which machine has these traits, and remembers them. A machine
-// that nobody heard before gets an ID. It stays in memory until Update.
-func (r *Registry) Identify(ctx context.Context, t Traits) (boot.Machine, error) {
+// Identify says which machine has these facts, and remembers them. Of the facts
+// MAC, UUID, serial and board count. A machine that nobody heard before gets an
+// ID. It stays in memory until Update.
+func (r *Registry) Identify(ctx context.Context, f boot.Facts) (boot.Machine, error) {
 	if err := r.whole(); err != nil {
-		return boot.Machine{}, fmt.Errorf("identify %s: %w", t.MAC, err)
+		return boot.Machine{}, fmt.Errorf("identify %s: %w", f.MAC, err)
 	}
 	ctx, cancel := store.PacketContext(ctx)
 	defer cancel()
-	m, do := r.identify(t)
+	m, do := r.identify(f)
 	for _, u := range do.uuids {
 		// Losing this to a full disk costs no more than finding it out again.
 		_, _ = r.uuids.Update(ctx, u.String(), mark)
@@ -154,41 +146,41 @@ type todo struct {
 	uuids   []boot.UUID // found to be shared
 }
 
-func (r *Registry) identify(t Traits) (boot.Machine, todo) {
+func (r *Registry) identify(f boot.Facts) (boot.Machine, todo) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var do todo
-	k := r.whose(&t, &do)
+	k := r.match(&f, &do)
 	if k == nil {
-		k = r.meet()
+		k = r.addStranger()
 	}
-	if r.index.learn(k, t) {
+	if r.index.learn(k, f) {
 		k.dirty = true
 	}
 	k.Seen = time.Now().Round(0)
 	if k.elem != nil {
-		r.heard.MoveToBack(k.elem)
+		r.strangers.MoveToBack(k.elem)
 	}
 	do.machine = k.stored && k.dirty
 	return clone(k.Machine), do
 }
 
-// meet makes a machine of which nothing is known yet.
-func (r *Registry) meet() *known {
+// addStranger makes a machine of which nothing is known yet.
+func (r *Registry) addStranger() *known {
 	var id [8]byte
 	rand.Read(id[:])
 	k := &known{Machine: boot.Machine{ID: hex.EncodeToString(id[:])}}
 	r.known[k.ID] = k
-	k.elem = r.heard.PushBack(k)
-	if r.heard.Len() > maxHeard {
-		r.drop(r.heard.Front().Value.(*known))
+	k.elem = r.strangers.PushBack(k)
+	if r.strangers.Len() > maxStrangers {
+		r.drop(r.strangers.Front().Value.(*known))
 	}
 	return k
 }
 
 // drop forgets a machine that is only in memory.
 func (r *Registry) drop(k *known) {
-	r.heard.Remove(k.elem)
+	r.strangers.Remove(k.elem)
 	r.index.remove(k)
 	delete(r.known, k.ID)
 }

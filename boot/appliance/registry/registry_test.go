@@ -8,10 +8,8 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
@@ -57,9 +55,9 @@ func other(t *testing.T, s store.Store) *Registry {
 	return r
 }
 
-func (f *fixture) id(tr Traits) string {
+func (f *fixture) id(facts boot.Facts) string {
 	f.t.Helper()
-	m, err := f.Identify(f.t.Context(), tr)
+	m, err := f.Identify(f.t.Context(), facts)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -89,11 +87,11 @@ func (f *fixture) keep(id string) {
 // Each case tells what is heard, in order, and of which machine it is.
 func TestIdentify(t *testing.T) {
 	type heard struct {
-		Traits
+		boot.Facts
 		machine string
 	}
 	hear := func(mac boot.MAC, uuid *boot.UUID, serial, machine string) heard {
-		return heard{Traits{MAC: mac, UUID: uuid, Serial: serial}, machine}
+		return heard{boot.Facts{MAC: mac, UUID: uuid, Serial: serial}, machine}
 	}
 	ones := &boot.UUID{}
 	for i := range ones {
@@ -153,7 +151,7 @@ func TestIdentify(t *testing.T) {
 				f := open(t)
 				ids := map[string]string{}
 				for i, h := range seq {
-					id := f.id(h.Traits)
+					id := f.id(h.Facts)
 					want, ok := ids[h.machine]
 					if !ok && !slices.ContainsFunc(seq[:i], func(o heard) bool { return ids[o.machine] == id }) {
 						ids[h.machine], want = id, id
@@ -178,19 +176,19 @@ func TestIdentify(t *testing.T) {
 
 func TestUUIDOfTooManyMACsIsShared(t *testing.T) {
 	f := open(t)
-	first := f.id(Traits{MAC: boot.MAC{5: 1}, UUID: uuid1})
+	first := f.id(boot.Facts{MAC: boot.MAC{5: 1}, UUID: uuid1})
 	for i := range maxMACs - 1 {
-		if id := f.id(Traits{MAC: boot.MAC{5: byte(i + 2)}, UUID: uuid1}); id != first {
+		if id := f.id(boot.Facts{MAC: boot.MAC{5: byte(i + 2)}, UUID: uuid1}); id != first {
 			t.Fatalf("NIC %d is another machine", i+2)
 		}
 	}
 	f.keep(first)
-	x := f.id(Traits{MAC: nicA, UUID: uuid1})
+	x := f.id(boot.Facts{MAC: nicA, UUID: uuid1})
 	if x == first {
 		t.Error("more NICs than a machine has are still one machine")
 	}
 	f.reopen()
-	if y := f.id(Traits{MAC: nicB, UUID: uuid1}); y == first {
+	if y := f.id(boot.Facts{MAC: nicB, UUID: uuid1}); y == first {
 		t.Error("after a restart the UUID is one machine's again")
 	}
 	if m, _ := f.Find(t.Context(), first); m.UUID != nil {
@@ -201,8 +199,8 @@ func TestUUIDOfTooManyMACsIsShared(t *testing.T) {
 func TestUpdateIsRemembered(t *testing.T) {
 	f := open(t)
 	ctx := t.Context()
-	heard := f.id(Traits{MAC: nicA})
-	want, err := f.Identify(ctx, Traits{MAC: nicB, UUID: uuid1, Serial: "s", Board: "qemu-x86_64"})
+	heard := f.id(boot.Facts{MAC: nicA})
+	want, err := f.Identify(ctx, boot.Facts{MAC: nicB, UUID: uuid1, Serial: "s", Board: "qemu-x86_64"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +213,7 @@ func TestUpdateIsRemembered(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("Update = %+v, %v, want %+v", got, err, want)
 	}
-	f.id(Traits{MAC: dock, UUID: uuid1}) // learned after Update, stored as well
+	f.id(boot.Facts{MAC: dock, UUID: uuid1}) // learned after Update, stored as well
 	want.MACs = append(want.MACs, dock)
 
 	f.reopen()
@@ -239,7 +237,7 @@ func TestUpdateErrors(t *testing.T) {
 	if _, err := f.Update(t.Context(), "0123456789abcdef", nothing); !errors.Is(err, ErrNotFound) {
 		t.Errorf("machine that nobody heard: %v", err)
 	}
-	id := f.id(Traits{MAC: nicA})
+	id := f.id(boot.Facts{MAC: nicA})
 	own := errors.New("own")
 	if _, err := f.Update(t.Context(), id, func(m *boot.Machine) error { m.Board = "x"; return own }); !errors.Is(err, own) {
 		t.Errorf("error of f: %v", err)
@@ -259,7 +257,7 @@ func TestUpdateErrors(t *testing.T) {
 
 func TestConcurrentUpdatesLoseNothing(t *testing.T) {
 	f := open(t)
-	id := f.id(Traits{MAC: nicA})
+	id := f.id(boot.Facts{MAC: nicA})
 	other := other(t, f.s)
 	f.keep(id)
 	var wg sync.WaitGroup
@@ -281,7 +279,7 @@ func TestConcurrentUpdatesLoseNothing(t *testing.T) {
 						return
 					}
 				}
-				r.Identify(t.Context(), Traits{MAC: nicB})
+				r.Identify(t.Context(), boot.Facts{MAC: nicB})
 				r.List(t.Context())
 			}
 		})
@@ -295,29 +293,29 @@ func TestConcurrentUpdatesLoseNothing(t *testing.T) {
 
 func TestStrangersStayInMemoryAndFew(t *testing.T) {
 	f := open(t)
-	kept := f.id(Traits{MAC: nicA, UUID: uuid1})
+	kept := f.id(boot.Facts{MAC: nicA, UUID: uuid1})
 	f.keep(kept)
-	for i := range 3 * maxHeard {
-		var tr Traits
-		binary.BigEndian.PutUint32(tr.MAC[2:], uint32(i))
-		tr.MAC[0], tr.UUID, tr.Serial = 2, &boot.UUID{0: 9, 14: byte(i >> 8), 15: byte(i)}, fmt.Sprint(i)
-		f.id(tr)
+	for i := range 3 * maxStrangers {
+		var facts boot.Facts
+		binary.BigEndian.PutUint32(facts.MAC[2:], uint32(i))
+		facts.MAC[0], facts.UUID, facts.Serial = 2, &boot.UUID{0: 9, 14: byte(i >> 8), 15: byte(i)}, fmt.Sprint(i)
+		f.id(facts)
 	}
-	if n := len(f.known); n != maxHeard+1 {
-		t.Errorf("%d machines in memory, want %d", n, maxHeard+1)
+	if n := len(f.known); n != maxStrangers+1 {
+		t.Errorf("%d machines in memory, want %d", n, maxStrangers+1)
 	}
-	if m, u, s := len(f.index.macs), len(f.index.uuids), len(f.index.serials); m != maxHeard+1 || u != maxHeard+1 || s != maxHeard {
+	if m, u, s := len(f.index.macs), len(f.index.uuids), len(f.index.serials); m != maxStrangers+1 || u != maxStrangers+1 || s != maxStrangers {
 		t.Errorf("index holds %d MACs, %d UUIDs, %d serials", m, u, s)
 	}
 	if all := entries(t, f.s, ""); len(all) != 1 {
 		t.Errorf("store has %d entries, want 1", len(all))
 	}
-	if id := f.id(Traits{MAC: nicB, UUID: uuid1}); id != kept {
+	if id := f.id(boot.Facts{MAC: nicB, UUID: uuid1}); id != kept {
 		t.Error("strangers pushed out a machine that is remembered")
 	}
 	all, err := f.List(t.Context())
-	if err != nil || len(all) != maxHeard+1 || all[0].ID != kept {
-		t.Errorf("List = %d machines, %v; want %d, the one heard last first", len(all), err, maxHeard+1)
+	if err != nil || len(all) != maxStrangers+1 || all[0].ID != kept {
+		t.Errorf("List = %d machines, %v; want %d, the one heard last first", len(all), err, maxStrangers+1)
 	}
 }
 
@@ -325,8 +323,8 @@ func TestSharedMarksAreBounded(t *testing.T) {
 	f := open(t)
 	for i := range 2 * maxShared {
 		u := &boot.UUID{0: 1, 14: byte(i >> 8), 15: byte(i)}
-		f.id(Traits{MAC: nicA, UUID: u, Serial: fmt.Sprint("a", i)})
-		f.id(Traits{MAC: nicB, UUID: u, Serial: fmt.Sprint("b", i)})
+		f.id(boot.Facts{MAC: nicA, UUID: u, Serial: fmt.Sprint("a", i)})
+		f.id(boot.Facts{MAC: nicB, UUID: u, Serial: fmt.Sprint("b", i)})
 	}
 	if n := len(f.shared); n != maxShared {
 		t.Errorf("%d marks, want %d", n, maxShared)
@@ -337,30 +335,30 @@ func TestSharedMarksAreBounded(t *testing.T) {
 // makes up, does not fill the disk.
 func TestStoredMarksAreBounded(t *testing.T) {
 	f := open(t)
-	victim := f.id(Traits{MAC: nicA, UUID: uuid1})
+	victim := f.id(boot.Facts{MAC: nicA, UUID: uuid1})
 	for i := range maxMACs - 1 {
-		f.id(Traits{MAC: boot.MAC{5: byte(i + 1)}, UUID: uuid1})
+		f.id(boot.Facts{MAC: boot.MAC{5: byte(i + 1)}, UUID: uuid1})
 	}
 	f.keep(victim)
-	f.id(Traits{MAC: nicB, UUID: uuid1}) // one too many: the UUID counts no more
+	f.id(boot.Facts{MAC: nicB, UUID: uuid1}) // one too many: the UUID counts no more
 	for i := range maxShared + 50 {
 		u := &boot.UUID{0: 1, 14: byte(i >> 8), 15: byte(i)}
-		f.id(Traits{MAC: nicA, UUID: u})
-		f.id(Traits{MAC: boot.MAC{2, 3, 4, 0, byte(i >> 8), byte(i)}, UUID: u})
+		f.id(boot.Facts{MAC: nicA, UUID: u})
+		f.id(boot.Facts{MAC: boot.MAC{2, 3, 4, 0, byte(i >> 8), byte(i)}, UUID: u})
 	}
 	marks := entries(t, f.s, sharedPrefix)
 	if len(marks) > maxShared || len(marks) < maxShared/2 {
 		t.Errorf("%d marks on disk, want at most %d", len(marks), maxShared)
 	}
 	f.reopen()
-	if got := f.id(Traits{MAC: nicA}); got != victim || len(f.shared) > maxShared {
+	if got := f.id(boot.Facts{MAC: nicA}); got != victim || len(f.shared) > maxShared {
 		t.Errorf("after a restart it is machine %s, was %s; %d marks", got, victim, len(f.shared))
 	}
 }
 
 func TestCallersCannotReachInside(t *testing.T) {
 	f := open(t)
-	m, err := f.Identify(t.Context(), Traits{MAC: nicA, UUID: uuid1})
+	m, err := f.Identify(t.Context(), boot.Facts{MAC: nicA, UUID: uuid1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,104 +367,4 @@ func TestCallersCannotReachInside(t *testing.T) {
 	if err != nil || again.MACs[0] != nicA || *again.UUID != *uuid1 {
 		t.Errorf("a caller changed the registry's machine: %+v, %v", again, err)
 	}
-}
-
-// A machine that cannot be read at start is not begun anew, and not
-// overwritten. Nothing is identified until somebody mends it.
-func TestDamagedEntryIsAnError(t *testing.T) {
-	s := store.NewMemory()
-	defer s.Close()
-	e, err := s.Swap(t.Context(), prefix+"x", 0, []byte("{"), time.Time{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := other(t, s)
-	if _, err := r.Identify(t.Context(), Traits{MAC: nicA}); err == nil || !strings.Contains(err.Error(), "machine/x is damaged") {
-		t.Errorf("Identify over a damaged store: %v", err)
-	}
-	if _, err := r.Update(t.Context(), "x", func(*boot.Machine) error { return nil }); err == nil {
-		t.Error("Update of a damaged machine")
-	}
-	if e, err = s.Get(t.Context(), prefix+"x"); err != nil || string(e.Value) != "{" {
-		t.Errorf("the store has %q, %v", e.Value, err)
-	}
-}
-
-// One that is damaged later hinders only itself.
-func TestDamagedLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := open(t)
-		id := f.id(Traits{MAC: nicA})
-		f.keep(id)
-		e, err := f.s.Get(t.Context(), prefix+id)
-		if err == nil {
-			_, err = f.s.Swap(t.Context(), e.Key, e.Rev, []byte(`{"id":"other"}`), time.Time{})
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if got := f.id(Traits{MAC: nicA}); got != id {
-			t.Errorf("it is machine %s, was %s", got, id)
-		}
-		if _, err := f.Update(t.Context(), id, func(*boot.Machine) error { return nil }); !errors.Is(err, store.ErrUnreadable) {
-			t.Errorf("Update: %v", err)
-		}
-		f.keep(f.id(Traits{MAC: nicB}))
-	})
-}
-
-// What one appliance stores the other knows.
-func TestTwoAppliances(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := open(t)
-		b := other(t, f.s)
-		id := f.id(Traits{MAC: nicA, UUID: uuid1})
-		f.keep(id)
-		synctest.Wait()
-		m, err := b.Find(t.Context(), nicA.String())
-		if err != nil || m.ID != id || m.Flashed == nil {
-			t.Fatalf("the other has %+v, %v", m, err)
-		}
-		// An alias that it learns comes back.
-		if m, err := b.Identify(t.Context(), Traits{MAC: nicB, UUID: uuid1}); err != nil || m.ID != id {
-			t.Fatalf("the other identifies %s, %v; want %s", m.ID, err, id)
-		}
-		synctest.Wait()
-		if got := f.id(Traits{MAC: nicB}); got != id {
-			t.Errorf("the first takes its second NIC for machine %s", got)
-		}
-		// That a UUID is several machines' as well.
-		for i := range maxMACs {
-			b.Identify(t.Context(), Traits{MAC: boot.MAC{5: byte(i + 1)}, UUID: uuid1})
-		}
-		synctest.Wait()
-		if got := f.id(Traits{MAC: dock, UUID: uuid1}); got == id {
-			t.Error("the first takes a shared UUID for one machine's")
-		}
-		if m, _ := f.Find(t.Context(), id); m.UUID != nil {
-			t.Errorf("the machine has UUID %s", m.UUID)
-		}
-	})
-}
-
-// A machine that somebody deletes from the store is a stranger again.
-func TestDeletedElsewhere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := open(t)
-		id := f.id(Traits{MAC: nicA})
-		f.keep(id)
-		e, err := f.s.Get(t.Context(), prefix+id)
-		if err == nil {
-			_, err = f.s.Swap(t.Context(), e.Key, e.Rev, nil, time.Time{})
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if _, err := f.Find(t.Context(), id); !errors.Is(err, ErrNotFound) || f.stored != 0 {
-			t.Errorf("find: %v; %d are stored", err, f.stored)
-		}
-		f.keep(f.id(Traits{MAC: nicA}))
-	})
 }

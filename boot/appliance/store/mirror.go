@@ -55,7 +55,10 @@ type Kind[T any] struct {
 	// meanwhile: Changed may not call it, and must be quick. It is not told
 	// of entries that expire before the store deletes them, nor of values
 	// that cannot be read. May be nil.
-	Changed func(name string, value T, ok bool)
+	Changed func(name string, now Item[T], ok bool)
+	// Unreadable is told of a value that cannot be read, as Changed is of
+	// others. May be nil.
+	Unreadable func(name string, expires time.Time)
 }
 
 // An Item is a typed value. Whoever reads it may not change what it points to.
@@ -230,8 +233,11 @@ func (m *Mirror[T]) apply(e Entry, watched bool) {
 		m.log.Warn("store: value cannot be read, and is left as it is", "key", e.Key, "err", err)
 	}
 	m.slots[name] = s
-	if s.bad == nil && m.kind.Changed != nil {
-		m.kind.Changed(name, s.Value, true)
+	switch {
+	case s.bad == nil && m.kind.Changed != nil:
+		m.kind.Changed(name, s.Item, true)
+	case s.bad != nil && m.kind.Unreadable != nil:
+		m.kind.Unreadable(name, s.Expires)
 	}
 }
 
@@ -242,8 +248,7 @@ func (m *Mirror[T]) drop(name string) {
 	}
 	delete(m.slots, name)
 	if m.kind.Changed != nil {
-		var zero T
-		m.kind.Changed(name, zero, false)
+		m.kind.Changed(name, Item[T]{}, false)
 	}
 }
 

@@ -1,5 +1,6 @@
 // Package verdict says where a machine stands, from its events alone.
 //
-// The HTTP server asks it for the status of each machine that it shows. The
-// package owns the words. It is pure: it reads no clock and keeps nothing.
+// The HTTP server calls Status for each machine. The package owns
+// the rules for which event counts. It is pure. It reads no clock and keeps
+// nothing.
 package verdict

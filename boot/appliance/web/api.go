@@ -19,19 +19,20 @@ func (s *Server) row(m boot.Machine) boot.Row {
 	row := boot.Row{Machine: m, Events: s.Journal.Machine(m.ID)}
 	row.Status = s.Status(row.Events)
 	if n := len(row.Events); n > 0 {
-		last := row.Events[n-1] // a copy, that does not hold on to all of them
+		last := row.Events[n-1] // a copy, so that row does not keep all events in memory
 		row.Last = &last
 	}
 	return row
 }
 
-func (s *Server) machines(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveMachines(w http.ResponseWriter, r *http.Request) {
 	all, err := s.Registry.List(r.Context())
 	if err != nil {
-		s.broken(w, r, err)
+		s.writeInternalError(w, r, err)
 		return
 	}
-	// Row by row, so that a client who reads slowly holds no more than the ids.
+	// One row at a time: a client that reads slowly holds only the IDs in
+	// memory.
 	ids := make([]string, len(all))
 	for i, m := range all {
 		ids[i] = m.ID
@@ -39,8 +40,8 @@ func (s *Server) machines(w http.ResponseWriter, r *http.Request) {
 	all = nil
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	out := &answer{ResponseWriter: w, stall: s.Timing.Stall}
-	before := "["
+	out := &chunkedResponse{ResponseWriter: w, stall: s.Timing.Stall}
+	separator := "["
 	for _, id := range ids {
 		m, err := s.Registry.Find(r.Context(), id)
 		if err != nil {
@@ -50,93 +51,93 @@ func (s *Server) machines(w http.ResponseWriter, r *http.Request) {
 		row.Events = nil
 		raw, err := json.MarshalIndent(row, "  ", "  ")
 		if err != nil {
-			s.Log.Error("answer HTTP request", "path", r.URL.Path, "error", err)
+			s.Log.Error("answer HTTP request", "path", r.URL.Path, "err", err)
 			continue
 		}
-		if _, err := fmt.Fprintf(out, "%s\n  %s", before, raw); err != nil {
-			return // the client has left
+		if _, err := fmt.Fprintf(out, "%s\n  %s", separator, raw); err != nil {
+			return // the client left
 		}
-		before = ","
+		separator = ","
 	}
-	if before == "[" {
+	if separator == "[" {
 		io.WriteString(out, "[]\n")
 	} else {
 		io.WriteString(out, "\n]\n")
 	}
 }
 
-func (s *Server) machine(w http.ResponseWriter, r *http.Request) {
-	if m, ok := s.find(w, r); ok {
-		s.json(w, s.row(m))
+func (s *Server) serveMachine(w http.ResponseWriter, r *http.Request) {
+	if m, ok := s.findMachine(w, r); ok {
+		s.writeJSON(w, s.row(m))
 	}
 }
 
-// find returns the machine of the path, or answers that there is none.
-func (s *Server) find(w http.ResponseWriter, r *http.Request) (boot.Machine, bool) {
+// findMachine returns the machine of the path. If there is none, it answers 404.
+func (s *Server) findMachine(w http.ResponseWriter, r *http.Request) (boot.Machine, bool) {
 	m, err := s.Registry.Find(r.Context(), r.PathValue("machine"))
 	switch {
 	case errors.Is(err, registry.ErrNotFound):
-		text(w, http.StatusNotFound, "no machine with this id or MAC was heard")
+		writeText(w, http.StatusNotFound, "no machine with this id or MAC was heard")
 	case err != nil:
-		s.broken(w, r, err)
+		s.writeInternalError(w, r, err)
 	}
 	return m, err == nil
 }
 
-// broken answers for what went wrong here; why is for the log.
-func (s *Server) broken(w http.ResponseWriter, r *http.Request, err error) {
-	s.Log.Error("answer HTTP request", "path", r.URL.Path, "error", err)
-	text(w, http.StatusInternalServerError, "the appliance could not do it; its log says why")
+// writeInternalError answers 500 and logs the error. The client does not see it.
+func (s *Server) writeInternalError(w http.ResponseWriter, r *http.Request, err error) {
+	s.Log.Error("answer HTTP request", "path", r.URL.Path, "err", err)
+	writeText(w, http.StatusInternalServerError, "the appliance could not do it; its log says why")
 }
 
-func (s *Server) json(w http.ResponseWriter, v any) {
+func (s *Server) writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	e := json.NewEncoder(&answer{ResponseWriter: w, stall: s.Timing.Stall})
+	e := json.NewEncoder(&chunkedResponse{ResponseWriter: w, stall: s.Timing.Stall})
 	e.SetIndent("", "  ")
-	e.Encode(v) // an error is the client's, who has left
+	e.Encode(v) // an error means that the client left
 }
 
-// atOnce is how many past events a stream holds while it sends them.
-const atOnce = 64
+// eventsAtOnce is how many past events are in memory while they are sent.
+const eventsAtOnce = 64
 
-// events streams the journal as server-sent events (WHATWG HTML section 9.2):
-// id is the event's seq, data its JSON. A client that was away names the last
-// seq it has in Last-Event-ID or ?since= and gets what is still kept of the
-// rest; ?since=0 asks for all.
-func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+// serveEvents streams the journal as server-sent events (WHATWG HTML section
+// 9.2). id is the event's Seq, data its JSON. A client that was away names its
+// last Seq, in Last-Event-ID or ?since=. It gets the later events that are
+// still kept. ?since=0 asks for all.
+func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	since := r.Header.Get("Last-Event-ID")
 	if since == "" {
 		since = r.URL.Query().Get("since")
 	}
 	last, err := strconv.ParseUint(since, 10, 64)
 	if since != "" && err != nil {
-		text(w, http.StatusBadRequest, "since: want the seq of an event")
+		writeText(w, http.StatusBadRequest, "since: want the seq of an event")
 		return
 	}
-	if from := client(r); from.IsValid() { // who is at the unix socket is no stranger
+	if from := clientAddr(r); from.IsValid() { // the unix socket has no address and no bound
 		if !s.streams.Take(from) {
 			w.Header().Set("Retry-After", "10")
-			text(w, http.StatusServiceUnavailable, "too many clients follow the events")
+			writeText(w, http.StatusServiceUnavailable, "too many clients follow the events")
 			return
 		}
 		defer s.streams.Release(from)
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	coming := s.Journal.Subscribe(ctx) // before looking back, so that none is missed
+	added := s.Journal.Subscribe(ctx) // before reading the past, so that no event is missed
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
-	out := &answer{ResponseWriter: w, stall: s.Timing.Stall}
+	out := &chunkedResponse{ResponseWriter: w, stall: s.Timing.Stall}
 	if since != "" {
 		if s.Journal.Last() < last {
-			last = 0 // counted by an appliance that was restarted meanwhile
+			last = 0 // the client's Seq is from before a restart
 		}
 		for {
-			past := s.Journal.Since(last, atOnce)
+			past := s.Journal.Since(last, eventsAtOnce)
 			for _, ev := range past {
-				if send(out, ev) != nil {
+				if writeEvent(out, ev) != nil {
 					return
 				}
 				last = ev.Seq
@@ -149,7 +150,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	beat := time.NewTicker(s.Timing.Beat)
 	defer beat.Stop()
 	for {
-		out.extend()
+		out.extendDeadline()
 		if http.NewResponseController(w).Flush() != nil {
 			return
 		}
@@ -158,14 +159,14 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			return
 		case <-beat.C:
 			_, err = io.WriteString(out, ":\n\n")
-		case ev, ok := <-coming:
+		case ev, ok := <-added:
 			if !ok {
 				return
 			}
 			if since != "" && ev.Seq <= last {
-				continue // looked back at already
+				continue // already sent from the past
 			}
-			err = send(out, ev)
+			err = writeEvent(out, ev)
 		}
 		if err != nil {
 			return
@@ -173,7 +174,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func send(w io.Writer, ev boot.Event) error {
+func writeEvent(w io.Writer, ev boot.Event) error {
 	raw, err := json.Marshal(ev)
 	if err == nil {
 		_, err = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", ev.Seq, raw)
@@ -181,38 +182,38 @@ func send(w io.Writer, ev boot.Event) error {
 	return err
 }
 
-// control takes what a person asks for. No cookie counts, so that no page in a
-// browser can ask in that person's name.
-func (s *Server) control(trusted bool, action boot.Action) http.HandlerFunc {
+// orderHandler takes a person's order. Cookies do not count. So no page in a
+// browser can order in that person's name.
+func (s *Server) orderHandler(trusted bool, action boot.Action) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !trusted && !s.MayOrder(bearer(r)) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			text(w, http.StatusUnauthorized, "needs the token that the appliance keeps in its state folder")
+			writeText(w, http.StatusUnauthorized, "needs the token that the appliance keeps in its state folder")
 			return
 		}
-		var ask struct {
+		var order struct {
 			Overwrite bool `json:"overwrite"`
 		}
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10))
-		d.DisallowUnknownFields() // an overwrite that is misspelt must not pass
-		if err := d.Decode(&ask); err != nil && !errors.Is(err, io.EOF) {
-			text(w, http.StatusBadRequest, `want {"overwrite": true or false}`)
+		d.DisallowUnknownFields() // a misspelt overwrite must not pass
+		if err := d.Decode(&order); err != nil && !errors.Is(err, io.EOF) {
+			writeText(w, http.StatusBadRequest, `want {"overwrite": true or false}`)
 			return
 		}
-		m, ok := s.find(w, r)
+		m, ok := s.findMachine(w, r)
 		if !ok {
 			return
 		}
-		if err := s.Control(r.Context(), m.ID, boot.Order{Action: action, Overwrite: ask.Overwrite}); err != nil {
-			s.broken(w, r, err)
+		if err := s.Control(r.Context(), m.ID, boot.Order{Action: action, Overwrite: order.Overwrite}); err != nil {
+			s.writeInternalError(w, r, err)
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
 
-// bearer returns the token of a request (RFC 6750 section 2.1), "" where it
-// has none.
+// bearer returns the bearer token of a request (RFC 6750 section 2.1), ""
+// without one.
 func bearer(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {

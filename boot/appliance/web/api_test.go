@@ -16,7 +16,6 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/access"
-	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
 var mac = boot.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
@@ -38,17 +37,17 @@ func TestMachines(t *testing.T) {
 		t.Errorf("rows are %s", body)
 	}
 	for _, name := range []string{rows[0].ID, mac.String(), mac.Hyphens()} {
-		t.Run(name, func(t *testing.T) {
+		f.run(name, func(t *testing.T) {
 			var row boot.Row
 			if _, body := f.do("GET", "/api/machines/"+name); json.Unmarshal([]byte(body), &row) != nil || row.ID != rows[0].ID || len(row.Events) != 2 {
-				t.Error(body)
+				t.Errorf("%s is %s", name, body)
 			}
 		})
 	}
 	for _, path := range []string{"/api/machines/none", "/api/machines/00:00:00:00:00:00", "/api/", "/api/machines/x/y"} {
-		t.Run(path, func(t *testing.T) {
+		f.run(path, func(t *testing.T) {
 			if res, _ := f.do("GET", path); res.StatusCode != 404 {
-				t.Error(res.Status)
+				t.Errorf("%s: %s", path, res.Status)
 			}
 		})
 	}
@@ -112,10 +111,10 @@ func TestEvents(t *testing.T) {
 		"after Last-Event-ID":      {some, []string{"3", "4"}},
 		"counted before a restart": {restarted, []string{"1", "2", "3", "4"}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		f.run(name, func(t *testing.T) {
 			for _, want := range tt.want {
 				if ev := tt.s.next(t); ev.Text != want || fmt.Sprint(ev.Seq) != want {
-					t.Errorf("got %q (seq %d), want %q", ev.Text, ev.Seq, want)
+					t.Errorf("%s: got %q (seq %d), want %q", name, ev.Text, ev.Seq, want)
 				}
 			}
 		})
@@ -148,6 +147,25 @@ func TestEventStreamsAreBounded(t *testing.T) {
 	t.Error("a stream that was closed still counts")
 }
 
+// order posts an order, and returns status and body.
+func (f *fixture) order(t *testing.T, c *http.Client, path, auth, cookie, body string) (int, string) {
+	t.Helper()
+	req, _ := http.NewRequest("POST", f.url+"/api/machines/"+path, strings.NewReader(body))
+	if auth != "" {
+		req.Header.Set("Authorization", auth)
+	}
+	if cookie != "" {
+		req.Header.Set("Cookie", "token="+cookie)
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	raw, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(raw)
+}
+
 func TestControl(t *testing.T) {
 	type asked struct {
 		id        string
@@ -162,30 +180,13 @@ func TestControl(t *testing.T) {
 			return fail
 		}
 	})
-	m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: mac})
+	m, err := f.Registry.Identify(t.Context(), boot.Facts{MAC: mac})
 	if err != nil {
 		t.Fatal(err)
 	}
 	unix := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", f.sock)
 	}}}
-	ask := func(c *http.Client, path, auth, cookie, body string) (int, string) {
-		t.Helper()
-		req, _ := http.NewRequest("POST", f.url+"/api/machines/"+path, strings.NewReader(body))
-		if auth != "" {
-			req.Header.Set("Authorization", auth)
-		}
-		if cookie != "" {
-			req.Header.Set("Cookie", "token="+cookie)
-		}
-		res, err := c.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		raw, _ := io.ReadAll(res.Body)
-		return res.StatusCode, string(raw)
-	}
 	for _, tt := range []struct {
 		name               string
 		c                  *http.Client
@@ -211,14 +212,14 @@ func TestControl(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got = nil
-			status, body := ask(tt.c, tt.path, tt.auth, tt.cookie, tt.body)
+			status, body := f.order(t, tt.c, tt.path, tt.auth, tt.cookie, tt.body)
 			if status != tt.status || (tt.want == nil) != (len(got) == 0) || tt.want != nil && got[0] != *tt.want {
 				t.Errorf("%d %q, asked %v; want %d %v", status, body, got, tt.status, tt.want)
 			}
 		})
 	}
 	fail = errors.New("open /var/lib/x: broken")
-	if status, body := ask(unix, m.ID+"/flash", "", "", `{}`); status != 500 || strings.Contains(body, "/var") {
+	if status, body := f.order(t, unix, m.ID+"/flash", "", "", `{}`); status != 500 || strings.Contains(body, "/var") {
 		t.Errorf("error of Control: %d %q", status, body)
 	}
 	f.stop()
@@ -230,21 +231,21 @@ func TestControl(t *testing.T) {
 func TestNoTokenMeansNoControlOverTCP(t *testing.T) {
 	f := start(t, func(s *Server) { s.MayOrder = new(access.Rules).MayOrder })
 	for _, auth := range []string{"Bearer ", "Bearer", "Bearer x"} {
-		t.Run(fmt.Sprintf("%q", auth), func(t *testing.T) {
+		f.run(auth, func(t *testing.T) {
 			if res, _ := f.do("POST", "/api/machines/x/flash", "Authorization", auth); res.StatusCode != 401 {
-				t.Error(res.Status)
+				t.Errorf("%q: %s", auth, res.Status)
 			}
 		})
 	}
 }
 
-// The past of a long journal and the list of many machines go out whole, though
-// neither is held whole.
+// A long journal and a list of many machines are sent whole, though neither is
+// in memory whole.
 func TestLongAnswers(t *testing.T) {
 	const machines = 300
 	f := start(t, nil)
 	for i := range machines {
-		m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: boot.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}})
+		m, err := f.Registry.Identify(t.Context(), boot.Facts{MAC: boot.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,17 +18,17 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/files"
 )
 
-// file serves the tree.
-func (s *Server) file(w http.ResponseWriter, r *http.Request) {
+// serveFile answers requests for files and folders of the tree.
+func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		text(w, http.StatusMethodNotAllowed, "files are for reading")
+		writeText(w, http.StatusMethodNotAllowed, "files are for reading")
 		return
 	}
-	who, begin := files.Client{Addr: client(r), Via: "http"}, time.Now()
-	f, err := s.Tree.Open(r.Context(), who, r.URL.Path)
+	from, begin := files.Client{Addr: clientAddr(r), Via: "http"}, time.Now()
+	f, err := s.Tree.Open(r.Context(), from, r.URL.Path)
 	if errors.Is(err, syscall.EISDIR) {
-		s.list(w, r, who)
+		s.serveFolder(w, r, from)
 		return
 	}
 	name := strings.TrimLeft(r.URL.Path, "/")
@@ -37,7 +37,7 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 		err = fs.ErrNotExist
 	}
 	if err != nil {
-		s.Tree.Done(who, files.Refused(name, refuse(w, err)))
+		s.Tree.Done(from, files.Refused(name, writeRefusal(w, err)))
 		return
 	}
 	defer f.Close()
@@ -46,46 +46,47 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	if mod := f.ModTime(); !mod.IsZero() {
 		w.Header().Set("ETag", fmt.Sprintf(`"%x-%x"`, mod.UnixNano(), f.Size()))
 	} else {
-		w.Header().Set("Cache-Control", "no-store") // made on the fly, for this client
+		w.Header().Set("Cache-Control", "no-store") // made on the fly for this client
 	}
-	a := &answer{ResponseWriter: w, stall: s.Timing.Stall}
-	http.ServeContent(a, r, "", f.ModTime(), content(f))
-	if hasBody(r, a) {
-		s.Tree.Done(who, outcome(f, a, time.Since(begin)))
+	out := &chunkedResponse{ResponseWriter: w, stall: s.Timing.Stall}
+	http.ServeContent(out, r, "", f.ModTime(), seekable(f))
+	if hasBody(r, out) {
+		s.Tree.Done(from, outcome(f, out, time.Since(begin)))
 	}
 }
 
-// content is the file itself where there is one, for sendfile.
-func content(f *files.File) io.ReadSeeker {
+// seekable returns the os.File where there is one, so that sendfile works.
+func seekable(f *files.File) io.ReadSeeker {
 	if f.OS() != nil {
 		return f.OS()
 	}
 	return f
 }
 
-// hasBody reports whether an answer had bytes of a file in it.
-func hasBody(r *http.Request, a *answer) bool {
-	return r.Method == http.MethodGet && (a.status == http.StatusOK || a.status == http.StatusPartialContent)
+// hasBody reports whether a response carries bytes of a file.
+func hasBody(r *http.Request, out *chunkedResponse) bool {
+	return r.Method == http.MethodGet && (out.status == http.StatusOK || out.status == http.StatusPartialContent)
 }
 
-// outcome says how much of a file the client took.
-func outcome(f *files.File, a *answer, took time.Duration) files.Outcome {
-	o := files.Outcome{File: f.Name(), Bytes: a.sent, Total: f.Size(), Took: took}
-	part := a.Header().Get("Content-Range")
-	if a.Header().Get("Content-Length") != fmt.Sprint(a.sent) {
-		// The client left or stalled, the file became shorter, or the server ends.
-		o.Failed, o.Text = true, fmt.Sprintf("%s broke off after %d bytes", f.Name(), a.sent)
+// outcome says how much of a file the client received.
+func outcome(f *files.File, out *chunkedResponse, took time.Duration) files.Outcome {
+	o := files.Outcome{File: f.Name(), Bytes: out.sent, Total: f.Size(), Took: took}
+	part := out.Header().Get("Content-Range")
+	if out.Header().Get("Content-Length") != fmt.Sprint(out.sent) {
+		// The client left or stalled, the file became shorter, or the server
+		// ended.
+		o.Failed, o.Text = true, fmt.Sprintf("%s broke off after %d bytes", f.Name(), out.sent)
 		if part != "" {
 			o.Text += " of " + part
 		}
 		return o
 	}
-	o.Text = files.Sent(f.Name(), part, a.sent, took)
+	o.Text = files.Sent(f.Name(), part, out.sent, took)
 	return o
 }
 
-// client returns the address of who asks, the zero Addr on a unix socket.
-func client(r *http.Request) netip.Addr {
+// clientAddr returns the client's address, the zero Addr on a unix socket.
+func clientAddr(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
@@ -93,21 +94,21 @@ func client(r *http.Request) netip.Addr {
 	return ap.Addr().Unmap()
 }
 
-// statusOf is the status of each refusal.
+// statusOf has the HTTP status of each refusal.
 var statusOf = map[*files.Refusal]int{
 	files.NoFile: http.StatusNotFound, files.NoName: http.StatusBadRequest,
 	files.NotServed: http.StatusForbidden, files.Unreadable: http.StatusInternalServerError,
 }
 
-// refuse answers for an error of the tree, and returns the words.
-func refuse(w http.ResponseWriter, err error) string {
+// writeRefusal answers for an error of the tree, and returns its text.
+func writeRefusal(w http.ResponseWriter, err error) string {
 	why := files.Explain(err)
-	text(w, statusOf[why], why.Error())
+	writeText(w, statusOf[why], why.Error())
 	return why.Error()
 }
 
-// contentType knows text by its ending; all else is bytes, HTML too, so that
-// no file of the tree becomes a page of this server.
+// contentType recognises text by its ending. All else is bytes, HTML too. So no
+// file of the tree becomes a page of this server.
 func contentType(name string) string {
 	switch path.Ext(name) {
 	case ".txt", ".ipxe", ".cfg", ".conf", ".yaml", ".manifest", ".minisig", ".sha256", ".md":
@@ -118,18 +119,18 @@ func contentType(name string) string {
 	return "application/octet-stream"
 }
 
-// list shows a folder: links to a browser, else one name a line. Folders end
-// in a slash.
-func (s *Server) list(w http.ResponseWriter, r *http.Request, who files.Client) {
+// serveFolder answers with a folder's content: HTML links for a browser, else
+// one name a line. Folders end in a slash.
+func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request, from files.Client) {
 	if p := r.URL.Path; !strings.HasSuffix(p, "/") {
-		// Relative, so that no name can point to another host.
+		// The URL is relative, so that no name can point to another host.
 		w.Header().Set("Location", "./"+(&url.URL{Path: path.Base(p)}).EscapedPath()+"/")
 		w.WriteHeader(http.StatusMovedPermanently)
 		return
 	}
-	entries, err := s.Tree.ReadDir(r.Context(), who, r.URL.Path)
+	entries, err := s.Tree.ReadDir(r.Context(), from, r.URL.Path)
 	if err != nil {
-		refuse(w, err)
+		writeRefusal(w, err)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")
@@ -140,14 +141,14 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, who files.Client) 
 		kind = "text/html; charset=utf-8"
 	}
 	w.Header().Set("Content-Type", kind)
-	out := &answer{ResponseWriter: w, stall: s.Timing.Stall}
+	out := &chunkedResponse{ResponseWriter: w, stall: s.Timing.Stall}
 	if page {
 		fmt.Fprintf(out, "<!doctype html><title>%[1]s</title><h1>%[1]s</h1><pre>\n", html.EscapeString(r.URL.Path))
 	}
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil {
-			continue // gone meanwhile
+			continue // deleted meanwhile
 		}
 		name, size := e.Name(), fmt.Sprint(info.Size())
 		if e.IsDir() {
@@ -162,30 +163,30 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, who files.Client) 
 	}
 }
 
-// An answer sends in chunks, each of which the client must take in time, and
-// counts what it took.
-type answer struct {
+// A chunkedResponse writes a response in chunks. The client must take each
+// within Timing.Stall. It counts the bytes that were sent.
+type chunkedResponse struct {
 	http.ResponseWriter
 	stall  time.Duration
 	status int
 	sent   int64
 }
 
-func (a *answer) WriteHeader(status int) {
+func (a *chunkedResponse) WriteHeader(status int) {
 	a.status = cmp.Or(a.status, status)
 	a.ResponseWriter.WriteHeader(status)
 }
 
-func (a *answer) Write(p []byte) (int, error) {
-	a.extend()
+func (a *chunkedResponse) Write(p []byte) (int, error) {
+	a.extendDeadline()
 	n, err := a.ResponseWriter.Write(p)
 	a.sent += int64(n)
 	return n, err
 }
 
-// ReadFrom keeps sendfile: http.ServeContent hands over an io.LimitedReader,
-// and so does this.
-func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
+// ReadFrom keeps sendfile possible. http.ServeContent passes an
+// io.LimitedReader, and ReadFrom passes one on.
+func (a *chunkedResponse) ReadFrom(r io.Reader) (total int64, err error) {
 	to, ok := a.ResponseWriter.(io.ReaderFrom)
 	if !ok {
 		return io.Copy(struct{ io.Writer }{a}, r)
@@ -200,7 +201,7 @@ func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
 		if limited {
 			part = min(part, left)
 		}
-		a.extend()
+		a.extendDeadline()
 		var n int64
 		n, err = to.ReadFrom(io.LimitReader(r, part))
 		a.sent += n
@@ -210,15 +211,15 @@ func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
 			lr.N = left
 		}
 		if n < part {
-			break // the file ends here, or err says why
+			break // end of the file, or err is set
 		}
 	}
 	return total, err
 }
 
-func (a *answer) extend() {
+func (a *chunkedResponse) extendDeadline() {
 	http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(a.stall))
 }
 
-// Unwrap is for http.ResponseController.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+// Unwrap lets http.ResponseController find the connection.
+func (a *chunkedResponse) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -36,14 +36,14 @@ func TestFiles(t *testing.T) {
 		{"/plan/made", "", 200, "for 127.0.0.1", "http: sent plan/made, 13 bytes"},
 		{"/none", "", 404, "no such file\n", "http: none: no such file"},
 	} {
-		t.Run(tt.path+" "+tt.rng, func(t *testing.T) {
+		f.run(tt.path+" "+tt.rng, func(t *testing.T) {
 			var h []string
 			if tt.rng != "" {
 				h = []string{"Range", tt.rng}
 			}
 			res, body := f.do("GET", tt.path, h...)
 			if res.StatusCode != tt.status || body != tt.body {
-				t.Errorf("%s, %d bytes, want %d with %d", res.Status, len(body), tt.status, len(tt.body))
+				t.Errorf("GET %s %s: %s, %d bytes, want %d with %d", tt.path, tt.rng, res.Status, len(body), tt.status, len(tt.body))
 			}
 			n++
 			ev := f.noted(n)
@@ -52,7 +52,7 @@ func TestFiles(t *testing.T) {
 				want = 0
 			}
 			if ev.Kind != boot.KindServe || ev.Proto != "http" || ev.Bytes != want || !strings.HasPrefix(ev.Text, tt.text) || f.froms[n-1] != netip.MustParseAddr("127.0.0.1") {
-				t.Errorf("noted %+v", ev)
+				t.Errorf("GET %s %s: noted %+v", tt.path, tt.rng, ev)
 			}
 			if name := strings.Trim(strings.ReplaceAll(tt.path, "%5C", ""), "/"); ev.File != name {
 				t.Errorf("noted file %q, want %q", ev.File, name)
@@ -67,8 +67,8 @@ func TestFilesNobodyGets(t *testing.T) {
 		"/../secret", "/%2e%2e/secret", `/..%5csecret`, "/sub/../../secret", "/escape", "/.key", "/.hidden/x", "/.hidden", "/.hidden/",
 		"/sub/../.key", "/small/", "/small/x", "/a%00b", "/a%0d%0aSet-Cookie:x", "/%ff", "/" + strings.Repeat("a", 5000),
 	} {
-		t.Run(fmt.Sprintf("%.40s", path), func(t *testing.T) {
-			// By hand: a client would clean the path.
+		t.Run(fmt.Sprintf("%.40q", path), func(t *testing.T) {
+			// Without net/http, whose client would clean the path.
 			c, err := net.Dial("tcp", f.addr)
 			if err != nil {
 				t.Fatal(err)
@@ -78,11 +78,11 @@ func TestFilesNobodyGets(t *testing.T) {
 			c.Close()
 			answer := string(raw)
 			if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 40") {
-				t.Errorf("%v, %.100q", err, answer)
+				t.Errorf("GET %.40s: %v, %.100q", path, err, answer)
 			}
 			for _, leak := range []string{"outside", "Set-Cookie", os.TempDir(), "openat", "root"} {
 				if strings.Contains(answer, leak) {
-					t.Errorf("answer has %q: %q", leak, answer)
+					t.Errorf("GET %.40s: answer has %q: %q", path, leak, answer)
 				}
 			}
 		})
@@ -106,9 +106,9 @@ func TestConditions(t *testing.T) {
 		{"If-Range", `"other"`, 200},
 		{"If-Match", `"other"`, 412},
 	} {
-		t.Run(tt.name+" "+tt.value, func(t *testing.T) {
+		f.run(tt.name+" "+tt.value, func(t *testing.T) {
 			if res, _ := f.do("GET", "/small", tt.name, tt.value, "Range", "bytes=1-2"); res.StatusCode != tt.status {
-				t.Errorf("%s, want %d", res.Status, tt.status)
+				t.Errorf("%s %s: %s, want %d", tt.name, tt.value, res.Status, tt.status)
 			}
 		})
 	}
@@ -118,10 +118,10 @@ func TestConditions(t *testing.T) {
 	for path, want := range map[string]string{
 		"/small": "application/octet-stream", "/page.html": "application/octet-stream", "/boot.cfg": "text/plain; charset=utf-8",
 	} {
-		t.Run(path, func(t *testing.T) {
+		f.run(path, func(t *testing.T) {
 			res, _ := f.do("GET", path)
 			if got := res.Header.Get("Content-Type"); got != want || res.Header.Get("X-Content-Type-Options") != "nosniff" {
-				t.Errorf("%q, want %q", got, want)
+				t.Errorf("%s is %s", path, got)
 			}
 		})
 	}
@@ -129,9 +129,9 @@ func TestConditions(t *testing.T) {
 		t.Errorf("a made file may be kept: %v", res.Header)
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "TRACE"} {
-		t.Run(method, func(t *testing.T) {
+		f.run(method, func(t *testing.T) {
 			if res, _ := f.do(method, "/small"); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
-				t.Error(res.Status)
+				t.Errorf("%s: %s", method, res.Status)
 			}
 		})
 	}
@@ -157,7 +157,9 @@ func TestListing(t *testing.T) {
 }
 
 func TestBrokenDownloadIsNoted(t *testing.T) {
-	f := start(t, func(s *Server) { s.Timing.Stall = 300 * time.Millisecond })
+	f := start(t, func(s *Server) {
+		s.Timing.Stall = 300 * time.Millisecond
+	})
 	if err := os.Truncate(filepath.Join(filepath.Dir(f.sock), "root", "big"), 256<<20); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +169,7 @@ func TestBrokenDownloadIsNoted(t *testing.T) {
 	}
 	defer c.Close()
 	io.WriteString(c, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
-	// A client that takes nothing is cut off.
+	// A client that reads nothing is cut off.
 	if ev := f.noted(1); !strings.Contains(ev.Text, "broke off after") || ev.Bytes >= ev.Total || ev.Total != 256<<20 || ev.Took <= 0 {
 		t.Errorf("noted %+v", ev)
 	}

@@ -15,24 +15,26 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
 
-// Bounds of one report, and of what is remembered to tell a repeated event.
-// A boot remembers more than two reports hold, since a device repeats the last.
+// Bounds of one report, and of what is remembered to recognise repeated events.
+// A boot remembers more than two reports hold, since a device repeats its last
+// report.
 const (
-	MaxEvents    = 256 // in a report
+	MaxEvents    = 256 // events in a report
 	maxBoots     = 512
-	maxSessions  = 2*MaxEvents + 1  // of a boot
-	maxSession   = 40               // bytes; a decimal number has 20
-	refusedEvery = 10 * time.Second // a note for a machine
-	maxRefused   = 32               // machines, in that time
+	maxSessions  = 2*MaxEvents + 1  // events remembered of a boot
+	maxSession   = 40               // bytes; a decimal uint64 has 20
+	refusedEvery = 10 * time.Second // pause between two notes for one machine
+	maxRefused   = 32               // machines with a note in that time
 )
 
-func (s *Server) report(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 	mac, err := boot.ParseMAC(r.PathValue("mac"))
 	if err != nil {
-		text(w, http.StatusBadRequest, "no MAC in the path")
+		writeText(w, http.StatusBadRequest, "no MAC in the path")
 		return
 	}
-	// Strangers can make us read a report, but not hold all its events.
+	// Anybody can send a report. Its events are decoded only once the token is
+	// verified.
 	var rep struct {
 		Boot, Job string
 		Events    json.RawMessage
@@ -42,32 +44,33 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 			status, why = http.StatusRequestEntityTooLarge, fmt.Sprintf("report is larger than %d bytes", boot.MaxReport)
 		}
-		text(w, status, why)
+		writeText(w, status, why)
 		return
 	}
 	id, err := s.Verify(r.Context(), mac, rep.Boot, rep.Job, bearer(r))
 	if err != nil {
-		s.refuse(r, mac)
-		text(w, http.StatusForbidden, "wrong token for this machine, boot and job")
+		s.noteRefusedReport(r, mac)
+		writeText(w, http.StatusForbidden, "wrong token for this machine, boot and job")
 		return
 	}
 	all := boot.Report{Boot: rep.Boot, Job: rep.Job}
 	if json.Unmarshal(rep.Events, &all.Events) != nil {
-		text(w, http.StatusBadRequest, "no report: events are not as they should be")
+		writeText(w, http.StatusBadRequest, "no report: events are not as they should be")
 		return
 	}
 	if why := checkReport(&all); why != "" {
-		text(w, http.StatusBadRequest, why)
+		writeText(w, http.StatusBadRequest, why)
 		return
 	}
-	if err := s.take(r, id, mac, &all); err != nil {
-		s.broken(w, r, err)
+	if err := s.record(r, id, mac, &all); err != nil {
+		s.writeInternalError(w, r, err)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// checkReport says what is wrong with a report, before any of it is taken.
+// checkReport says what is wrong with a report, "" if nothing. It runs before
+// any event is recorded.
 func checkReport(rep *boot.Report) string {
 	if len(rep.Events) > MaxEvents {
 		return fmt.Sprintf("more than %d events", MaxEvents)
@@ -85,49 +88,50 @@ func checkReport(rep *boot.Report) string {
 	return ""
 }
 
-// take records the events that are new. One boot's reports are taken one after
-// the other, so that a repeated one waits for the first.
-func (s *Server) take(r *http.Request, id string, mac boot.MAC, rep *boot.Report) error {
-	b := s.reports.of(id + " " + rep.Boot)
+// record records the events that are new. Reports of one boot wait for each
+// other, so that a repeated one is recognised.
+func (s *Server) record(r *http.Request, id string, mac boot.MAC, rep *boot.Report) error {
+	b := s.reports.sessionsOf(id + " " + rep.Boot)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	// What is begun is brought to an end though the device may hang up.
+	// Finish even if the device hangs up.
 	ctx := context.WithoutCancel(r.Context())
 	for _, ev := range rep.Events {
-		if b.has(ev.Session) {
+		if b.seenBefore(ev.Session) {
 			continue
 		}
-		// What a device says of who it is and what time it is does not count.
+		// Who reports, and when, is ours to say, not the device's.
 		ev.Machine, ev.MAC, ev.Boot, ev.Job, ev.Seq, ev.Time = id, mac, rep.Boot, rep.Job, 0, time.Now()
-		ev = journal.Clean(ev) // what it says may be kept for good
+		ev = journal.Clean(ev) // Reported may store its strings for good
 		if s.Reported != nil {
 			if err := s.Reported(ctx, id, ev); err != nil {
 				return fmt.Errorf("take report of machine %s: %w", id, err)
 			}
 		}
 		s.Journal.Add(ev)
-		b.add(ev.Session)
+		b.remember(ev.Session)
 	}
 	return nil
 }
 
-// refuse notes a report that nobody should have sent: as what the appliance
-// saw, not as what the machine did, and not more often than a person can use.
-func (s *Server) refuse(r *http.Request, mac boot.MAC) {
+// noteRefusedReport adds a refused report to the journal. It counts as the
+// appliance's observation, not as the machine's word. Notes are rare enough for
+// a person to read.
+func (s *Server) noteRefusedReport(r *http.Request, mac boot.MAC) {
 	m, err := s.Registry.Find(r.Context(), mac.String())
 	slot := mac
 	if err != nil {
-		slot = boot.MAC{} // one for all that nobody heard of: MACs are easily made up
+		slot = boot.MAC{} // unknown MACs share one slot: they are easily made up
 	}
 	if s.reports.mayNote(slot, time.Now()) {
 		s.Journal.Add(boot.Event{Machine: m.ID, MAC: mac, Kind: boot.KindRefused, Proto: "http",
-			Text: "a report from " + client(r).String() + " was refused: wrong token for this machine, boot and job"})
+			Text: "a report from " + clientAddr(r).String() + " was refused: wrong token for this machine, boot and job"})
 	}
 }
 
-// reports remembers, in bounded memory, what was reported and what was refused.
+// reports remembers reported events and refused reports, in bounded memory.
 type reports struct {
-	boots *limit.Recent[string, *sessions] // by machine and boot
+	boots *limit.Recent[string, *sessions] // by machine ID and boot
 
 	mu      sync.Mutex
 	refused map[boot.MAC]time.Time
@@ -137,15 +141,15 @@ func newReports() *reports {
 	return &reports{boots: limit.NewRecent[string, *sessions](maxBoots), refused: map[boot.MAC]time.Time{}}
 }
 
-// sessions are the latest events of one boot.
+// sessions has the latest event numbers of one boot.
 type sessions struct {
-	mu   sync.Mutex
-	seen map[string]struct{}
-	last []string // the same, oldest first
+	mu      sync.Mutex
+	seen    map[string]struct{}
+	inOrder []string // the keys of seen, oldest first
 }
 
-// of returns the sessions of one boot, which is then the latest one heard.
-func (p *reports) of(key string) (b *sessions) {
+// sessionsOf returns the sessions of one boot, and marks it as the latest one.
+func (p *reports) sessionsOf(key string) (b *sessions) {
 	p.boots.Update(key, func(known *sessions) *sessions {
 		if b = known; b == nil {
 			b = &sessions{seen: map[string]struct{}{}}
@@ -155,24 +159,24 @@ func (p *reports) of(key string) (b *sessions) {
 	return b
 }
 
-func (b *sessions) has(session string) bool {
+func (b *sessions) seenBefore(session string) bool {
 	_, ok := b.seen[session]
 	return ok
 }
 
-func (b *sessions) add(session string) {
-	if session == "" || b.has(session) {
-		return // "" cannot be told apart
+func (b *sessions) remember(session string) {
+	if session == "" || b.seenBefore(session) {
+		return // events without a number are never repeated
 	}
 	b.seen[session] = struct{}{}
-	b.last = append(b.last, session)
-	if len(b.last) > maxSessions {
-		delete(b.seen, b.last[0])
-		b.last = slices.Delete(b.last, 0, 1)
+	b.inOrder = append(b.inOrder, session)
+	if len(b.inOrder) > maxSessions {
+		delete(b.seen, b.inOrder[0])
+		b.inOrder = slices.Delete(b.inOrder, 0, 1)
 	}
 }
 
-// mayNote bounds what strangers write into the journal.
+// mayNote bounds how much strangers can add to the journal.
 func (p *reports) mayNote(mac boot.MAC, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -14,10 +14,9 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/registry"
 )
 
-// post sends a report as a device does and returns the status.
+// post sends a report as a device does, and returns the status.
 func (f *fixture) post(token string, body any) int {
 	f.t.Helper()
 	raw, ok := body.(string)
@@ -84,7 +83,7 @@ func TestReport(t *testing.T) {
 		t.Errorf("journal has %+v, want %+v", got[0], want)
 	}
 
-	// Repeated, overlapping and other boots' events.
+	// Repeated and overlapping events, and those of another boot.
 	f.post("token of bj", boot.Report{Boot: "b", Job: "j", Events: []boot.Event{mine}})
 	f.post("token of bj", boot.Report{Boot: "b", Job: "j", Events: events(1, 3, boot.KindStart)})
 	f.post("token of cj", boot.Report{Boot: "c", Job: "j", Events: events(1, 1, boot.KindStart)})
@@ -128,17 +127,17 @@ func TestReportedErrorMakesTheDeviceSendAgain(t *testing.T) {
 func TestReportRefused(t *testing.T) {
 	f := start(t, nil)
 	good := boot.Report{Boot: "b", Job: "j", Events: events(1, 1, boot.KindDone)}
-	m, err := f.Registry.Identify(t.Context(), registry.Traits{MAC: mac})
+	m, err := f.Registry.Identify(t.Context(), boot.Facts{MAC: mac})
 	if err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
 	again := func() int { return int(time.Since(began) / refusedEvery) } // notes that are due once more
 	for _, token := range []string{"", "wrong", "token of bk", "Token of bj"} {
-		t.Run(fmt.Sprintf("token %q", token), func(t *testing.T) {
+		f.run("token "+token, func(t *testing.T) {
 			for range 5 {
 				if got := f.post(token, good); got != 403 {
-					t.Errorf("status %d", got)
+					t.Errorf("token %q: status %d", token, got)
 				}
 			}
 		})
@@ -148,7 +147,7 @@ func TestReportRefused(t *testing.T) {
 		t.Errorf("journal has %+v, want one note", all)
 	}
 	for i := range 50 {
-		// MACs nobody heard of share one note.
+		// Unknown MACs share one note.
 		req, _ := http.NewRequest("POST", fmt.Sprintf("%s/api/machines/02:00:00:00:00:%02x/events", f.url, i), strings.NewReader(`{}`))
 		res, err := noRedirect.Do(req)
 		if err != nil || res.StatusCode != 403 {
@@ -185,9 +184,10 @@ func TestReportBad(t *testing.T) {
 		"too many events":   {boot.Report{Boot: "b", Job: "j", Events: events(1, MaxEvents+1, boot.KindDone)}, 400},
 		"too large":         {`{"boot":"` + strings.Repeat("b", boot.MaxReport) + `"}`, 413},
 	} {
-		t.Run(name, func(t *testing.T) {
-			if got := f.post("token of bj", tt.body); got != tt.want {
-				t.Errorf("status %d, want %d", got, tt.want)
+		f.run(name, func(t *testing.T) {
+			token := "token of bj"
+			if got := f.post(token, tt.body); got != tt.want {
+				t.Errorf("%s: status %d, want %d", name, got, tt.want)
 			}
 		})
 	}
@@ -218,18 +218,18 @@ func TestConcurrentReportsAreOne(t *testing.T) {
 func TestWhatIsRememberedOfReportsIsBounded(t *testing.T) {
 	p := newReports()
 	for i := range 2 * maxBoots {
-		b := p.of(fmt.Sprint(i))
+		b := p.sessionsOf(fmt.Sprint(i))
 		for j := range 2 * maxSessions {
 			if i < 2 {
-				b.add(fmt.Sprint(j))
+				b.remember(fmt.Sprint(j))
 			}
 		}
-		if i < 2 && (len(b.seen) != maxSessions || len(b.last) != maxSessions || b.has("0") || !b.has(fmt.Sprint(2*maxSessions-1))) {
-			t.Errorf("%d sessions are remembered, %d listed", len(b.seen), len(b.last))
+		if i < 2 && (len(b.seen) != maxSessions || len(b.inOrder) != maxSessions || b.seenBefore("0") || !b.seenBefore(fmt.Sprint(2*maxSessions-1))) {
+			t.Errorf("%d sessions are remembered, %d listed", len(b.seen), len(b.inOrder))
 		}
-		p.of("busy").add("x")
+		p.sessionsOf("busy").remember("x")
 	}
-	if p.boots.Len() != maxBoots || !p.of("busy").has("x") {
+	if p.boots.Len() != maxBoots || !p.sessionsOf("busy").seenBefore("x") {
 		t.Errorf("%d boots", p.boots.Len())
 	}
 	now := time.Now()

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -34,12 +35,12 @@ const hangGuard = 2 * time.Minute
 // patient cuts nobody off: on a busy machine every client is slow for a while.
 var patient = Timing{Header: hangGuard, Request: hangGuard, Idle: hangGuard, Stall: hangGuard, Beat: DefaultTiming.Beat, Stop: 100 * time.Millisecond}
 
-// A fixture is a server on loopback and on a unix socket, over a tree, a store
-// and a journal of its own.
+// A fixture is a server on loopback and on a unix socket. It has a tree, a
+// store and a journal of its own.
 type fixture struct {
 	*Server
 	t       *testing.T
-	url     string // without a slash at its end
+	url     string // without a trailing slash
 	addr    string
 	sock    string
 	log     *lockedBuffer
@@ -73,10 +74,11 @@ func pattern(n int) []byte {
 	return b
 }
 
-func start(t *testing.T, change func(*Server)) *fixture {
+// writeTree makes a folder to serve, and a secret beside it.
+func writeTree(t *testing.T) (dir, root string) {
 	t.Helper()
-	dir := t.TempDir()
-	root := filepath.Join(dir, "root")
+	dir = t.TempDir()
+	root = filepath.Join(dir, "root")
 	for name, data := range map[string][]byte{
 		"root/small":        []byte("hello"),
 		"root/big":          pattern(big),
@@ -99,6 +101,12 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	if err := os.Symlink("../secret", filepath.Join(root, "escape")); err != nil {
 		t.Fatal(err)
 	}
+	return dir, root
+}
+
+func start(t *testing.T, change func(*Server)) *fixture {
+	t.Helper()
+	dir, root := writeTree(t)
 	f := &fixture{t: t, log: &lockedBuffer{}, stopped: make(chan struct{}), news: make(chan struct{}, 1)}
 	made := func(_ context.Context, c files.Client, name string) ([]byte, error) {
 		if name == "plan/made" {
@@ -135,7 +143,7 @@ func start(t *testing.T, change func(*Server)) *fixture {
 			if token != "token of "+bootID+job {
 				return "", errors.New("wrong")
 			}
-			m, err := f.Registry.Identify(context.Background(), registry.Traits{MAC: mac})
+			m, err := f.Registry.Identify(context.Background(), boot.Facts{MAC: mac})
 			return m.ID, err
 		},
 	}
@@ -152,27 +160,7 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := f.Serve(ctx, l); err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	wg.Go(func() {
-		if err := f.ServeControl(ctx, ul); err != nil {
-			t.Errorf("ServeControl: %v", err)
-		}
-	})
-	go func() { wg.Wait(); close(f.stopped) }()
-	f.stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case <-f.stopped:
-		case <-time.After(hangGuard):
-			t.Error("the servers do not end")
-		}
-	})
+	f.serveUntilStop(l, ul)
 	t.Cleanup(func() {
 		f.stop()
 		tree.Close()
@@ -181,7 +169,42 @@ func start(t *testing.T, change func(*Server)) *fixture {
 	return f
 }
 
-// noted waits for n notes and returns the last.
+// serveUntilStop serves on both listeners, and sets f.stop.
+func (f *fixture) serveUntilStop(tcp, unix net.Listener) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := f.Serve(ctx, tcp); err != nil {
+			f.t.Errorf("Serve: %v", err)
+		}
+	})
+	wg.Go(func() {
+		if err := f.ServeControl(ctx, unix); err != nil {
+			f.t.Errorf("ServeControl: %v", err)
+		}
+	})
+	go func() { wg.Wait(); close(f.stopped) }()
+	f.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case <-f.stopped:
+		case <-time.After(hangGuard):
+			f.t.Error("the servers do not end")
+		}
+	})
+}
+
+// run runs a subtest, in which f fails the subtest.
+func (f *fixture) run(name string, do func(*testing.T)) {
+	parent := f.t
+	defer func() { f.t = parent }()
+	parent.Run(name, func(t *testing.T) {
+		f.t = t
+		do(t)
+	})
+}
+
+// noted waits until n requests were noted, and returns the last.
 func (f *fixture) noted(n int) boot.Event {
 	f.t.Helper()
 	for deadline := time.After(hangGuard); ; {
@@ -282,5 +305,24 @@ func TestSlowAndLargeHeaders(t *testing.T) {
 				t.Errorf("%q, %v", answer, err)
 			}
 		})
+	}
+}
+
+// Each field that is zero gets its default, whatever the others are.
+func TestTimingDefaults(t *testing.T) {
+	fields := reflect.TypeFor[Timing]()
+	for i := range fields.NumField() {
+		t.Run(fields.Field(i).Name, func(t *testing.T) {
+			var set Timing
+			reflect.ValueOf(&set).Elem().Field(i).SetInt(1)
+			want := DefaultTiming
+			reflect.ValueOf(&want).Elem().Field(i).SetInt(1)
+			if got := set.withDefaults(); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+	}
+	if got := (Timing{}).withDefaults(); got != DefaultTiming {
+		t.Errorf("the zero Timing: %+v", got)
 	}
 }

@@ -39,7 +39,7 @@ func timed(t *testing.T, f func(t *testing.T, dial func() net.Conn, stop func())
 	synctest.Test(t, func(t *testing.T) {
 		m := nettest.NewMemory()
 		s := &Server{Journal: journal.New(slog.New(slog.DiscardHandler), 1000)}
-		s.init()
+		s.setDefaults()
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.serve(ctx, m, false) }()

@@ -65,7 +65,7 @@ func malformed(p *probe) {
 		c.send([]byte(packet))
 	}
 	p.client().whole("small")
-	p.client().nothing(200*time.Millisecond, "no request") // time to meet the last of them
+	p.client().expectNothing(200*time.Millisecond, "no request") // time to meet the last of them
 	p.client().whole("small")
 }
 
@@ -91,12 +91,12 @@ func errorUnanswered(p *probe) {
 	c.sendError(0, "hello")
 	c.sendError(5, "unknown transfer ID")
 	c.send(header(OpERROR, 4))
-	c.nothing(300*time.Millisecond, "an ERROR to port 69")
+	c.expectNothing(300*time.Millisecond, "an ERROR to port 69")
 	c.begin("mib", 3)
 	s := p.client()
 	s.peer = c.peer
 	s.sendError(0, "hello")
-	s.nothing(300*time.Millisecond, "a stranger's ERROR to a transfer's port")
+	s.expectNothing(300*time.Millisecond, "a stranger's ERROR to a transfer's port")
 }
 
 // neverAnswers asks and says no more. Such a client may be a stranger's address
@@ -229,7 +229,7 @@ func limits(p *probe) {
 		p.bind = port(n)
 		c := p.client()
 		c.rrq("mib")
-		k, ok := c.maybe()
+		k, ok := c.await()
 		switch {
 		case !ok:
 			p.failf("with %d under way a request gets no answer", n)

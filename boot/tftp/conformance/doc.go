@@ -1,5 +1,5 @@
-// Package conformance holds the behaviours that a TFTP server is to have, as
-// rows, and one client that asks for them. RFC 1350, 2347, 2348, 2349 and 7440
+// Package conformance holds the behaviours that a TFTP server is to have. They
+// are rows of a table, with one client that asks for them. RFC 1350, 2347, 2348, 2349 and 7440
 // demand most of them. Firmware and strangers make a server need the others.
 //
 // The package's test is its main caller:

@@ -66,8 +66,8 @@ func (c *client) take(d *Download, k Packet) bool {
 	return moved
 }
 
-// granted is a numeric option of the last download, or otherwise.
-func (c *client) granted(name string, otherwise int) int {
+// number is a numeric option of the last download, or otherwise.
+func (c *client) number(name string, otherwise int) int {
 	s, ok := c.download.Granted[name]
 	if !ok {
 		return otherwise

@@ -13,7 +13,7 @@ import (
 func from(near netip.Addr, far ...netip.Addr) func(*probe) {
 	return func(p *probe) {
 		for _, a := range far {
-			p.far(near, a, "").whole("small")
+			p.openBetween(near, a, "").whole("small")
 		}
 	}
 }
@@ -21,18 +21,20 @@ func from(near netip.Addr, far ...netip.Addr) func(*probe) {
 func linkLocal(link int) func(*probe) {
 	return func(p *probe) {
 		zone := p.Cables.Zones[link]
-		p.far(nearLink.WithZone(zone), farLink.WithZone(zone), "").whole("small")
+		p.openBetween(nearLink.WithZone(zone), farLink.WithZone(zone), "").whole("small")
 	}
 }
 
 // secondLink asks over a link whose subnet is the first's. The server's route
 // to the client leads to the first.
-func secondLink(p *probe) { p.far(near4second, far4second, "eth1").whole("middle", "blksize", "1024") }
+func secondLink(p *probe) {
+	p.openBetween(near4second, far4second, "eth1").whole("middle", "blksize", "1024")
+}
 
 func refusalFrom(near netip.Addr, far ...netip.Addr) func(*probe) {
 	return func(p *probe) {
 		for _, a := range far {
-			p.far(near, a, "").refused("none")
+			p.openBetween(near, a, "").refused("none")
 		}
 	}
 }
@@ -46,13 +48,13 @@ func ownPort(p *probe) {
 
 func broadcast(p *probe) {
 	for _, to := range []netip.Addr{netip.MustParseAddr("10.9.0.255"), netip.MustParseAddr("255.255.255.255")} {
-		c := p.far(Near4, to, "eth0")
+		c := p.openBetween(Near4, to, "eth0")
 		c.rrq("small")
-		c.nothing(600*time.Millisecond, "a request to "+to.String())
+		c.expectNothing(600*time.Millisecond, "a request to "+to.String())
 	}
-	c := p.far(nearLink.WithZone(p.Cables.Zones[0]), netip.MustParseAddr("ff02::1").WithZone(p.Cables.Zones[0]), "")
+	c := p.openBetween(nearLink.WithZone(p.Cables.Zones[0]), netip.MustParseAddr("ff02::1").WithZone(p.Cables.Zones[0]), "")
 	c.rrq("small")
-	c.nothing(600*time.Millisecond, "a request to ff02::1")
+	c.expectNothing(600*time.Millisecond, "a request to ff02::1")
 }
 
 // refused asks for what must not be served.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// ask returns what a server grants: nil where it answers with DATA 1, which
-// is in blocks of 512 then, or with ERROR 8.
+// ask returns what a server grants. That is nil where it answers with DATA 1 in
+// blocks of 512, or with ERROR 8.
 func (c *client) ask(name string, options ...string) map[string]string {
 	c.rrq(name, options...)
 	switch k := c.next("an OACK or DATA 1"); {
@@ -88,22 +88,22 @@ func noOptions(p *probe) {
 
 func clamped(near, far netip.Addr, most int) func(*probe) {
 	return func(p *probe) {
-		c := p.far(near, far, "")
+		c := p.openBetween(near, far, "")
 		c.whole("middle", "blksize", "65464")
-		if n := c.granted("blksize", 512); n > most {
+		if n := c.number("blksize", 512); n > most {
 			p.failf("granted is %d, %d fit", n, most)
 		} else {
 			p.note("%d", n)
 		}
 		// What is asked for and fits is granted as asked.
-		if got := p.far(near, far, "").ask("small", "blksize", strconv.Itoa(most))["blksize"]; got != strconv.Itoa(most) {
+		if got := p.openBetween(near, far, "").ask("small", "blksize", strconv.Itoa(most))["blksize"]; got != strconv.Itoa(most) {
 			p.failf("asked was %d, which fits, granted is %q", most, got)
 		}
 	}
 }
 
 func localBlksize(p *probe) {
-	c := p.far(local4, local4, "")
+	c := p.openBetween(local4, local4, "")
 	c.whole("mib", "blksize", "65464")
 	if c.download.Granted["blksize"] != "65464" {
 		p.failf("granted is %v", Packet{Op: OpOACK, Options: c.download.Granted})
@@ -132,7 +132,7 @@ func sizeProbe(p *probe) {
 	first := c.peer
 	c.sendError(8, "User aborted the transfer")
 	c.whole("small", "tsize", "0", "blksize", "1428")
-	c.over(2500*time.Millisecond, "the probe's ERROR and the transfer's end", first, c.peer)
+	c.expectOver(2500*time.Millisecond, "the probe's ERROR and the transfer's end", first, c.peer)
 }
 
 // timeoutHonoured asks for 2 s. That is neither a server's default, nor what it

@@ -180,7 +180,7 @@ func (p *probe) enter(client netip.Addr, run func()) {
 	p.Cables.Enter(client, run)
 }
 
-// far opens a port at one of the cables' addresses for a server at another.
-func (p *probe) far(from, to netip.Addr, device string) *client {
+// openBetween opens a port at one of the cables' addresses for a server at another.
+func (p *probe) openBetween(from, to netip.Addr, device string) *client {
 	return p.open(from, netip.AddrPortFrom(to, p.Server.Port()), device)
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bootlace/bootlace/boot/nettest"
+	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
 // Rows can be asked of a server of others without cables, and so without root.
@@ -21,7 +21,7 @@ func TestTargetWithoutCables(t *testing.T) {
 	if err := CheckTree(dir); err != nil {
 		t.Error(err)
 	}
-	target := &Target{Server: netip.MustParseAddrPort(nettest.TFTP(t, dir, 200*time.Millisecond)), Dir: dir, Name: "pin"}
+	target := &Target{Server: netip.MustParseAddrPort(upload.ServeFolder(t, dir, 200*time.Millisecond)), Dir: dir, Name: "pin"}
 	for _, row := range Rows() {
 		want := ""
 		switch {

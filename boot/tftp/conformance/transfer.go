@@ -86,7 +86,7 @@ func lastAgain(p *probe) {
 func endSilent(p *probe) {
 	c := p.client()
 	c.whole("small")
-	c.over(2500*time.Millisecond, "the last ACK", c.peer)
+	c.expectOver(2500*time.Millisecond, "the last ACK", c.peer)
 	// A copy of it may be told that there is no such transfer, not more.
 	c.ack(2)
 	if k, ok := c.recv(time.Now().Add(300 * time.Millisecond)); ok && k.Op != OpERROR {
@@ -99,7 +99,7 @@ func clientError(p *probe) {
 		c := p.client()
 		c.begin("mib", 10, options...)
 		c.sendError(0, "enough")
-		c.over(2500*time.Millisecond, "an ERROR", c.peer)
+		c.expectOver(2500*time.Millisecond, "an ERROR", c.peer)
 	}
 }
 
@@ -178,7 +178,7 @@ func stranger(otherHost bool) func(*probe) {
 		var s *client
 		if otherHost {
 			p.bind = c.addr().Port()
-			s = p.far(near4b, Far4, "")
+			s = p.openBetween(near4b, Far4, "")
 		} else {
 			s = p.client()
 		}
@@ -331,7 +331,7 @@ func overwritten(p *probe) {
 
 func singlePort(p *probe) {
 	for _, at := range [][2]netip.Addr{{Near4, Far4}, {Near4, far4b}, {near6, far6b}} {
-		c := p.far(at[0], at[1], "")
+		c := p.openBetween(at[0], at[1], "")
 		if c.whole("middle", "blksize", "1024", "tsize", "0"); c.peer.Port() != c.asked.Port() {
 			p.failf("answers come from port %d", c.peer.Port())
 		}

@@ -80,7 +80,7 @@ func uploadFrom(near netip.Addr, far ...netip.Addr) func(*probe) {
 	return func(p *probe) {
 		for _, a := range far {
 			name := "to-" + a.String()
-			p.far(near, a, "").put(name, files()["small"], 1)
+			p.openBetween(near, a, "").put(name, files()["small"], 1)
 			p.stored(name, files()["small"])
 		}
 	}

@@ -28,6 +28,9 @@ func (c *client) burst(n int64, w int) (first int64) {
 		case !c.peer.IsValid():
 			c.peer = k.from
 		}
+		if c.oackAgain(k, n) {
+			continue
+		}
 		if k.Op != OpDATA || k.from != c.peer {
 			c.failf("%v in a window from %d", k, n+1)
 		}
@@ -55,7 +58,7 @@ func (p *probe) window(w int, n int64) *client {
 	c.ack(0)
 	for at := int64(0); at < n-1; at += int64(w) {
 		if first := c.burst(at, w); first != at+1 {
-			p.failf("a window begins with block %d, due is %d", first, at+1)
+			p.latef("a window begins with block %d, due is %d", first, at+1)
 		}
 		c.ack(at + int64(w))
 	}
@@ -72,7 +75,7 @@ func window(p *probe) {
 			if !ok {
 				break
 			}
-			if k.Op != OpDATA || int(k.Block) > w {
+			if !c.oackAgain(k, 0) && (k.Op != OpDATA || int(k.Block) > w) {
 				p.failf("%v without an ACK, the window is %d", k, w)
 			}
 		}
@@ -133,7 +136,7 @@ func firstLost(p *probe) {
 	c.ack(8)
 	asked := time.Now()
 	if first := c.burst(8, 8); first != 9 {
-		p.failf("block %d comes after a second ACK 8", first)
+		p.latef("block %d comes after a second ACK 8", first)
 	}
 	d := time.Since(asked)
 	if p.note("%d ms", d.Milliseconds()); d > 2*time.Second {
@@ -147,7 +150,7 @@ func silentWindow(p *probe) {
 	c := p.window(8, 9)
 	c.burst(8, 8)
 	if first := c.burst(8, 8); first != 9 {
-		p.failf("after silence block %d comes", first)
+		p.latef("after silence block %d comes", first)
 	}
 }
 

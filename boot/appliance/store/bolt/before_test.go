@@ -84,7 +84,7 @@ func TestStateFolderOfBefore(t *testing.T) {
 	}
 	var ids []string
 	for n := range 2 {
-		m, err := machines.Identify(t.Context(), registry.Traits{MAC: boot.MAC{2, 5: byte(n)}, UUID: &shared})
+		m, err := machines.Identify(t.Context(), boot.Facts{MAC: boot.MAC{2, 5: byte(n)}, UUID: &shared})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +125,7 @@ func TestFormatStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	mac := boot.MAC{0x52, 0x54, 0, 0, 0, 1}
-	m, err := machines.Identify(t.Context(), registry.Traits{MAC: mac})
+	m, err := machines.Identify(t.Context(), boot.Facts{MAC: mac})
 	if err != nil {
 		t.Fatal(err)
 	}

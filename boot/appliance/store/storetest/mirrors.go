@@ -22,7 +22,7 @@ func mirror(t *testing.T, s store.Store) (*store.Mirror[int], <-chan change) {
 	changes := make(chan change, 10000)
 	m, err := store.NewMirror(t.Context(), s, store.Kind[int]{
 		Prefix:  "n/",
-		Changed: func(name string, n int, ok bool) { changes <- change{name, n, ok} },
+		Changed: func(name string, now store.Item[int], ok bool) { changes <- change{name, now.Value, ok} },
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,6 @@
-// Command init stands in for the agent in the boot tests of package firmware:
-// it loads the modules in the order given, tells what hardware appeared, and
-// switches the machine off.
+// Command init stands in for the agent in tests. It loads the
+// modules in order and prints what hardware appeared. Then it switches the
+// machine off.
 package main
 
 import (
