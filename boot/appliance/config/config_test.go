@@ -22,8 +22,10 @@ import (
 func load(t *testing.T, text string, args ...string) (*Config, error) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "root"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, d := range []string{"root", "other"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	text = strings.ReplaceAll(text, "DIR", dir)
 	for i := range args {
@@ -290,20 +292,4 @@ func TestParseSize(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzLoad(f *testing.F) {
-	f.Add(whole)
-	f.Add("a: &x [*x]\n")
-	f.Add("profiles: [{image: {a: b}}]")
-	f.Fuzz(func(t *testing.T, text string) {
-		var r raw
-		doc, err := decode([]byte(text), &r)
-		if err != nil {
-			return
-		}
-		if _, err := r.typed(); err != nil {
-			lineOf(doc, err.(*keyError).key)
-		}
-	})
 }
