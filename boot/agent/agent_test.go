@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -82,15 +83,13 @@ func TestPatience(t *testing.T) {
 	run(t, l.srv, "ip", "addr", "add", l.addr.String()+"/24", "dev", "br0")
 	run(t, l.srv, "ip", "link", "set", "br0", "up")
 	l.iface = "br0"
-	l.dnsmasq(byBootlace)
 	plugged := time.Now()
 	run(t, l.srv, "ip", "link", "set", "eth0", "up")
 	a.says("bootlace: waiting for a DHCP answer on eth0")
+	l.dnsmasq(byBootlace)
 	a.says("bootlace: eth0 has")
 	if took := time.Since(plugged); took < 4*time.Second {
 		t.Errorf("lease after %v: the switch port did not swallow anything", took)
-	} else if most := 4*time.Second + quick.DiscoverMax + 3*time.Second; took > most {
-		t.Errorf("lease after %v, want %v at most", took, most)
 	}
 	a.says("bootlace: done:")
 	a.end()
@@ -108,28 +107,41 @@ func TestFlashSaysWhyNot(t *testing.T) {
 	p := *good
 	p.Then = boot.Wait
 
-	steps := []struct {
+	// rest gives the agent nothing to do. Then nobody reads what is spoilt next.
+	rests := 0
+	rest := func() {
+		q := l.plan(boot.ActionWait)
+		q.Job = fmt.Sprint("rest", rests)
+		rests++
+		l.putPlan(q)
+		l.event(boot.KindWaiting)
+		l.put("lab.raw.zst", stored)
+		l.blank(8 << 20)
+		l.forget()
+	}
+	otherDigest, otherDisk := p, p
+	img := *p.Image
+	img.ManifestSHA256 = strings.Repeat("0", 64)
+	otherDigest.Image = &img
+	otherDisk.Disk.Serial = "OTHER"
+
+	a := (*agentProcess)(nil)
+	for _, s := range []struct {
 		name   string
+		plan   *boot.Plan
 		spoil  func()
-		mend   func()
 		expect []string
 	}{
-		{"truncated", func() { l.put("lab.raw.zst", stored[:len(stored)/2]) }, func() { l.put("lab.raw.zst", stored) }, []string{"lab.raw.zst"}},
-		{"flipped bit", func() {
+		{"truncated", &p, func() { l.put("lab.raw.zst", stored[:len(stored)/2]) }, []string{"lab.raw.zst"}},
+		{"flipped bit", &p, func() {
 			bad := bytes.Clone(stored)
 			bad[len(bad)/2] ^= 1
 			l.put("lab.raw.zst", bad)
-		}, func() { l.put("lab.raw.zst", stored) }, []string{"lab.raw.zst"}},
-		{"missing", func() { os.Remove(l.root + "/lab.raw.zst") }, func() { l.put("lab.raw.zst", stored) }, []string{"lab.raw.zst"}},
-		{"manifest of another digest", func() {
-			q := p
-			img := *p.Image
-			img.ManifestSHA256 = strings.Repeat("0", 64)
-			q.Image = &img
-			l.putPlan(&q)
-		}, func() {}, []string{"manifest"}},
-		{"too small a disk", func() { l.blank(1 << 20) }, func() {}, []string{"vda: 1 MiB is smaller than the image's 4 MiB"}},
-		{"disk in use", func() {
+		}, []string{"lab.raw.zst"}},
+		{"missing", &p, func() { os.Remove(l.root + "/lab.raw.zst") }, []string{"lab.raw.zst"}},
+		{"manifest of another digest", &otherDigest, func() {}, []string{"manifest"}},
+		{"too small a disk", &p, func() { l.blank(1 << 20) }, []string{"vda: 1 MiB is smaller than the image's 4 MiB"}},
+		{"disk in use", &p, func() {
 			l.blank(8 << 20)
 			f, err := os.OpenFile(l.disk, os.O_WRONLY, 0)
 			if err != nil {
@@ -137,30 +149,26 @@ func TestFlashSaysWhyNot(t *testing.T) {
 			}
 			f.WriteAt([]byte("\x55\xaa"), 510)
 			f.Close()
-		}, func() {}, []string{"vda", "overwriting it was not asked for"}},
-		{"another disk", func() { q := p; q.Disk.Serial = "OTHER"; l.putPlan(&q) }, func() {}, []string{`serial is "LAB-1", not "OTHER"`}},
-	}
-	first := steps[0]
-	first.spoil()
-	l.putPlan(&p)
-	a := l.agent(child{})
-	for i, s := range steps {
-		if i > 0 {
-			l.forget()
-			l.blank(8 << 20)
+		}, []string{"vda", "overwriting it was not asked for"}},
+		{"another disk", &otherDisk, func() {}, []string{`serial is "LAB-1", not "OTHER"`}},
+	} {
+		if a == nil {
+			a = l.agent(child{})
+		}
+		rest()
+		l.step(s.name, func(t *testing.T) {
 			s.spoil()
-		}
-		ev := l.event(boot.KindFailed, s.expect...)
-		t.Logf("%s: %s", s.name, ev.Text)
-		a.says("bootlace: failed: " + ev.Text)
-		if l.has(boot.KindDone) {
-			t.Errorf("%s: reported done", s.name)
-		}
-		s.mend()
-		l.putPlan(&p)
+			l.putPlan(s.plan)
+			ev := l.event(boot.KindFailed, s.expect...)
+			t.Log(ev.Text)
+			a.says("bootlace: failed: " + ev.Text)
+			if l.has(boot.KindDone) {
+				t.Error("reported done")
+			}
+		})
 	}
-	l.blank(8 << 20)
-	l.forget()
+	rest()
+	l.putPlan(&p)
 	l.event(boot.KindDone)
 	a.says("bootlace: done: lab.raw.zst is on vda")
 	if disk, err := os.ReadFile(l.disk); err != nil || !bytes.Equal(disk[:len(raw)], raw) {
@@ -168,7 +176,7 @@ func TestFlashSaysWhyNot(t *testing.T) {
 	}
 	// then: wait, so it stays and does nothing although the plan is still there.
 	l.forget()
-	time.Sleep(3 * quick.Poll)
+	l.polls(3)
 	if evs := l.events(); len(evs) > 0 && evs[len(evs)-1].Kind != boot.KindWrite {
 		t.Errorf("after then: wait: %+v", evs)
 	}
@@ -248,7 +256,7 @@ func TestOnFailure(t *testing.T) {
 	l.event(boot.KindFailed, "smaller than the image's")
 	a.says("waiting for another job")
 	l.forget()
-	time.Sleep(4 * quick.Poll)
+	l.polls(3)
 	if evs := l.events(); len(evs) > 0 {
 		t.Errorf("it did not wait: %+v", evs)
 	}
@@ -267,7 +275,7 @@ func TestWaitAndLocal(t *testing.T) {
 	a := l.agent(child{})
 	ev := l.event(boot.KindWaiting, "testboard", l.mac.String(), "vda (8 MiB, serial LAB-1)", "memory")
 	a.says("bootlace: waiting: " + ev.Text)
-	time.Sleep(3 * quick.Poll)
+	l.polls(3)
 	n := 0
 	for _, ev := range l.events() {
 		if ev.Kind == boot.KindWaiting {
@@ -324,15 +332,15 @@ func TestApplianceIsLookedForAnew(t *testing.T) {
 	l := newLab(t)
 	l.dnsmasq(byBootlace)
 	l.putPlan(l.plan(boot.ActionWait))
-	a := l.agent(child{})
+	a := l.agent(child{Post: time.Second, Lost: time.Second})
 	l.event(boot.KindWaiting)
 	run(t, l.srv, "tc", "qdisc", "add", "dev", "eth0", "root", "pfifo", "limit", "0") // nothing gets out
 	a.says("does not answer any more", "waiting for a DHCP answer")
 	run(t, l.srv, "tc", "qdisc", "del", "dev", "eth0", "root")
 	p := l.plan(boot.ActionWait)
 	p.Job = "job2"
-	l.putPlan(p)
 	l.forget()
+	l.putPlan(p)
 	l.event(boot.KindWaiting)
 }
 
@@ -368,7 +376,7 @@ func TestDoneLooksForTheApplianceAnew(t *testing.T) {
 	p.OnFailure = boot.Wait // nothing has failed
 	l.image(p, 2<<20)
 	l.putPlan(p)
-	a := l.agent(child{})
+	a := l.agent(child{Post: 2 * time.Second, Lost: 2 * time.Second})
 	a.says("bootlace: waiting for " + l.addr.String() + " to acknowledge")
 	run(t, l.srv, "tc", "qdisc", "add", "dev", "eth0", "root", "pfifo", "limit", "0") // nothing gets out
 	a.says("does not answer any more", "waiting for a DHCP answer")

@@ -31,7 +31,9 @@ type child struct {
 	Disk   string // path of the file that stands for the disk, "" for none
 	Server netip.Addr
 	Addr   netip.Prefix
-	Say    time.Duration
+	Say    time.Duration // Timing.Say, 0: quick's
+	Post   time.Duration // Timing.Post, 0: quick's
+	Lost   time.Duration // Timing.Lost, 0: quick's
 }
 
 const diskSerial = "LAB-1"
@@ -61,6 +63,12 @@ func TestMain(m *testing.M) {
 	if c.Say > 0 {
 		cfg.Timing.Say = c.Say
 	}
+	if c.Post > 0 {
+		cfg.Timing.Post = c.Post
+	}
+	if c.Lost > 0 {
+		cfg.Timing.Lost = c.Lost
+	}
 	s := newSession(cfg)
 	s.outcomes = maps.Clone(outcomes)
 	s.outcomes[boot.ActionServe] = func(context.Context, *Session, *boot.Plan) error { panic("at the disco") }
@@ -72,12 +80,17 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// quick is DefaultTiming for those who cannot wait.
+// hangGuard ends a test that waits for what never comes. Nothing that a busy
+// machine does late may take as long.
+const hangGuard = 2 * time.Minute
+
+// quick is DefaultTiming for those who cannot wait. What gives up on somebody
+// else stays long: on a busy machine everybody is silent for a while.
 var quick = Timing{
 	Settle: 100 * time.Millisecond, Discover: 300 * time.Millisecond, DiscoverMax: time.Second, Collect: 500 * time.Millisecond,
 	Request: time.Second, Requests: 3, RenewMin: 300 * time.Millisecond, Say: time.Second,
-	Plan: 100 * time.Millisecond, PlanMax: 300 * time.Millisecond, Lost: 3 * time.Second, Poll: 300 * time.Millisecond,
-	Post: 2 * time.Second, Report: 100 * time.Millisecond, ReportMax: 300 * time.Millisecond, Progress: time.Second, Farewell: 2 * time.Second,
+	Plan: 100 * time.Millisecond, PlanMax: 300 * time.Millisecond, Lost: hangGuard, Poll: 300 * time.Millisecond,
+	Post: hangGuard, Report: 100 * time.Millisecond, ReportMax: 300 * time.Millisecond, Progress: time.Second, Farewell: hangGuard,
 	Retry: 200 * time.Millisecond, RetryMax: 400 * time.Millisecond, Pause: 300 * time.Millisecond,
 }
 
@@ -158,7 +171,7 @@ func (l *lab) agent(c child) *agentProcess {
 		a.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-a.ended:
-		case <-time.After(5 * time.Second):
+		case <-time.After(hangGuard):
 			l.t.Error("the agent does not end on SIGTERM")
 			a.cmd.Process.Kill()
 			<-a.ended
@@ -173,7 +186,7 @@ func (l *lab) agent(c child) *agentProcess {
 // says waits until the console holds all words.
 func (a *agentProcess) says(words ...string) {
 	a.l.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(hangGuard)
 	for {
 		text, more := a.console.wait()
 		if holds(text, words) {
@@ -195,7 +208,7 @@ func (a *agentProcess) end() {
 		if err != nil {
 			a.l.t.Errorf("agent: %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(hangGuard):
 		a.l.t.Fatal("the agent does not end")
 	}
 }

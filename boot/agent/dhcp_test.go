@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,10 +69,10 @@ func TestProxyDHCP(t *testing.T) {
 	l.dnsmasq()
 	var mu sync.Mutex
 	var heard *dhcpv4.DHCPv4
-	started := time.Now()
+	var on atomic.Bool
 	l.serveDHCP(func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
-		if m.MessageType() != dhcpv4.MessageTypeDiscover || time.Since(started) < 2*time.Second {
-			return nil // it is switched on later
+		if m.MessageType() != dhcpv4.MessageTypeDiscover || !on.Load() {
+			return nil
 		}
 		mu.Lock()
 		heard = m
@@ -81,6 +82,7 @@ func TestProxyDHCP(t *testing.T) {
 	l.putPlan(l.plan(boot.ActionWait))
 	a := l.agent(child{Say: 500 * time.Millisecond})
 	a.says("waiting for DHCP: "+router.String()+" offers", "but no appliance answers")
+	on.Store(true)
 	a.says("bootlace: eth0 has", "from "+router.String(), "appliance is "+l.addr.String())
 	l.event(boot.KindWaiting)
 
@@ -113,7 +115,7 @@ func TestLeaseIsKept(t *testing.T) {
 	base := strings.TrimSuffix(l.addr.String(), ".1")
 	first, second := netip.MustParseAddr(base+".50"), netip.MustParseAddr(base+".60")
 	var mu sync.Mutex
-	renewed := 0
+	renewed := 0 // times it was asked for, one sent again included
 	give := first
 	l.serveDHCP(func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 		mu.Lock()
@@ -123,23 +125,23 @@ func TestLeaseIsKept(t *testing.T) {
 		case m.MessageType() == dhcpv4.MessageTypeDiscover:
 			typ = dhcpv4.MessageTypeOffer
 		case m.ClientIPAddr.Equal(first.AsSlice()):
-			if renewed++; renewed == 2 { // the second renewal is refused
+			if renewed++; renewed > 1 { // from the second renewal on it is refused
 				give = second
 				return answer(m, dhcpv4.MessageTypeNak, l.addr)
 			}
 			mask = func(*dhcpv4.DHCPv4) {} // it is not said again
 		}
-		return answer(m, typ, l.addr, dhcpv4.WithYourIP(give.AsSlice()), dhcpv4.WithLeaseTime(2),
-			mask, dhcpv4.WithRouter(l.addr.AsSlice()),
+		return answer(m, typ, l.addr, dhcpv4.WithYourIP(give.AsSlice()), dhcpv4.WithLeaseTime(3600),
+			dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionRenewTimeValue, Value: dhcpv4.Duration(time.Second)}), mask, dhcpv4.WithRouter(l.addr.AsSlice()),
 			dhcpv4.WithOption(dhcpv4.OptClassIdentifier(board.ApplianceClass)))
 	})
 	l.putPlan(l.plan(boot.ActionWait))
-	a := l.agent(child{})
+	a := l.agent(child{Post: 2 * time.Second}) // a connection from the first address is dead later
 	a.says("bootlace: eth0 has " + first.String() + "/24")
 	l.event(boot.KindWaiting)
 	a.says("lease of "+first.String()+"/24 is lost", "Nak", "eth0 has "+second.String()+"/24")
 	mu.Lock()
-	if renewed != 2 {
+	if renewed < 2 {
 		t.Errorf("%d renewals", renewed)
 	}
 	mu.Unlock()

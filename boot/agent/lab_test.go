@@ -35,6 +35,7 @@ type lab struct {
 	disk     string
 	boot     string
 	iface    string // of the servers
+	served   *lines // dnsmasq's log
 
 	mu     sync.Mutex
 	status int // what a report is answered, 204 mostly
@@ -71,6 +72,16 @@ func newLab(t *testing.T) *lab {
 	l.blank(8 << 20)
 	l.serveHTTP()
 	return l
+}
+
+// step runs f as a subtest, on which the lab's own functions fail meanwhile.
+func (l *lab) step(name string, f func(t *testing.T)) {
+	outer := l.t
+	outer.Run(name, func(t *testing.T) {
+		l.t = t
+		defer func() { l.t = outer }()
+		f(t)
+	})
 }
 
 func (l *lab) blank(size int64) {
@@ -142,7 +153,7 @@ func (l *lab) events() (evs []boot.Event) {
 // event waits for one of that kind whose text holds all of the words.
 func (l *lab) event(kind boot.Kind, words ...string) boot.Event {
 	l.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(hangGuard)
 	for {
 		for _, ev := range l.events() {
 			if ev.Kind == kind && holds(ev.Text, words) {
@@ -185,14 +196,35 @@ func (l *lab) dnsmasq(args ...string) {
 		"--dhcp-range=" + base + ".50," + base + ".60,1h",
 		"--enable-tftp", "--tftp-root=" + l.root,
 	}, args...)...)
-	l.start(cmd, "dnsmasq", "DHCP, IP range")
+	l.served = l.start(cmd, "dnsmasq", "DHCP, IP range")
+}
+
+// polls waits until the plan was fetched from dnsmasq n more times.
+func (l *lab) polls(n int) {
+	l.t.Helper()
+	deadline := time.After(hangGuard)
+	fetched := func(log string) int {
+		return strings.Count(log, "sent "+filepath.Join(l.root, boot.PlanName(l.mac, l.boot))+" to ")
+	}
+	for want := fetched(l.served.String()) + n; ; {
+		log, more := l.served.wait()
+		if fetched(log) >= want {
+			return
+		}
+		select {
+		case <-more:
+		case <-deadline:
+			l.t.Fatalf("the plan is not fetched again: %s", tail(log))
+		}
+	}
 }
 
 // byBootlace makes dnsmasq's offers say that they are an appliance's.
 const byBootlace = "--dhcp-option-force=60,bootlace"
 
-// start starts a command that ends with the test, and waits until it says ready.
-func (l *lab) start(cmd *exec.Cmd, name, ready string) {
+// start starts a command that ends with the test, and waits until it says
+// ready. It returns what the command says.
+func (l *lab) start(cmd *exec.Cmd, name, ready string) *lines {
 	l.t.Helper()
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
@@ -202,7 +234,7 @@ func (l *lab) start(cmd *exec.Cmd, name, ready string) {
 	l.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait(); w.Close() })
 	said := make(chan struct{})
 	isReady := sync.OnceFunc(func() { close(said) })
-	var log lines
+	log := new(lines)
 	go func() {
 		in := bufio.NewScanner(r)
 		for in.Scan() {
@@ -214,7 +246,7 @@ func (l *lab) start(cmd *exec.Cmd, name, ready string) {
 	}()
 	select {
 	case <-said:
-	case <-time.After(10 * time.Second):
+	case <-time.After(hangGuard):
 		l.t.Fatalf("%s is not ready: %s", name, log.String())
 	}
 	l.t.Cleanup(func() {
@@ -222,6 +254,7 @@ func (l *lab) start(cmd *exec.Cmd, name, ready string) {
 			l.t.Logf("%s said:\n%s", name, tail(log.String()))
 		}
 	})
+	return log
 }
 
 const testToken = "0123456789abcdef"

@@ -1,6 +1,7 @@
 package human
 
 import (
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -20,9 +21,11 @@ func TestBar(t *testing.T) {
 		{Bar{Label: "ftp", Done: 1, Total: 1 << 40, Rate: 1}, "ftp    [................]   0%       1 B       1 B/s   --:--"},
 		{Bar{Label: "\x1b[2Jverylong", Done: 7, Total: 5, Rate: 1}, "?[2Jve [################] 100%       7 B       1 B/s    0:00"},
 	} {
-		if got := tt.bar.String(); got != tt.want {
-			t.Errorf("%+v:\n got %q\nwant %q", tt.bar, got, tt.want)
-		}
+		t.Run(fmt.Sprintf("%+v", tt.bar), func(t *testing.T) {
+			if got := tt.bar.String(); got != tt.want {
+				t.Errorf("\n got %q\nwant %q", got, tt.want)
+			}
+		})
 	}
 }
 

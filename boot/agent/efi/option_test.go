@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -74,11 +75,13 @@ func TestParseLoadOptionRefuses(t *testing.T) {
 		}
 	}
 	for name, at := range map[string]int{"node shorter than its header": 36, "node longer than the path": 37} {
-		bad := bytes.Clone(good)
-		bad[at] = map[bool]byte{true: 3, false: 0xff}[at == 36]
-		if _, err := ParseLoadOption(bad); !errors.Is(err, errOption) {
-			t.Errorf("%s: error %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			bad := bytes.Clone(good)
+			bad[at] = map[bool]byte{true: 3, false: 0xff}[at == 36]
+			if _, err := ParseLoadOption(bad); !errors.Is(err, errOption) {
+				t.Errorf("error %v", err)
+			}
+		})
 	}
 }
 
@@ -86,9 +89,11 @@ func TestHardDiskOfOtherNodes(t *testing.T) {
 	mbr := HardDisk{}.Node()
 	mbr.Data[36], mbr.Data[37] = 1, 1
 	for _, n := range []Node{{}, {typeMedia, subHardDisk, nil}, FilePath("x"), mbr} {
-		if h, ok := n.HardDisk(); ok {
-			t.Errorf("%+v taken for %+v", n, h)
-		}
+		t.Run(fmt.Sprintf("%+v", n), func(t *testing.T) {
+			if h, ok := n.HardDisk(); ok {
+				t.Errorf("taken for %+v", h)
+			}
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package flash
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -134,12 +135,14 @@ func (b *behind) Sync() error {
 func TestReadBackAsksTheMedium(t *testing.T) {
 	stored, m := store(t, "zstd", rawImage(1, 6*mib))
 	for _, at := range []int64{16000, 2*mib + 1600, 6*mib - 16} {
-		_, backing := blank(t, 6*mib)
-		dev := &behind{File: openLoop(t, loop(t, backing)), backing: backing, at: at}
-		_, err := Write(t.Context(), dev, m, from(stored), Options{})
-		if err == nil || !dev.done || !strings.Contains(err.Error(), "read back") {
-			t.Errorf("byte %d changed on the medium: %v", at, err)
-		}
-		dev.Close()
+		t.Run(fmt.Sprint("fault at ", at), func(t *testing.T) {
+			_, backing := blank(t, 6*mib)
+			dev := &behind{File: openLoop(t, loop(t, backing)), backing: backing, at: at}
+			_, err := Write(t.Context(), dev, m, from(stored), Options{})
+			if err == nil || !dev.done || !strings.Contains(err.Error(), "read back") {
+				t.Errorf("byte %d changed on the medium: %v", at, err)
+			}
+			dev.Close()
+		})
 	}
 }

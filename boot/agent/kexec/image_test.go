@@ -3,6 +3,7 @@ package kexec
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -212,9 +213,11 @@ func TestLayoutRefuses(t *testing.T) {
 		strings.Repeat("no", 500): "not a kernel for arm64",
 		"":                        "not a kernel for arm64",
 	} {
-		_, _, err := layout(ram(0, 64*mib), efiTree(), []byte(kernel), nil, "")
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.8q: error %v, want %q", kernel, err, want)
-		}
+		t.Run(fmt.Sprintf("%.8q", kernel), func(t *testing.T) {
+			_, _, err := layout(ram(0, 64*mib), efiTree(), []byte(kernel), nil, "")
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want %q", err, want)
+			}
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,27 +70,29 @@ func TestExplain(t *testing.T) {
 // A file is mapped as it is; an empty one is nothing to boot.
 func TestMapFile(t *testing.T) {
 	for _, text := range []string{"kernel", ""} {
-		name := filepath.Join(t.TempDir(), "file")
-		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		b, err := mapFile(f)
-		if text == "" {
-			if err == nil {
-				t.Error("an empty file was mapped")
+		t.Run(strconv.Quote(text), func(t *testing.T) {
+			name := filepath.Join(t.TempDir(), "file")
+			if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
 			}
-			continue
-		}
-		if err != nil || string(b) != text {
-			t.Errorf("%q, %v", b, err)
-		}
-		if err := unix.Munmap(b); err != nil {
-			t.Error(err)
-		}
+			f, err := os.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			b, err := mapFile(f)
+			if text == "" {
+				if err == nil {
+					t.Error("an empty file was mapped")
+				}
+				return
+			}
+			if err != nil || string(b) != text {
+				t.Errorf("%q, %v", b, err)
+			}
+			if err := unix.Munmap(b); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -22,6 +22,7 @@ type link struct {
 	flip  int64 // the byte of a connection to turn over, -1: none
 	down  bool  // nothing passes
 	conns map[net.Conn]bool
+	hit   func() // is called when the fault strikes, nil: nothing
 }
 
 type fault int
@@ -32,6 +33,8 @@ const (
 	stall              // it falls silent
 )
 
+func (f fault) String() string { return [...]string{"cut", "reset", "stall"}[f] }
+
 func newLink() *link { return &link{flip: -1, conns: map[net.Conn]bool{}} }
 
 // spoil lets the fault strike the next connections.
@@ -39,6 +42,13 @@ func (l *link) spoil(f fault, after int64, times int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fault, l.after, l.times = f, after, times
+}
+
+// onHit has f called when the fault strikes.
+func (l *link) onHit(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hit = f
 }
 
 // set takes the link down, with all its connections, or up again.
@@ -67,6 +77,9 @@ func (l *link) pass(sent int64, p []byte, struck bool) (ok int, hit bool, f faul
 	if !struck && l.times > 0 {
 		l.times--
 	}
+	if !struck && l.hit != nil {
+		l.hit()
+	}
 	return int(max(l.after-sent, 0)), true, l.fault
 }
 
@@ -81,9 +94,11 @@ func (l *link) carry(client, server net.Conn) {
 	}
 	l.conns[client], l.conns[server] = true, true
 	l.mu.Unlock()
+	gone := make(chan struct{}) // the client is
 	go func() {
 		io.Copy(server, client)
 		server.Close()
+		close(gone)
 	}()
 	defer client.Close()
 	defer server.Close()
@@ -95,7 +110,7 @@ func (l *link) carry(client, server net.Conn) {
 		sent += int64(m)
 		switch {
 		case hit && f == stall:
-			time.Sleep(3 * testTiming.Stall)
+			<-gone
 			return
 		case hit && f == reset:
 			client.(*net.TCPConn).SetLinger(0)
@@ -198,7 +213,7 @@ func udpProxy(t *testing.T, target string, l *link) string {
 			if err != nil {
 				return
 			}
-			t.Cleanup(func() { flow.Close() })
+			t.Cleanup(func() { flow.SetReadDeadline(time.Now()) })
 			flows[from.String()] = flow
 			wg.Go(func() { udpFlow(flow, from, l) })
 			flow.WriteTo(buf[:n], to)
@@ -212,9 +227,13 @@ func udpProxy(t *testing.T, target string, l *link) string {
 func udpFlow(flow net.PacketConn, client net.Addr, l *link) {
 	var server net.Addr
 	buf, sent, struck := make([]byte, 64<<10), int64(0), false
+	defer flow.Close()
 	for {
 		n, from, err := flow.ReadFrom(buf)
 		if err != nil {
+			if server != nil { // and it need not wait for the client any more
+				flow.WriteTo([]byte("\x00\x05\x00\x00the test is over\x00"), server)
+			}
 			return
 		}
 		if l.isDown() {

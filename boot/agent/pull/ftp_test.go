@@ -122,7 +122,7 @@ func TestOddFTP(t *testing.T) {
 			p, changes := puller(t, tt.server.serve(t))
 			p.Timing.GiveUp = time.Millisecond
 			got := bytes.NewBuffer(bytes.Clone(half))
-			err := p.Resume(within(t, 5*time.Second), f, Held{Bytes: bytes.NewReader(half)}, got)
+			err := p.Resume(guarded(t), f, Held{Bytes: bytes.NewReader(half)}, got)
 			if tt.want == "" && (err != nil || !bytes.Equal(got.Bytes(), want)) {
 				t.Errorf("%d bytes, error %v", got.Len(), err)
 			}
@@ -141,7 +141,7 @@ func TestFTPProvesTheEnd(t *testing.T) {
 	o := &oddFTP{content: content(10_000, 41), end: "-", only: 2}
 	p, changes := puller(t, o.serve(t))
 	var got bytes.Buffer
-	if err := p.Fetch(within(t, 5*time.Second), File{Name: "x", Size: 10_000}, &got); err != nil || !bytes.Equal(got.Bytes(), o.content) {
+	if err := p.Fetch(guarded(t), File{Name: "x", Size: 10_000}, &got); err != nil || !bytes.Equal(got.Bytes(), o.content) {
 		t.Errorf("%d bytes, %v", got.Len(), err)
 	}
 	if len(*changes) != 3 {
@@ -151,25 +151,29 @@ func TestFTPProvesTheEnd(t *testing.T) {
 
 func TestFTPName(t *testing.T) {
 	for source, want := range map[string]string{"ftp://h/": "x y", "ftp://h/a/": "a/x y", "ftp://h/%2Fsrv/": "/srv/x y"} {
-		u, err := fileURL(source, "x y")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := ftpName(u); got != want {
-			t.Errorf("%s: %q, want %q", source, got, want)
-		}
+		t.Run(source, func(t *testing.T) {
+			u, err := fileURL(source, "x y")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := ftpName(u); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		})
 	}
 }
 
 func TestBadSources(t *testing.T) {
 	for _, source := range []string{"", "x", "/etc/", "http:///", "http://%zz/", "gopher://h/"} {
-		p, _ := puller(t, source)
-		if err := p.Fetch(within(t, 5*time.Second), File{Name: "x", Size: -1}, io.Discard); !errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("%q: %v", source, err)
-		}
+		t.Run(fmt.Sprintf("%q", source), func(t *testing.T) {
+			p, _ := puller(t, source)
+			if err := p.Fetch(guarded(t), File{Name: "x", Size: -1}, io.Discard); !errors.Is(err, errors.ErrUnsupported) {
+				t.Error(err)
+			}
+		})
 	}
 	p, _ := puller(t, "ftp://127.0.0.1:1/")
-	if err := p.Fetch(within(t, 5*time.Second), File{Name: "x\r\nDELE x", Size: -1}, io.Discard); !errors.Is(err, errors.ErrUnsupported) {
+	if err := p.Fetch(guarded(t), File{Name: "x\r\nDELE x", Size: -1}, io.Discard); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("a name with a command in it: %v", err)
 	}
 	if err := new(Puller).Fetch(t.Context(), File{Name: "x"}, io.Discard); err == nil || !strings.Contains(err.Error(), "no sources") {

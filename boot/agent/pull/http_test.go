@@ -59,7 +59,7 @@ func TestRangeAnswers(t *testing.T) {
 			p, _ := puller(t, serve(t, tt.handler))
 			p.Timing.GiveUp = time.Millisecond
 			got := bytes.NewBuffer(bytes.Clone(half))
-			err := p.Resume(within(t, 5*time.Second), file("x", want), Held{Bytes: bytes.NewReader(half)}, got)
+			err := p.Resume(guarded(t), file("x", want), Held{Bytes: bytes.NewReader(half)}, got)
 			if tt.want == "" && (err != nil || !bytes.Equal(got.Bytes(), want)) {
 				t.Errorf("%d bytes, error %v", got.Len(), err)
 			}
@@ -73,6 +73,7 @@ func TestRangeAnswers(t *testing.T) {
 // Without a digest a server that ignores If-Range is found out by its ETag, one
 // whose file is as young as its answer by its bytes.
 func TestValidators(t *testing.T) {
+	answered := time.Now().UTC().Format(http.TimeFormat) // which is when the file is young
 	for _, tt := range []struct {
 		name   string
 		header string
@@ -80,7 +81,7 @@ func TestValidators(t *testing.T) {
 	}{
 		{"ETag", "ETag", func(v int) string { return fmt.Sprintf(`"v%d"`, v) }},
 		{"weak ETag", "ETag", func(int) string { return `W/"v"` }},
-		{"young", "Last-Modified", func(int) string { return time.Now().UTC().Format(http.TimeFormat) }},
+		{"young", "Last-Modified", func(int) string { return answered }},
 		{"none", "X-None", func(int) string { return "" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -88,6 +89,7 @@ func TestValidators(t *testing.T) {
 			p, changes := puller(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 				v++
 				body := content(200_000, byte(30+v))
+				w.Header().Set("Date", answered)
 				w.Header().Set(tt.header, tt.value(v))
 				if r.Header.Get("Range") != "" {
 					w.Header().Set("Content-Range", "bytes 100000-199999/200000")
@@ -103,7 +105,7 @@ func TestValidators(t *testing.T) {
 				w.Write(body)
 			}))
 			var got bytes.Buffer
-			err := p.Fetch(within(t, 5*time.Second), File{Name: "x", Size: -1}, &got)
+			err := p.Fetch(guarded(t), File{Name: "x", Size: -1}, &got)
 			if !errors.Is(err, ErrChanged) || len(*changes) != 2 {
 				t.Errorf("error %v after %d attempts, want ErrChanged", err, len(*changes))
 			}
@@ -136,7 +138,7 @@ func TestHTTPRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p, _ := puller(t, serve(t, tt.handler))
 			p.Timing.GiveUp = time.Millisecond
-			err := p.Fetch(within(t, 5*time.Second), File{Name: "x", Size: -1}, io.Discard)
+			err := p.Fetch(guarded(t), File{Name: "x", Size: -1}, io.Discard)
 			if err == nil || tt.is != nil && !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
@@ -150,11 +152,11 @@ func TestRefused(t *testing.T) {
 	no := serve(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(403) })
 	yes := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") })
 	p, changes := puller(t, no, "gopher://127.0.0.1/", no)
-	if err := p.Fetch(within(t, 5*time.Second), File{Name: "x", Size: -1}, io.Discard); !errors.Is(err, fs.ErrPermission) || len(*changes) != 3 {
+	if err := p.Fetch(guarded(t), File{Name: "x", Size: -1}, io.Discard); !errors.Is(err, fs.ErrPermission) || len(*changes) != 3 {
 		t.Errorf("error %v after %d attempts", err, len(*changes))
 	}
 	p, changes = puller(t, no, yes)
-	if err := p.Fetch(within(t, 5*time.Second), File{Name: "x", Size: -1}, io.Discard); err != nil || len(*changes) != 2 {
+	if err := p.Fetch(guarded(t), File{Name: "x", Size: -1}, io.Discard); err != nil || len(*changes) != 2 {
 		t.Errorf("error %v after %d attempts", err, len(*changes))
 	}
 }
@@ -162,7 +164,7 @@ func TestRefused(t *testing.T) {
 func TestNoPasswordInErrors(t *testing.T) {
 	p, changes := puller(t, "http://me:secret@127.0.0.1:1/", "ftp://me:secret@127.0.0.1:1/")
 	p.Timing.GiveUp = time.Millisecond
-	err := p.Fetch(within(t, 5*time.Second), File{Name: "x", Size: -1}, io.Discard)
+	err := p.Fetch(guarded(t), File{Name: "x", Size: -1}, io.Discard)
 	if all := fmt.Sprint(err, *changes); err == nil || strings.Contains(all, "secret") {
 		t.Errorf("%s", all)
 	}
@@ -177,15 +179,17 @@ func TestIPv6(t *testing.T) {
 	want := content(100_000, 22)
 	dir := tree(t)
 	put(t, dir, "x", want)
-	for _, url := range []string{
-		"http://" + serveHTTP(t, "[::1]:0", http.FileServer(http.Dir(dir)), nil) + "/",
-		"ftp://" + vsftpd(t, dir, "::1") + "/",
+	for scheme, addr := range map[string]string{
+		"http": serveHTTP(t, "[::1]:0", http.FileServer(http.Dir(dir)), nil),
+		"ftp":  vsftpd(t, dir, "::1"),
 	} {
-		p, _ := puller(t, url)
-		var got bytes.Buffer
-		if err := p.Fetch(within(t, 5*time.Second), file("x", want), &got); err != nil || !bytes.Equal(got.Bytes(), want) {
-			t.Errorf("%s: %v", url, err)
-		}
+		t.Run(scheme, func(t *testing.T) {
+			p, _ := puller(t, scheme+"://"+addr+"/")
+			var got bytes.Buffer
+			if err := p.Fetch(guarded(t), file("x", want), &got); err != nil || !bytes.Equal(got.Bytes(), want) {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -201,7 +205,7 @@ func TestBounded(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	p, _ := puller(t, url)
-	if err := p.Fetch(within(t, 30*time.Second), File{Name: "x", Size: n}, io.Discard); err != nil {
+	if err := p.Fetch(guarded(t), File{Name: "x", Size: n}, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)
@@ -225,9 +229,11 @@ func TestListings(t *testing.T) {
 		{"plain", "a\r\nsub/\n\nb\n", parseLines,
 			[]Entry{{Name: "a", Size: -1}, {Name: "sub", Dir: true, Size: -1}, {Name: "b", Size: -1}}},
 	} {
-		if got := tt.parse(tt.text); !reflect.DeepEqual(got, tt.want) {
-			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.parse(tt.text); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("%+v, want %+v", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,11 +20,12 @@ import (
 
 // helperEnv makes the test binary a puller: a namespace takes whole processes,
 // as the HTTP client dials from goroutines of its own. It holds the File as
-// JSON; the arguments are the sources, the bytes go to standard output.
-const helperEnv = "BOOTLACE_PULL_HELPER"
-
-// cableTiming is short, since here a stall too many is no failure.
-var cableTiming = Timing{Stall: 500 * time.Millisecond, Backoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, GiveUp: 30 * time.Second}
+// JSON; the arguments are the sources, the bytes go to standard output. After
+// pauseAt bytes it waits until its standard input ends.
+const (
+	helperEnv = "BOOTLACE_PULL_HELPER"
+	pauseAt   = 1 << 20
+)
 
 func TestMain(m *testing.M) {
 	task := os.Getenv(helperEnv)
@@ -33,12 +36,10 @@ func TestMain(m *testing.M) {
 	if err := json.Unmarshal([]byte(task), &f); err != nil {
 		panic(err)
 	}
-	p := &Puller{Sources: os.Args[1:], TFTPMax: 16 << 20, Timing: cableTiming, TFTP: testTFTP, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
-	// 12 MiB a second: slow enough that the test can cut the cable in the middle.
-	paced := int64(0)
+	p := &Puller{Sources: os.Args[1:], TFTPMax: 16 << 20, Timing: hasty, TFTP: hastyTFTP, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	p.Progress = func(_ string, done, _ int64) {
-		for ; done-paced >= 64<<10; paced += 64 << 10 {
-			time.Sleep(5 * time.Millisecond)
+		if done >= pauseAt {
+			io.Copy(io.Discard, os.Stdin)
 		}
 	}
 	if err := p.Fetch(context.Background(), f, os.Stdout); err != nil {
@@ -56,12 +57,20 @@ func TestCable(t *testing.T) {
 		nettest.Need(t, program)
 	}
 	dir := tree(t)
-	want := content(6<<20, 50)
+	want := content(12<<20, 50) // more than is on the way when the cable is cut
 	put(t, dir, "image", want)
 	start(t, server.Command(t, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--enable-tftp", "--tftp-root="+dir, "--user=root", "--pid-file="+filepath.Join(t.TempDir(), "pid")))
 	start(t, server.Command(t, nettest.Need(t, "vsftpd"), vsftpdConf(t, dir, "listen=YES", "listen_address=10.77.0.1")))
 	start(t, server.Command(t, "python3", "-m", "http.server", "--bind", "10.77.0.1", "--directory", dir, "80"))
-	time.Sleep(time.Second) // python is the slowest of the three
+	for table, ports := range map[string][]string{"tcp": {":0050 ", ":0015 "}, "udp": {":0045 "}} {
+		eventually(t, "a server does not listen", func() bool {
+			open, err := server.Command(t, "cat", "/proc/net/"+table).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return !slices.ContainsFunc(ports, func(port string) bool { return !strings.Contains(string(open), port) })
+		})
+	}
 
 	for _, tt := range []struct {
 		sources []string
@@ -82,52 +91,64 @@ func TestCable(t *testing.T) {
 				t.Fatal(err)
 			}
 			cmd.Env = append(os.Environ(), helperEnv+"="+string(task))
-			out := &trigger{at: 1 << 20, reached: make(chan bool)}
-			log := new(bytes.Buffer)
+			out := &trigger{reached: make(chan bool), when: func(got []byte) bool { return len(got) >= pauseAt }}
+			log := &trigger{reached: make(chan bool), when: func(got []byte) bool { return bytes.Contains(got, []byte(waits)) }}
 			cmd.Stdout, cmd.Stderr = out, log
+			pause, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
+			t.Cleanup(func() { cmd.Process.Kill() })
 			cable := func(state string) {
 				if msg, err := exec.Command(nettest.Need(t, "ip"), "-n", server.Name, "link", "set", "eth0", state).CombinedOutput(); err != nil {
 					t.Errorf("link %s: %v: %s", state, err, msg)
 				}
 			}
-			select {
-			case <-out.reached:
-			case <-time.After(10 * time.Second):
-				t.Error("the first MiB did not come")
-			}
+			out.wait(t, "the first MiB does not come")
 			cable("down")
-			time.Sleep(cableTiming.Stall * time.Duration(len(urls)+1))
+			pause.Close()
+			log.wait(t, "nothing fails although the cable is cut")
 			cable("up")
 			if err := cmd.Wait(); err != nil || !bytes.Equal(out.got, want) {
-				t.Errorf("%v, %d bytes:\n%s", err, len(out.got), log)
+				t.Errorf("%v, %d bytes:\n%s", err, len(out.got), log.got)
 			}
 			for _, proto := range tt.carried {
-				if !strings.Contains(log.String(), "proto="+proto) {
-					t.Errorf("log does not name %s:\n%s", proto, log)
+				if !strings.Contains(string(log.got), "proto="+proto) {
+					t.Errorf("log does not name %s:\n%s", proto, log.got)
 				}
-			}
-			if !strings.Contains(log.String(), "pull waits before it asks all sources again") {
-				t.Errorf("nothing failed:\n%s", log)
 			}
 		})
 	}
 }
 
-// A trigger says when it has taken that many bytes.
+// waits is in the log when all sources have failed.
+const waits = "pull waits before it asks all sources again"
+
+// A trigger says when what was written to it is as it should be.
 type trigger struct {
 	got     []byte
-	at      int
+	when    func(got []byte) bool
 	reached chan bool
+	said    bool
 }
 
 func (b *trigger) Write(p []byte) (int, error) {
-	before := len(b.got)
 	b.got = append(b.got, p...)
-	if before < b.at && len(b.got) >= b.at {
+	if !b.said && b.when(b.got) {
+		b.said = true
 		close(b.reached)
 	}
 	return len(p), nil
+}
+
+func (b *trigger) wait(t *testing.T, otherwise string) {
+	t.Helper()
+	select {
+	case <-b.reached:
+	case <-time.After(hangGuard):
+		t.Fatal(otherwise)
+	}
 }

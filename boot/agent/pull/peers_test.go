@@ -25,9 +25,16 @@ import (
 	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
-// testTiming is that of all tests here. A machine that is busy with other tests
-// is silent for half a second at times.
-var testTiming = Timing{Stall: time.Second, Backoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, GiveUp: 8 * time.Second}
+// hangGuard ends a test that waits for what never comes. Nothing that a busy
+// machine does late may take as long.
+const hangGuard = 2 * time.Minute
+
+// testTiming takes no server for silent: on a busy machine all are for a while.
+var testTiming = Timing{Stall: hangGuard, Backoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, GiveUp: hangGuard}
+
+// hasty is for tests that have a server fall silent. Another one may be taken
+// for silent as well, and be asked again.
+var hasty = Timing{Stall: 500 * time.Millisecond, Backoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, GiveUp: hangGuard}
 
 // A peer is a server of a protocol, with a wire before it that can be spoilt.
 type peer struct {
@@ -142,15 +149,24 @@ func vsftpd(t *testing.T, dir, ip string, more ...string) string {
 		listen = "listen=NO\nlisten_ipv6=YES\nlisten_address6=" + ip
 	}
 	start(t, exec.Command(program, vsftpdConf(t, dir, append([]string{listen, fmt.Sprintf("listen_port=%d", portOf(t, addr))}, more...)...)))
-	for range 100 {
-		if c, err := net.Dial("tcp", addr); err == nil {
+	eventually(t, "vsftpd does not answer", func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
 			c.Close()
-			return addr
 		}
-		time.Sleep(20 * time.Millisecond)
+		return err == nil
+	})
+	return addr
+}
+
+// eventually waits until something that tells nobody has happened.
+func eventually(t *testing.T, otherwise string, happened func() bool) {
+	t.Helper()
+	for end := time.Now().Add(hangGuard); !happened(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(otherwise)
+		}
 	}
-	t.Fatal("vsftpd does not answer")
-	return ""
 }
 
 func vsftpdConf(t *testing.T, dir string, more ...string) string {
@@ -227,8 +243,9 @@ func puller(t *testing.T, sources ...string) (p *Puller, changes *[]Attempt) {
 	return p, changes
 }
 
-func within(t *testing.T, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+// guarded is the context of what must not hang.
+func guarded(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), hangGuard)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -31,16 +31,19 @@ func file(name string, b []byte) File {
 func TestOrder(t *testing.T) {
 	given := []string{"TFTP://a/", "http://a/", "ftp://a/", "tftp://b/"}
 	for _, tt := range []struct {
+		name string
 		size int64
 		want []string
 	}{
-		{16, given},
-		{-1, given},
-		{17, []string{"http://a/", "ftp://a/", "TFTP://a/", "tftp://b/"}},
+		{"as large as TFTP may carry", 16, given},
+		{"of unknown size", -1, given},
+		{"larger", 17, []string{"http://a/", "ftp://a/", "TFTP://a/", "tftp://b/"}},
 	} {
-		if got := order(given, tt.size, 16); !slices.Equal(got, tt.want) {
-			t.Errorf("Order of %d bytes: %q, want %q", tt.size, got, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			if got := order(given, tt.size, 16); !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 
@@ -53,25 +56,27 @@ func TestFetch(t *testing.T) {
 				want := content(n, 1)
 				name := fmt.Sprintf("a folder/%d#%%.bin", n)
 				put(t, dir, name, want)
-				for _, f := range []File{file(name, want), {Name: name, Size: -1}} {
-					var got bytes.Buffer
-					pl, changes := puller(t, p.url)
-					last := int64(-1)
-					pl.Progress = func(proto string, done, total int64) {
-						if proto != scheme || done <= last && n > 0 {
-							t.Errorf("progress %s %d after %d", proto, done, last)
+				for what, f := range map[string]File{"known": file(name, want), "unknown": {Name: name, Size: -1}} {
+					t.Run(fmt.Sprintf("%d bytes, %s", n, what), func(t *testing.T) {
+						var got bytes.Buffer
+						pl, changes := puller(t, p.url)
+						last := int64(-1)
+						pl.Progress = func(proto string, done, total int64) {
+							if proto != scheme || done <= last && n > 0 {
+								t.Errorf("progress %s %d after %d", proto, done, last)
+							}
+							last = done
 						}
-						last = done
-					}
-					if err := pl.Fetch(within(t, 10*time.Second), f, &got); err != nil {
-						t.Fatalf("%d bytes: %v", n, err)
-					}
-					if !bytes.Equal(got.Bytes(), want) {
-						t.Errorf("%d bytes: got %d others", n, got.Len())
-					}
-					if len(*changes) != 1 || (*changes)[0].Proto != scheme || (*changes)[0].To != int64(n) || (*changes)[0].Err != nil {
-						t.Errorf("%d bytes: changes %+v", n, *changes)
-					}
+						if err := pl.Fetch(guarded(t), f, &got); err != nil {
+							t.Fatal(err)
+						}
+						if !bytes.Equal(got.Bytes(), want) {
+							t.Errorf("got %d other bytes", got.Len())
+						}
+						if len(*changes) != 1 || (*changes)[0].Proto != scheme || (*changes)[0].To != int64(n) || (*changes)[0].Err != nil {
+							t.Errorf("changes %+v", *changes)
+						}
+					})
 				}
 			}
 		})
@@ -91,6 +96,8 @@ func spoilt() []string {
 }
 
 // Each protocol fails in mid-transfer in each way, and each finishes after it.
+// Where silence is the fault, a server that the machine is too busy for is
+// silent too: more attempts may follow, each from where the last one ended.
 func TestHandOver(t *testing.T) {
 	const n, after = 400_000, 150_000
 	want := content(n, 2)
@@ -100,7 +107,7 @@ func TestHandOver(t *testing.T) {
 				continue // datagrams can only get lost
 			}
 			for _, second := range spoilt() {
-				t.Run(fmt.Sprintf("%s-%d-%s", first, f, second), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s-%s-%s", first, f, second), func(t *testing.T) {
 					t.Parallel()
 					dir := tree(t)
 					put(t, dir, "image", want)
@@ -112,28 +119,40 @@ func TestHandOver(t *testing.T) {
 					a.link.spoil(f, after, 1)
 					var got bytes.Buffer
 					p, changes := puller(t, a.url, b.url)
-					if err := p.Fetch(within(t, 20*time.Second), file("image", want), &got); err != nil {
+					if f == stall {
+						p.Timing, p.TFTP = hasty, hastyTFTP
+					}
+					if err := p.Fetch(guarded(t), file("image", want), &got); err != nil {
 						t.Fatal(err)
 					}
 					if !bytes.Equal(got.Bytes(), want) {
 						t.Error("got other bytes")
 					}
 					c := *changes
-					if len(c) != 2 {
+					if len(c) < 2 || len(c) > 2 && f != stall {
 						t.Fatalf("changes %+v", c)
 					}
-					if c[0].Proto != first || c[0].From != 0 || c[0].To == 0 || c[0].To >= n || c[0].Err == nil {
+					if c[0].Proto != first || c[0].From != 0 || c[0].To == 0 && f != stall || c[0].To >= n || c[0].Err == nil {
 						t.Errorf("first %+v", c[0])
 					}
-					if c[1].Proto != second || c[1].From != c[0].To || c[1].To != n || c[1].Err != nil {
+					if c[1].Proto != second {
 						t.Errorf("second %+v", c[1])
 					}
-					drop := int64(0)
-					if second == "tftp" {
-						drop = c[0].To
+					for i := range c[1:] {
+						if c[i+1].From != c[i].To {
+							t.Errorf("attempt %d begins at %d, the one before ended at %d", i+2, c[i+1].From, c[i].To)
+						}
 					}
-					if c[1].Dropped != drop {
-						t.Errorf("%s sent %d bytes again, want %d", second, c[1].Dropped, drop)
+					last := c[len(c)-1]
+					if last.To != n || last.Err != nil {
+						t.Errorf("last %+v", last)
+					}
+					drop := int64(0)
+					if last.Proto == "tftp" {
+						drop = last.From
+					}
+					if last.Dropped != drop {
+						t.Errorf("%s sent %d bytes again, want %d", last.Proto, last.Dropped, drop)
 					}
 				})
 			}
@@ -155,6 +174,7 @@ func TestAllDown(t *testing.T) {
 		p.link.spoil(cut, 100_000, 1)
 	}
 	p, changes := puller(t, sources...)
+	p.Timing, p.TFTP = hasty, hastyTFTP
 	var got bytes.Buffer
 	down := func(d bool) {
 		for _, l := range links {
@@ -166,10 +186,14 @@ func TestAllDown(t *testing.T) {
 		if done > 120_000 && !once {
 			once = true
 			down(true)
-			time.AfterFunc(2*time.Second, func() { down(false) })
 		}
 	}
-	if err := p.Fetch(within(t, 30*time.Second), file("image", want), &got); err != nil {
+	p.Notify = func(c Attempt) {
+		if *changes = append(*changes, c); len(*changes) >= 6 {
+			down(false)
+		}
+	}
+	if err := p.Fetch(guarded(t), file("image", want), &got); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got.Bytes(), want) {
@@ -187,33 +211,6 @@ func TestAllDown(t *testing.T) {
 	}
 }
 
-func TestGiveUp(t *testing.T) {
-	t.Parallel()
-	dir := tree(t)
-	put(t, dir, "image", content(300_000, 4))
-	h := httpPeer(t, dir)
-	h.link.spoil(cut, 100_000, 1)
-	p, changes := puller(t, h.url)
-	p.Timing.GiveUp = time.Second
-	var got bytes.Buffer
-	p.Progress = func(_ string, done, _ int64) {
-		if done > 50_000 {
-			h.link.set(true)
-		}
-	}
-	start := time.Now()
-	err := p.Fetch(within(t, 20*time.Second), File{Name: "image", Size: 300_000}, &got)
-	if err == nil || !strings.Contains(err.Error(), "no new byte for") || !strings.Contains(err.Error(), "http: ") {
-		t.Errorf("error %v", err)
-	}
-	if took := time.Since(start); took < p.Timing.GiveUp-p.Timing.MaxBackoff || took > p.Timing.GiveUp+3*time.Second {
-		t.Errorf("gave up after %v", took)
-	}
-	if len(*changes) < 3 {
-		t.Errorf("only %d attempts", len(*changes))
-	}
-}
-
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range spoilt() {
@@ -223,12 +220,13 @@ func TestCancel(t *testing.T) {
 			peer := peers[scheme](t, dir)
 			peer.link.spoil(stall, 100_000, -1)
 			p, _ := puller(t, peer.url)
+			p.Timing.Stall = time.Hour // nothing else ends it
 			ctx, cancel := context.WithCancel(t.Context())
-			time.AfterFunc(300*time.Millisecond, cancel)
-			start := time.Now()
+			defer cancel()
+			peer.link.onHit(cancel)
 			err := p.Fetch(ctx, File{Name: "image", Size: 300_000}, io.Discard)
-			if !errors.Is(err, context.Canceled) || time.Since(start) > 2*time.Second {
-				t.Errorf("after %v: %v", time.Since(start), err)
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
 			}
 		})
 	}
@@ -246,9 +244,14 @@ func TestChanged(t *testing.T) {
 			peer := peers[scheme](t, dir)
 			peer.link.spoil(cut, 100_000, 1)
 			p, _ := puller(t, peer.url)
-			p.Notify = func(Attempt) { put(t, dir, "image", after) }
+			p.TFTP = hastyTFTP
+			p.Notify = func(c Attempt) {
+				if c.To > 0 {
+					put(t, dir, "image", after)
+				}
+			}
 			var got bytes.Buffer
-			err := p.Fetch(within(t, 10*time.Second), File{Name: "image", Size: -1}, &got)
+			err := p.Fetch(guarded(t), File{Name: "image", Size: -1}, &got)
 			if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "image") {
 				t.Errorf("error %v, want ErrChanged", err)
 			}
@@ -268,7 +271,7 @@ func TestCorrupt(t *testing.T) {
 			peer := peers[scheme](t, dir)
 			peer.link.flip = 200_000
 			p, changes := puller(t, peer.url, "http://127.0.0.1:1/")
-			err := p.Fetch(within(t, 10*time.Second), file("image", want), io.Discard)
+			err := p.Fetch(guarded(t), file("image", want), io.Discard)
 			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "SHA-256") {
 				t.Errorf("error %v, want ErrCorrupt", err)
 			}
@@ -287,21 +290,23 @@ func TestWrongSize(t *testing.T) {
 			put(t, dir, "image", have)
 			peer := newPeer(t, dir)
 			for _, size := range []int64{10_000, 29_999, 30_001} {
-				var got bytes.Buffer
-				p, changes := puller(t, peer.url, peer.url)
-				err := p.Fetch(within(t, 10*time.Second), File{Name: "image", Size: size}, &got)
-				if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), fmt.Sprint(size)) {
-					t.Errorf("%d: error %v, want ErrCorrupt", size, err)
-				}
-				if !strings.Contains(err.Error(), "30000") {
-					t.Errorf("%d: error %v does not name the server's size", size, err)
-				}
-				if got.Len() > 0 {
-					t.Errorf("%d: %d bytes were delivered", size, got.Len())
-				}
-				if len(*changes) != 1 {
-					t.Errorf("%d: %d attempts", size, len(*changes))
-				}
+				t.Run(fmt.Sprint(size, " bytes"), func(t *testing.T) {
+					var got bytes.Buffer
+					p, changes := puller(t, peer.url, peer.url)
+					err := p.Fetch(guarded(t), File{Name: "image", Size: size}, &got)
+					if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), fmt.Sprint(size)) {
+						t.Errorf("error %v, want ErrCorrupt", err)
+					}
+					if !strings.Contains(err.Error(), "30000") {
+						t.Errorf("error %v does not name the server's size", err)
+					}
+					if got.Len() > 0 {
+						t.Errorf("%d bytes were delivered", got.Len())
+					}
+					if len(*changes) != 1 {
+						t.Errorf("%d attempts", len(*changes))
+					}
+				})
 			}
 		})
 	}
@@ -312,13 +317,12 @@ func TestNotFound(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			peer := newPeer(t, tree(t))
 			p, changes := puller(t, peer.url, "http://127.0.0.1:1/")
-			start := time.Now()
-			err := p.Fetch(within(t, 10*time.Second), File{Name: "no/such.raw.zst", Size: 5}, io.Discard)
+			err := p.Fetch(guarded(t), File{Name: "no/such.raw.zst", Size: 5}, io.Discard)
 			if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "no/such.raw.zst") || !strings.Contains(err.Error(), scheme) {
 				t.Errorf("error %v, want fs.ErrNotExist", err)
 			}
-			if len(*changes) != 1 || time.Since(start) > 2*time.Second {
-				t.Errorf("%d attempts in %v", len(*changes), time.Since(start))
+			if len(*changes) != 1 {
+				t.Errorf("%d attempts", len(*changes))
 			}
 		})
 	}
@@ -347,45 +351,12 @@ func TestWriterFails(t *testing.T) {
 			peer := newPeer(t, dir)
 			p, changes := puller(t, peer.url, peer.url)
 			w := &failing{left: 200_000}
-			start := time.Now()
-			err := p.Fetch(within(t, 10*time.Second), File{Name: "image", Size: 3_000_000}, w)
+			err := p.Fetch(guarded(t), File{Name: "image", Size: 3_000_000}, w)
 			if !errors.Is(err, errDisk) || !strings.Contains(err.Error(), "write") {
 				t.Errorf("error %v, want that of the writer", err)
 			}
-			if len(*changes) != 1 || time.Since(start) > 2*time.Second {
-				t.Errorf("%d attempts in %v", len(*changes), time.Since(start))
-			}
-		})
-	}
-}
-
-type slow struct {
-	bytes.Buffer
-	pause time.Duration
-}
-
-func (s *slow) Write(p []byte) (int, error) {
-	time.Sleep(s.pause)
-	s.pause = 0
-	return s.Buffer.Write(p)
-}
-
-// A disk that takes longer than a server may is not the server's fault. TFTP is
-// another matter: its server waits for each acknowledgement, and not for long.
-func TestSlowWriter(t *testing.T) {
-	t.Parallel()
-	want := content(500_000, 10)
-	for _, scheme := range []string{"ftp", "http"} {
-		t.Run(scheme, func(t *testing.T) {
-			dir := tree(t)
-			put(t, dir, "image", want)
-			p, changes := puller(t, peers[scheme](t, dir).url)
-			w := &slow{pause: testTiming.Stall + testTiming.Stall/4}
-			if err := p.Fetch(within(t, 10*time.Second), file("image", want), w); err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(w.Bytes(), want) || len(*changes) != 1 {
-				t.Errorf("%d bytes: %+v", w.Len(), *changes)
+			if len(*changes) != 1 {
+				t.Errorf("%d attempts", len(*changes))
 			}
 		})
 	}

@@ -18,7 +18,8 @@ import (
 //     n × Stall + MaxBackoff after the server is back: 75 s with the defaults
 //     and three sources, 30 s where the outage refuses instead of being silent;
 //   - a pull without one new byte ends between GiveUp − MaxBackoff and
-//     GiveUp + n × Stall after the last one.
+//     GiveUp + 2n × Stall after the last one: the round that brought it may
+//     end in n × Stall of silence, and so may the last round.
 //
 // Stall must be longer than the longest silence of a server that is well: the
 // TFTP client resends several times within it, a TCP sender of a busy server

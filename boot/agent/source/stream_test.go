@@ -49,18 +49,20 @@ func TestWriteBadStream(t *testing.T) {
 			}, boom, "fetch image: connection reset"},
 		} {
 			t.Run(format+" "+tt.name, func(t *testing.T) {
-				dev, _ := blank(t, 4*mib)
-				_, err := flash.Write(t.Context(), dev, m, Stream(tt.from, 0), flash.Options{})
-				if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
-					t.Errorf("%v, want %v %q", err, tt.want, tt.text)
-				}
-				wantUnbootable(t, "then", dev)
-				if format != "zstd" {
-					return
-				}
-				if _, err := flash.Write(t.Context(), dev, m, Stream(from(stored), 0), flash.Options{}); err != nil {
-					t.Errorf("then the right one: %v", err)
-				}
+				t.Run(format+" "+tt.name, func(t *testing.T) {
+					dev, _ := blank(t, 4*mib)
+					_, err := flash.Write(t.Context(), dev, m, Stream(tt.from, 0), flash.Options{})
+					if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+						t.Errorf("%v, want %v %q", err, tt.want, tt.text)
+					}
+					wantUnbootable(t, "then", dev)
+					if format != "zstd" {
+						return
+					}
+					if _, err := flash.Write(t.Context(), dev, m, Stream(from(stored), 0), flash.Options{}); err != nil {
+						t.Errorf("then the right one: %v", err)
+					}
+				})
 			})
 		}
 	}
@@ -85,20 +87,22 @@ func TestWriteCancel(t *testing.T) {
 	stored, m := store(t, "", rawImage(1, 8*mib))
 	before := runtime.NumGoroutine()
 	for _, stage := range []string{flash.StageWrite, flash.StageVerify} {
-		dev, _ := blank(t, 9*mib)
-		ctx, cancel := context.WithCancel(t.Context())
-		_, err := flash.Write(ctx, dev, m, Stream(from(stored), 0), flash.Options{Progress: func(s string, done, _ int64) {
-			if s == stage && done >= 3*mib {
-				cancel()
+		t.Run("cancelled in "+stage, func(t *testing.T) {
+			dev, _ := blank(t, 9*mib)
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := flash.Write(ctx, dev, m, Stream(from(stored), 0), flash.Options{Progress: func(s string, done, _ int64) {
+				if s == stage && done >= 3*mib {
+					cancel()
+				}
+			}})
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("cancelled in %s: %v", stage, err)
 			}
-		}})
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("cancelled in %s: %v", stage, err)
-		}
-		wantUnbootable(t, "cancelled in "+stage, dev)
-		if _, err := flash.Write(t.Context(), dev, m, Stream(from(stored), 0), flash.Options{}); err != nil {
-			t.Errorf("cancelled in %s, again: %v", stage, err)
-		}
+			wantUnbootable(t, "cancelled in "+stage, dev)
+			if _, err := flash.Write(t.Context(), dev, m, Stream(from(stored), 0), flash.Options{}); err != nil {
+				t.Errorf("cancelled in %s, again: %v", stage, err)
+			}
+		})
 	}
 
 	// A producer that waits for a server that never speaks.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -33,7 +34,12 @@ func TestForeignHostGetsNoData(t *testing.T) {
 			stolen = append(stolen, dc)
 		}
 		fmt.Fprint(c, "RETR small\r\n")
-		time.Sleep(50 * time.Millisecond) // only foreign hosts are connected
+		for _, dc := range stolen { // the server waits, with only thieves there
+			dc.SetReadDeadline(time.Now().Add(hangGuard))
+			if got, err := io.ReadAll(dc); len(got) > 0 || os.IsTimeout(err) {
+				t.Errorf("foreign host got %q, %v", got, err)
+			}
+		}
 		dc := thief.connect(port)
 		c.want("150")
 		got, err := io.ReadAll(dc)
@@ -41,12 +47,6 @@ func TestForeignHostGetsNoData(t *testing.T) {
 			t.Errorf("client got %q, %v", got, err)
 		}
 		c.want("226")
-		for _, dc := range stolen {
-			dc.SetReadDeadline(time.Now().Add(5 * time.Second))
-			if got, err := io.ReadAll(dc); len(got) > 0 || os.IsTimeout(err) {
-				t.Errorf("foreign host got %q, %v", got, err)
-			}
-		}
 	}
 }
 
@@ -73,12 +73,8 @@ func TestForeignHostAloneEndsTheWait(t *testing.T) {
 func TestPassivePorts(t *testing.T) {
 	const from, to = 21100, 21103
 	leaks(t, func(t *testing.T) {
-		f := start(t, loopback, func(s *Server) {
-			s.PassiveFrom, s.PassiveTo = from, to
-			s.Timing.Port = 15 * time.Second // enough for a busy machine with the race detector
-		})
-		// There are many more clients than ports. A port is in use only until
-		// its client has connected.
+		f := start(t, ownHost()+":0", func(s *Server) { s.PassiveFrom, s.PassiveTo = from, to })
+		// Many more clients than ports: each is in use only until its client connected.
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() {
@@ -102,14 +98,18 @@ func TestPassivePorts(t *testing.T) {
 	})
 }
 
+// ownHost is a loopback address that no other test uses, nor its ports.
+func ownHost() string { return fmt.Sprintf("127.%d.%d.%d", 1+rand.N(250), rand.N(250), 2+rand.N(250)) }
+
 func TestAllPassivePortsInUse(t *testing.T) {
-	l, err := net.Listen("tcp", loopback)
+	const port = 21100
+	host := ownHost()
+	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", host, port))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	port := uint16(l.Addr().(*net.TCPAddr).Port)
-	f := start(t, loopback, func(s *Server) {
+	f := start(t, host+":0", func(s *Server) {
 		s.PassiveFrom, s.PassiveTo = port, port
 		s.Timing.Port = 100 * time.Millisecond
 	})

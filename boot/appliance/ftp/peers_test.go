@@ -38,7 +38,7 @@ func TestCurl(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "got")
 	get := func(want []byte, args ...string) {
 		t.Helper()
-		out, err := run(t, "curl", append([]string{"-sS", "--max-time", "20", "-o", file}, args...)...)
+		out, err := run(t, "curl", append([]string{"-sS", "--max-time", "120", "-o", file}, args...)...)
 		got, rerr := os.ReadFile(file)
 		if err != nil || rerr != nil || !bytes.Equal(got, want) {
 			t.Errorf("curl %v: %v, %v, %d bytes, want %d: %s", args, err, rerr, len(got), len(want), out)
@@ -62,14 +62,14 @@ func TestCurl(t *testing.T) {
 	}
 	for _, bad := range []string{"none", "..%2fsecret", "escape", ".key"} {
 		t.Run(bad, func(t *testing.T) {
-			if out, err := run(t, "curl", "-sS", "--max-time", "20", "--path-as-is", url+bad); err == nil {
+			if out, err := run(t, "curl", "-sS", "--max-time", "120", "--path-as-is", url+bad); err == nil {
 				t.Errorf("%s: %s", bad, out)
 			}
 		})
 	}
 	for _, args := range [][]string{{"-P", "-", url + "small"}, {"-T", file, url + "up"}, {"-Q", "DELE small", url}} {
 		t.Run("change by "+args[0], func(t *testing.T) {
-			if out, err := run(t, "curl", append([]string{"-sS", "--max-time", "20"}, args...)...); err == nil {
+			if out, err := run(t, "curl", append([]string{"-sS", "--max-time", "120"}, args...)...); err == nil {
 				t.Errorf("curl %v: %s", args, out)
 			}
 		})
@@ -79,7 +79,7 @@ func TestCurl(t *testing.T) {
 func TestLftp(t *testing.T) {
 	f := start(t, loopback, nil)
 	dir := t.TempDir()
-	out, err := run(t, "lftp", "-c", fmt.Sprintf(`set net:max-retries 1; set net:timeout 10; set cmd:fail-exit yes
+	out, err := run(t, "lftp", "-c", fmt.Sprintf(`set net:max-retries 1; set net:timeout 120; set cmd:fail-exit yes
 open ftp://%[2]s; mirror / %[1]s/all; pget -n 3 /big -o %[1]s/parts; get /big -o %[1]s/cut; cls -1 /sub/deep`, dir, f.addr))
 	if err != nil || out != "/sub/deep/x y\n" {
 		t.Fatalf("lftp: %v: %q", err, out)
@@ -101,7 +101,7 @@ open ftp://%[2]s; mirror / %[1]s/all; pget -n 3 /big -o %[1]s/parts; get /big -o
 	if err := os.Truncate(filepath.Join(dir, "cut"), 1000); err != nil {
 		t.Fatal(err)
 	}
-	out, err = run(t, "lftp", "-c", fmt.Sprintf("set net:max-retries 1; open ftp://%s; get -c /big -o %s/cut", f.addr, dir))
+	out, err = run(t, "lftp", "-c", fmt.Sprintf("set net:max-retries 1; set net:timeout 120; open ftp://%s; get -c /big -o %s/cut", f.addr, dir))
 	if got, rerr := os.ReadFile(filepath.Join(dir, "cut")); err != nil || rerr != nil || !bytes.Equal(got, pattern(bigSize)) {
 		t.Errorf("get -c: %v, %v, %d bytes: %s", err, rerr, len(got), out)
 	}
@@ -112,7 +112,7 @@ var jlaffayeOptions = map[string][]peer.DialOption{"EPSV": nil, "PASV": {peer.Di
 
 func (f *fixture) dialJlaffaye(options []peer.DialOption) *peer.ServerConn {
 	f.t.Helper()
-	c, err := peer.Dial(f.addr, append(options, peer.DialWithTimeout(10*time.Second))...)
+	c, err := peer.Dial(f.addr, append(options, peer.DialWithTimeout(hangGuard))...)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestLinkLocal(t *testing.T) {
 	if _, err := stdout.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	out, err := b.Command(t, "curl", "-sS", "-g", "--max-time", "10", "ftp://[fe80::1%25eth0]:2121/small").CombinedOutput()
+	out, err := b.Command(t, "curl", "-sS", "-g", "--max-time", "120", "ftp://[fe80::1%25eth0]:2121/small").CombinedOutput()
 	if err != nil || string(out) != "hello\nworld\r\n" {
 		t.Errorf("%v: %q", err, out)
 	}

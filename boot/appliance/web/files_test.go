@@ -194,5 +194,5 @@ func TestEndsInMidDownload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer idle.Close()
-	f.stop() // measures
+	f.stop()
 }

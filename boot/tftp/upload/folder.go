@@ -19,6 +19,8 @@ type TestingT interface {
 // ServeFolder serves a folder by pin/tftp on loopback until a test ends, and
 // takes what is new there. It returns its address. A lost packet costs it
 // timeout. It is for tests that want another implementation as their peer.
+// It waits half a minute for a client: on a busy machine one may be silent for
+// a while.
 func ServeFolder(t TestingT, dir string, timeout time.Duration) string {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -48,7 +50,7 @@ func ServeFolder(t TestingT, dir string, timeout time.Duration) string {
 	})
 	s.SetBackoff(func(int) time.Duration { return 0 })
 	s.SetTimeout(timeout)
-	s.SetRetries(3)
+	s.SetRetries(int(30 * time.Second / timeout))
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(conn) }()
 	t.Cleanup(func() { s.Shutdown(); <-done; root.Close() })
