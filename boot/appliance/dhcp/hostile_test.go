@@ -27,10 +27,6 @@ func TestRateOfAnswers(t *testing.T) {
 // Whom a stranger names, as a relay or as the sender, is neither everyone nor
 // flooded.
 func TestNobodyIsFlooded(t *testing.T) {
-	a, b := nettest.Pair(t, ours+"/24", "10.77.0.50/24")
-	a.IP(t, "route", "add", "default", "via", "10.77.0.50")
-	s := serve(t, a, Proxy, nil)
-	w := newTap(t, b, portServer) // of relays, and of who has sent from that port
 	pxe := append(rom, option(77, "iPXE"))
 	discover := func(giaddr string) []byte {
 		return message(dhcpv4.MessageTypeDiscover, append(pxe, dhcpv4.WithRelay(net.ParseIP(giaddr)))...)
@@ -53,6 +49,11 @@ func TestNobodyIsFlooded(t *testing.T) {
 		{"a client, again and again", 3000, "192.0.2.6:67", portBINL, request, "192.0.2.6", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			// Addresses may share a bucket of the rate, so each has a server of its own.
+			a, b := nettest.Pair(t, ours+"/24", "10.77.0.50/24")
+			a.IP(t, "route", "add", "default", "via", "10.77.0.50")
+			s := serve(t, a, Proxy, nil)
+			w := newTap(t, b, portServer) // of relays, and of who has sent from that port
 			start, to := time.Now(), netip.AddrPortFrom(us.addr, tt.port)
 			frame := wire.UDP4(w.MAC, wire.Broadcast, netip.MustParseAddrPort(tt.from), to, tt.raw)
 			// Few at a time, so that no buffer on the way overflows.
