@@ -11,6 +11,7 @@ import (
 	"github.com/bootlace/bootlace/boot/appliance/access"
 	"github.com/bootlace/bootlace/boot/appliance/catalog"
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/appliance/journal"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
@@ -88,15 +89,15 @@ func (a *Appliance) openLinks() error {
 		return Mistake{err}
 	}
 	a.urls = &urls{advertise: a.cfg.Advertise, links: on, listen: a.cfg.Listen}
-	if adv := a.cfg.Advertise; a.cfg.DHCP.Mode != config.Off && adv.IsValid() && !adv.Is4() {
+	if adv := a.cfg.Advertise; a.cfg.DHCP.Mode != dhcp.Off && adv.IsValid() && !adv.Is4() {
 		return Mistake{fmt.Errorf("advertise: %s is no IPv4 address, and DHCP can tell machines of no other; --dhcp off goes without", adv)}
 	}
-	if a.cfg.DHCP.Mode == config.Full {
+	if a.cfg.DHCP.Mode == dhcp.Full {
 		fitted, err := fitSubnets(a.cfg, on)
 		if err != nil {
 			return Mistake{err}
 		}
-		a.cfg.DHCP.Subnets = fitted
+		a.cfg.Leases.Subnets = fitted
 	}
 	return nil
 }
@@ -108,11 +109,11 @@ func (a *Appliance) openFolders(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if a.cfg.DHCP.Mode == config.Full {
-		if a.leases, err = lease.New(ctx, a.state.store, a.cfg.DHCP.Subnets, a.cfg.DHCP.Hosts, a.log); err != nil {
+	if a.cfg.DHCP.Mode == dhcp.Full {
+		if a.leases, err = lease.New(ctx, a.state.store, a.cfg.Leases.Subnets, a.cfg.Leases.Hosts, a.log); err != nil {
 			return Mistake{fmt.Errorf("dhcp: %w", err)}
 		}
-		if a.leases6, err = lease.New6(ctx, a.state.store, a.cfg.DHCP.Six, a.log); err != nil {
+		if a.leases6, err = lease.New6(ctx, a.state.store, a.cfg.Leases.Subnets6, a.log); err != nil {
 			return Mistake{fmt.Errorf("dhcp: %w", err)}
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
 	"github.com/bootlace/bootlace/boot/appliance/web"
 	"github.com/bootlace/bootlace/boot/tftp"
@@ -39,7 +40,7 @@ func TestFoundBeforeItServes(t *testing.T) {
 		want   string
 	}{
 		"IPv6 for DHCP": {func(c *config.Config) {
-			c.DHCP.Mode, c.Advertise = config.Proxy, netip.MustParseAddr("fe80::1")
+			c.DHCP.Mode, c.Advertise = dhcp.Proxy, netip.MustParseAddr("fe80::1")
 		}, "advertise: fe80::1 is no IPv4 address"},
 		"a plan that nobody can fetch": {func(c *config.Config) {
 			c.Profiles, c.Listen["http"] = []*boot.Profile{flash}, ":80"
@@ -55,7 +56,7 @@ func TestFoundBeforeItServes(t *testing.T) {
 		}, "may have 94 bytes at most"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := config.Config{Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{}}
+			cfg := config.Config{Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: dhcp.Config{Mode: dhcp.Off}, Listen: map[string]string{}}
 			tt.change(&cfg)
 			err := Check(t.Context(), &cfg, slog.New(slog.DiscardHandler))
 			if m := (Mistake{}); !errors.As(err, &m) || !strings.Contains(err.Error(), tt.want) {
@@ -82,7 +83,7 @@ func TestServes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config.Config{
-				Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off}, Listen: map[string]string{"tftp": ":69"},
+				Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: dhcp.Config{Mode: dhcp.Off}, Listen: map[string]string{"tftp": ":69"},
 				Profiles: []*boot.Profile{{Name: "p", Action: boot.ActionServe, Match: tt.match}},
 			}
 			for name, build := range tt.builds {

@@ -10,6 +10,7 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 )
 
@@ -41,11 +42,12 @@ func TestNoKexec(t *testing.T) {
 func TestSixOfNoLink(t *testing.T) {
 	cfg := &config.Config{
 		Root: t.TempDir(), State: filepath.Join(t.TempDir(), "state"), Interface: []string{"lo"}, Listen: map[string]string{"tftp": ":69"},
-		DHCP: config.DHCP{Mode: config.Full, Subnets: []lease.Subnet{{Prefix: netip.MustParsePrefix("127.0.0.0/24"), Lease: lease.DefaultTiming.Lease}}},
+		DHCP:   dhcp.Config{Mode: dhcp.Full},
+		Leases: lease.Config{Subnets: []lease.Subnet{{Prefix: netip.MustParsePrefix("127.0.0.0/24"), Lease: lease.DefaultTiming.Lease}}},
 	}
 	for net, want := range map[string]string{"::/64": "", "fd00:77::/64": "dhcp.subnets: fd00:77::/64 is the network of no interface that is served"} {
 		t.Run(net, func(t *testing.T) {
-			cfg.DHCP.Six = []lease.Subnet{{Prefix: netip.MustParsePrefix(net)}}
+			cfg.Leases.Subnets6 = []lease.Subnet{{Prefix: netip.MustParsePrefix(net)}}
 			err := Check(t.Context(), cfg, slog.New(slog.DiscardHandler))
 			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%s: %v", net, err)

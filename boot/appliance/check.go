@@ -12,6 +12,7 @@ import (
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/catalog"
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/policy"
 )
 
@@ -58,7 +59,7 @@ func warnWithoutFirmware(cfg *config.Config, c *catalog.Catalog, log *slog.Logge
 			missing = append(missing, b.Name)
 		}
 	}
-	if len(missing) == len(board.Boards) && cfg.DHCP.Mode != config.Off {
+	if len(missing) == len(board.Boards) && cfg.DHCP.Mode != dhcp.Off {
 		log.Warn("no firmware in the root: `mkboot build BOARD -o ROOT` makes it", "boards", missing)
 	}
 }

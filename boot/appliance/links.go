@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 )
 
@@ -97,7 +98,7 @@ func newLink(i net.Interface) (link, error) {
 // fitSubnets fits the config's subnets to the links. --pool names no network; it
 // takes that of the link whose network holds it.
 func fitSubnets(cfg *config.Config, served []link) ([]lease.Subnet, error) {
-	for _, s := range cfg.DHCP.Six {
+	for _, s := range cfg.Leases.Subnets6 {
 		if !slices.ContainsFunc(served, func(l link) bool {
 			return slices.ContainsFunc(l.prefixes, func(p netip.Prefix) bool { return s.Prefix.Contains(p.Addr()) })
 		}) {
@@ -105,7 +106,7 @@ func fitSubnets(cfg *config.Config, served []link) ([]lease.Subnet, error) {
 		}
 	}
 	var out []lease.Subnet
-	for _, s := range cfg.DHCP.Subnets {
+	for _, s := range cfg.Leases.Subnets {
 		if !s.Prefix.IsValid() {
 			for _, l := range served {
 				for _, p := range l.prefixes {
@@ -122,12 +123,12 @@ func fitSubnets(cfg *config.Config, served []link) ([]lease.Subnet, error) {
 	}
 	for _, l := range served {
 		for _, p := range l.prefixes {
-			if err := checkOwnAddress(p.Addr(), l.name, out, cfg.DHCP.Hosts); err != nil {
+			if err := checkOwnAddress(p.Addr(), l.name, out, cfg.Leases.Hosts); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if len(out) == 0 && cfg.DHCP.Mode == config.Full {
+	if len(out) == 0 && cfg.DHCP.Mode == dhcp.Full {
 		p := served[0].prefixes[0].Masked()
 		return nil, fmt.Errorf("pool: --dhcp full needs addresses to hand out; on %s that could be --pool %s", served[0].name, examplePool(p))
 	}

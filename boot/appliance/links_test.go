@@ -7,6 +7,7 @@ import (
 
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 )
 
@@ -24,7 +25,7 @@ func TestOwnAddressIsNotGiven(t *testing.T) {
 		{"10.0.0.100", "10.0.0.140", "10.0.0.150", "hosts: 10.0.0.150"},
 	} {
 		t.Run(c.from+"-"+c.to+", host "+c.host, func(t *testing.T) {
-			cfg := &config.Config{DHCP: config.DHCP{Mode: config.Full,
+			cfg := &config.Config{DHCP: dhcp.Config{Mode: dhcp.Full}, Leases: lease.Config{
 				Subnets: []lease.Subnet{{PoolFrom: netip.MustParseAddr(c.from), PoolTo: netip.MustParseAddr(c.to)}},
 				Hosts:   []lease.Host{{MAC: boot.MAC{2, 5: 1}, Addr: netip.MustParseAddr(c.host)}},
 			}}

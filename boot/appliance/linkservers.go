@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/bootlace/bootlace/boot"
-	"github.com/bootlace/bootlace/boot/appliance/config"
 	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/dhcp6"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
@@ -16,12 +15,12 @@ import (
 // linkServers opens the servers of each link. These are DHCP and, in full mode,
 // DHCPv6 and router advertisements.
 func (a *Appliance) linkServers(ctx context.Context) ([]server, error) {
-	if a.cfg.DHCP.Mode == config.Off {
+	if a.cfg.DHCP.Mode == dhcp.Off {
 		return nil, nil
 	}
 	var list []server
 	for _, l := range a.urls.links {
-		if a.cfg.DHCP.Mode == config.Full && !a.cfg.DHCP.Force {
+		if a.cfg.DHCP.Mode == dhcp.Full && !a.cfg.DHCP.Force {
 			others, err := dhcp.Probe(ctx, l.name, dhcp.Timing{})
 			if err != nil {
 				return nil, fmt.Errorf("dhcp: look for another server on %s: %w", l.name, err)
@@ -49,11 +48,11 @@ type linkServer interface {
 // serversOf makes the servers of one link. DHCPv6 needs an address of ours in
 // one of its networks.
 func (a *Appliance) serversOf(l link) []linkServer {
-	full := a.cfg.DHCP.Mode == config.Full
+	full := a.cfg.DHCP.Mode == dhcp.Full
 	infos := &bootInfos{machines: a.machines, urls: a.urls, addresses: full}
 	note := func(ev boot.Event) { a.journal.Add(ev) }
 	list := []linkServer{&dhcp.Server{
-		Mode: dhcp.Mode(a.cfg.DHCP.Mode), Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases,
+		Mode: a.cfg.DHCP.Mode, Interface: l.name, Addr: a.cfg.Advertise, Leases: a.leases,
 		Decide: infos.decide, Note: note, Seen: a.machines.recordAddr, Log: a.log,
 	}}
 	if !full {
@@ -61,11 +60,11 @@ func (a *Appliance) serversOf(l link) []linkServer {
 	}
 	router := &ra.Server{Interface: l.name, Log: a.log}
 	for _, p := range l.prefixes {
-		i := slices.IndexFunc(a.cfg.DHCP.Six, func(n lease.Subnet) bool { return n.Prefix.Contains(p.Addr()) })
+		i := slices.IndexFunc(a.cfg.Leases.Subnets6, func(n lease.Subnet) bool { return n.Prefix.Contains(p.Addr()) })
 		if i < 0 {
 			continue
 		}
-		subnet := a.cfg.DHCP.Six[i]
+		subnet := a.cfg.Leases.Subnets6[i]
 		router.Managed = subnet.Prefix
 		list = append(list, &dhcp6.Server{
 			Interface: l.name, Addr: p.Addr(), Subnet: subnet, Leases: a.leases6,

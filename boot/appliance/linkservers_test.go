@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/dhcp6"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/appliance/ra"
@@ -17,18 +18,18 @@ import (
 func TestLinkServers(t *testing.T) {
 	network := netip.MustParsePrefix("fd00:77::/64")
 	for _, tt := range []struct {
-		name string
-		mode string
-		six  []lease.Subnet
-		want []string
+		name     string
+		mode     dhcp.Mode
+		subnets6 []lease.Subnet
+		want     []string
 	}{
-		{"proxy", config.Proxy, nil, []string{"*dhcp.Server"}},
-		{"full", config.Full, nil, []string{"*dhcp.Server", "*ra.Server"}},
-		{"full with IPv6", config.Full, []lease.Subnet{{Prefix: network}}, []string{"*dhcp.Server", "*dhcp6.Server", "*ra.Server"}},
-		{"IPv6 of another link", config.Full, []lease.Subnet{{Prefix: netip.MustParsePrefix("fd00:78::/64")}}, []string{"*dhcp.Server", "*ra.Server"}},
+		{"proxy", dhcp.Proxy, nil, []string{"*dhcp.Server"}},
+		{"full", dhcp.Full, nil, []string{"*dhcp.Server", "*ra.Server"}},
+		{"full with IPv6", dhcp.Full, []lease.Subnet{{Prefix: network}}, []string{"*dhcp.Server", "*dhcp6.Server", "*ra.Server"}},
+		{"IPv6 of another link", dhcp.Full, []lease.Subnet{{Prefix: netip.MustParsePrefix("fd00:78::/64")}}, []string{"*dhcp.Server", "*ra.Server"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a := &Appliance{cfg: &config.Config{DHCP: config.DHCP{Mode: tt.mode, Six: tt.six}}, machines: &machines{}}
+			a := &Appliance{cfg: &config.Config{DHCP: dhcp.Config{Mode: tt.mode}, Leases: lease.Config{Subnets6: tt.subnets6}}, machines: &machines{}}
 			var kinds []string
 			for _, s := range a.serversOf(link{"eth0", []netip.Prefix{netip.MustParsePrefix("10.77.0.1/24"), netip.MustParsePrefix("fd00:77::1/64")}}) {
 				kinds = append(kinds, fmt.Sprintf("%T", s))

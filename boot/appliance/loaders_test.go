@@ -14,6 +14,7 @@ import (
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/boot/appliance/limit"
 )
@@ -23,7 +24,7 @@ import (
 func newWithFiles(t *testing.T, files ...string) *Appliance {
 	t.Helper()
 	cfg := &config.Config{
-		Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off},
+		Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: dhcp.Config{Mode: dhcp.Off},
 		Listen: map[string]string{"tftp": "127.0.0.1:0", "http": "127.0.0.1:0"},
 	}
 	for _, name := range files {

@@ -17,6 +17,7 @@ import (
 	"github.com/bootlace/bootlace/boot"
 	"github.com/bootlace/bootlace/boot/appliance/catalog"
 	"github.com/bootlace/bootlace/boot/appliance/config"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/files"
 	"github.com/bootlace/bootlace/images"
 )
@@ -32,7 +33,7 @@ var (
 func newAppliance(t *testing.T) *Appliance {
 	t.Helper()
 	cfg := &config.Config{
-		Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: config.DHCP{Mode: config.Off},
+		Root: t.TempDir(), State: t.TempDir(), Interface: []string{"lo"}, DHCP: dhcp.Config{Mode: dhcp.Off},
 		Listen: map[string]string{"tftp": "127.0.0.1:0", "http": "127.0.0.1:0"}, Unknown: boot.ActionWait,
 		Profiles: []*boot.Profile{{
 			Name: "bench", Match: boot.Match{MAC: []string{benchMAC.String()}}, Action: boot.ActionFlash,

@@ -32,11 +32,10 @@ func (a *Appliance) serveTFTP(conn *net.UDPConn) server {
 
 func (a *Appliance) tftpServer() *tftp.Server {
 	client := func(addr netip.Addr) files.Client { return files.Client{Addr: addr.Unmap(), Via: "tftp"} }
-	limits := a.cfg.TFTP.Limits
-	limits.Files = a.budget.share(tftpFiles)
+	settings := a.cfg.TFTP
+	settings.Limits.Files = a.budget.share(tftpFiles)
 	s := &tftp.Server{
-		Log: a.log, SinglePort: a.cfg.TFTP.SinglePort, RollToOne: a.cfg.TFTP.RollToOne, Fragments: a.cfg.TFTP.Fragments,
-		Limits: limits,
+		Log: a.log, Config: settings,
 		Open: func(ctx context.Context, r *tftp.Request) (*tftp.Source, error) {
 			c := client(r.Remote.Addr())
 			f, err := a.tree.Open(ctx, c, r.Name)

@@ -104,6 +104,14 @@ type Counters struct {
 	Strays   atomic.Int64 // packets of no transfer
 }
 
+// Config is what a person may set of a Server.
+type Config struct {
+	SinglePort bool // answer from the listening port, for firewalls and NAT that know no TFTP
+	Fragments  bool // grant blocks that only IP fragments carry; else none larger than the path's MTU
+	RollToOne  bool // after block 65535 comes 1, as some old clients have it; else 0
+	Limits     Limits
+}
+
 // A Server answers TFTP requests. Its fields are not changed while it serves.
 //
 // Of an error that Open, Uploads or a Source returns the client learns no more
@@ -120,12 +128,9 @@ type Server struct {
 	// not of downloads that gave way.
 	Done func(Result)
 
-	Log        *slog.Logger // nil: silent
-	Timing     Timing
-	Limits     Limits
-	SinglePort bool // answer from the listening port, for firewalls and NAT that know no TFTP
-	Fragments  bool // grant blocks that only IP fragments carry; else none larger than the path's MTU
-	RollToOne  bool // after block 65535 comes 1, as some old clients have it; else 0
+	Config
+	Log    *slog.Logger // nil: silent
+	Timing Timing
 
 	Counters Counters
 }

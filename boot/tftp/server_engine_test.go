@@ -180,26 +180,7 @@ func TestFlood(t *testing.T) {
 				}
 			}
 			var open, most atomic.Int64
-			b := serveEngine(t, nil, func(s *Server) {
-				s.Limits.HalfOpen, s.Limits.Transfers = limit, limit
-				s.Timing.Dally = time.Millisecond
-				s.Done = nil
-				s.Open = func(_ context.Context, r *Request) (*Source, error) {
-					hangs("open")
-					if n := open.Add(1); n > most.Load() {
-						most.Store(n)
-					}
-					d := &disk{data: file, fault: func(int64) error { hangs("read"); return nil }}
-					src := d.source(nil)
-					src.Close = func() error { open.Add(-1); return nil }
-					return src, nil
-				}
-				s.Uploads = storeUploads(func(context.Context, *Request) (io.WriteCloser, error) {
-					hangs("create")
-					open.Add(1)
-					return closeFunc(func() { open.Add(-1) }), nil
-				})
-			})
+			b := serveFlood(t, limit, file, hangs, &open, &most)
 			before := inUse()
 			var halfOpen, queue, waiting, uploads int
 			flood(t, b.engine, requests, func(i int) []byte { return request(tt.op, fmt.Sprint(i), "octet") }, func() {
@@ -241,6 +222,31 @@ func TestFlood(t *testing.T) {
 			}
 		})
 	}
+}
+
+// serveFlood serves one file and takes uploads. It counts the files that are
+// open, and at most were.
+func serveFlood(t *testing.T, limit int, file []byte, hangs func(where string), open, most *atomic.Int64) *testServer {
+	return serveEngine(t, nil, func(s *Server) {
+		s.Limits.HalfOpen, s.Limits.Transfers = limit, limit
+		s.Timing.Dally = time.Millisecond
+		s.Done = nil
+		s.Open = func(_ context.Context, r *Request) (*Source, error) {
+			hangs("open")
+			if n := open.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			d := &disk{data: file, fault: func(int64) error { hangs("read"); return nil }}
+			src := d.source(nil)
+			src.Close = func() error { open.Add(-1); return nil }
+			return src, nil
+		}
+		s.Uploads = storeUploads(func(context.Context, *Request) (io.WriteCloser, error) {
+			hangs("create")
+			open.Add(1)
+			return closeFunc(func() { open.Add(-1) }), nil
+		})
+	})
 }
 
 type closeFunc func()

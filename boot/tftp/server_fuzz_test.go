@@ -75,7 +75,7 @@ func newFuzzEngine(f *testing.F) *fuzzEngine {
 	g := &fuzzEngine{gate: make(chan struct{}), files: [][]byte{file, text, []byte(netasciiOf(text)), []byte(netasciiOf(file))}}
 	s := &Server{
 		Timing: Timing{Initial: 10 * time.Millisecond, Min: 10 * time.Millisecond, Max: 80 * time.Millisecond, Retries: 3, Dally: time.Hour},
-		Limits: Limits{Transfers: 3, PerClient: 2, HalfOpen: 2, Files: 3},
+		Config: Config{Limits: Limits{Transfers: 3, PerClient: 2, HalfOpen: 2, Files: 3}},
 		Open: func(_ context.Context, r *Request) (*Source, error) {
 			src := func(data []byte, key any) *Source {
 				return &Source{ReaderAt: bytes.NewReader(data), Size: int64(len(data)), Key: key}

@@ -55,23 +55,7 @@ func TestReadFails(t *testing.T) {
 				w.send(request(opRRQ, "f", tt.mode, "windowsize", fmt.Sprint(window)))
 				w.want(fmt.Appendf([]byte{0, 6}, "windowsize\x00%d\x00", window))
 				w.send(ack(0))
-				last := uint16(0)
-				var said *Error
-				for said == nil {
-					p := w.recv(hangGuard)
-					switch block, _, _ := parseBlock(p); {
-					case opcode(p) == opERROR:
-						said = parseError(p)
-					case opcode(p) == opDATA && len(p) < 516:
-						t.Fatalf("window %d: a final block came", window)
-					case opcode(p) == opDATA && block == last+1:
-						if last++; int(last)%window == 0 {
-							w.send(ack(int(last)))
-						}
-					case p == nil:
-						t.Fatalf("window %d: nothing came after block %d", window, last)
-					}
-				}
+				said := w.readUntilError(window)
 				if said.Text != tt.said {
 					t.Errorf("window %d: client was told %v", window, said)
 				}
@@ -86,6 +70,27 @@ func TestReadFails(t *testing.T) {
 				t.Errorf("the text is wrong once it can be read")
 			}
 		})
+	}
+}
+
+// readUntilError acknowledges window by window until the server gives up. A
+// final block fails the test.
+func (w *rawPeer) readUntilError(window int) *Error {
+	w.t.Helper()
+	for last := uint16(0); ; {
+		p := w.recv(hangGuard)
+		switch block, _, _ := parseBlock(p); {
+		case opcode(p) == opERROR:
+			return parseError(p)
+		case opcode(p) == opDATA && len(p) < headerLen+defaultBlksize:
+			w.t.Fatalf("window %d: a final block came", window)
+		case opcode(p) == opDATA && block == last+1:
+			if last++; int(last)%window == 0 {
+				w.send(ack(int(last)))
+			}
+		case p == nil:
+			w.t.Fatalf("window %d: nothing came after block %d", window, last)
+		}
 	}
 }
 

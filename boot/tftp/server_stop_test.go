@@ -46,25 +46,7 @@ func TestStopInMidst(t *testing.T) {
 		var told []*rawPeer
 		for i := range 200 {
 			w := b.newPeer(t)
-			switch i % 5 {
-			case 0: // half-open
-				w.send(rrq("f", "tsize", "0"))
-				w.want([]byte("\x00\x06tsize\x00300000\x00"))
-			case 1:
-				w.send(rrq("f"))
-				w.want(data(1, file.data[:512]))
-				w.send(ack(1))
-				w.want(data(2, file.data[512:1024]))
-			case 2:
-				w.send(rrq("open"))
-			case 3:
-				w.send(rrq("read"))
-			case 4:
-				w.send(request(opWRQ, fmt.Sprint(i), "octet"))
-				w.want(ack(0))
-				w.send(data(1, file.data[:512]))
-				w.want(ack(1))
-			}
+			beginKind(w, i, file.data)
 			told = append(told, w)
 		}
 		b.stop()
@@ -89,6 +71,29 @@ func TestStopInMidst(t *testing.T) {
 		eventually(t, "descriptors are closed", func() bool {
 			return !slices.ContainsFunc(descriptors(t), func(fd string) bool { return !slices.Contains(before, fd) })
 		})
+	}
+}
+
+// beginKind begins the i-th transfer, of one of five kinds.
+func beginKind(w *rawPeer, i int, file []byte) {
+	switch i % 5 {
+	case 0: // half-open
+		w.send(rrq("f", "tsize", "0"))
+		w.want([]byte("\x00\x06tsize\x00300000\x00"))
+	case 1:
+		w.send(rrq("f"))
+		w.want(data(1, file[:512]))
+		w.send(ack(1))
+		w.want(data(2, file[512:1024]))
+	case 2:
+		w.send(rrq("open"))
+	case 3:
+		w.send(rrq("read"))
+	case 4:
+		w.send(request(opWRQ, fmt.Sprint(i), "octet"))
+		w.want(ack(0))
+		w.send(data(1, file[:512]))
+		w.want(ack(1))
 	}
 }
 

@@ -172,7 +172,7 @@ func TestBlockNumbers(t *testing.T) {
 		{true, 131070, 131075, 65535, 0},
 	} {
 		t.Run(fmt.Sprintf("one=%v/%d-%d/%d", tt.one, tt.base, tt.high, tt.block), func(t *testing.T) {
-			tr := &transfer{e: &engine{Server: &Server{RollToOne: tt.one}}, win: window{acked: tt.base, high: tt.high}}
+			tr := &transfer{e: &engine{Server: &Server{Config: Config{RollToOne: tt.one}}}, win: window{acked: tt.base, high: tt.high}}
 			if got := tr.ahead(tt.block); got != tt.ahead {
 				t.Errorf("%d ahead, want %d", got, tt.ahead)
 			}

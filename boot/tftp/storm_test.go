@@ -20,29 +20,8 @@ import (
 // nothing is left behind.
 func TestMixedStorm(t *testing.T) {
 	const clients = 300
-	files := map[string]*disk{}
-	for _, n := range []int{0, 500, 1428, 30_000, 100_000, 500_000} {
-		files[fmt.Sprint(n)] = &disk{data: pattern(n)}
-	}
-	drop := &drop{}
-	b := serveEngine(t, nil, func(s *Server) {
-		s.Log = nil
-		s.Limits.Cache, s.Limits.HalfOpen = 1<<20, 40
-		s.Timing.Dally = 50 * time.Millisecond
-		s.Uploads = storeUploads(drop.create)
-		opens(func(r *Request) (*Source, error) {
-			f := files[r.Name]
-			if f == nil {
-				return nil, fs.ErrNotExist
-			}
-			if len(r.Name)%2 == 0 {
-				return f.source(f), nil
-			}
-			src := f.source(nil)
-			src.ReaderAt = &nowDisk{disk: f, hit: func(off int64) bool { return off/chunkSize%2 == 0 }}
-			return src, nil
-		})(s)
-	})
+	files, drop := stormFiles(), &drop{}
+	b := serveStorm(t, files, drop)
 	lossy := newLossyProxy(t, b.addr, .01, .01, .01)
 	var whole, taken, ended atomic.Int64
 	var all sync.WaitGroup
@@ -98,11 +77,7 @@ func TestMixedStorm(t *testing.T) {
 		t.Error(err)
 	}
 	b.stopped <- nil
-	for _, f := range files {
-		if n := f.open.Load(); n != 0 {
-			t.Errorf("%d sources are not closed", n)
-		}
-	}
+	noneOpen(t, files)
 	b.idle(t)
 	endClients() // those that wait for an answer
 	all.Wait()
@@ -110,6 +85,47 @@ func TestMixedStorm(t *testing.T) {
 	if whole.Load() < clients/10 || taken.Load() < 3 || b.Counters.GaveWay.Load() == 0 {
 		t.Errorf("of %d clients %d got a file, %d left one, and %d gave way", clients, whole.Load(), taken.Load(), b.Counters.GaveWay.Load())
 	}
+}
+
+func noneOpen(t *testing.T, files map[string]*disk) {
+	t.Helper()
+	for name, f := range files {
+		if n := f.open.Load(); n != 0 {
+			t.Errorf("%s: %d sources are not closed", name, n)
+		}
+	}
+}
+
+// stormFiles are of sizes about the edges of blocks and chunks.
+func stormFiles() map[string]*disk {
+	files := map[string]*disk{}
+	for _, n := range []int{0, 500, 1428, 30_000, 100_000, 500_000} {
+		files[fmt.Sprint(n)] = &disk{data: pattern(n)}
+	}
+	return files
+}
+
+// serveStorm serves the files from a cache that is too small. Half of them are
+// in part at hand.
+func serveStorm(t *testing.T, files map[string]*disk, drop *drop) *testServer {
+	return serveEngine(t, nil, func(s *Server) {
+		s.Log = nil
+		s.Limits.Cache, s.Limits.HalfOpen = 1<<20, 40
+		s.Timing.Dally = 50 * time.Millisecond
+		s.Uploads = storeUploads(drop.create)
+		opens(func(r *Request) (*Source, error) {
+			f := files[r.Name]
+			if f == nil {
+				return nil, fs.ErrNotExist
+			}
+			if len(r.Name)%2 == 0 {
+				return f.source(f), nil
+			}
+			src := f.source(nil)
+			src.ReaderAt = &nowDisk{disk: f, hit: func(off int64) bool { return off/chunkSize%2 == 0 }}
+			return src, nil
+		})(s)
+	})
 }
 
 // A lossyProxy is a link between one server and its clients, of real sockets.

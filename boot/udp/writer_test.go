@@ -156,6 +156,12 @@ func TestMessages(t *testing.T) {
 			c.arrive()
 		})
 	}
+}
+
+// Messages also end where a message is full, at another route, and where the
+// route is not segmented.
+func TestMessagesEnd(t *testing.T) {
+	const full = 1000
 	t.Run("large blocks", func(t *testing.T) {
 		c := newComposer(t, nil, 9000)
 		c.blocks(15, 9000) // 7 are 63,000 bytes

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/tftp"
@@ -27,38 +28,15 @@ type Config struct {
 	Advertise netip.Addr        // invalid: the interface's own address
 	Listen    map[string]string // address by protocol name, see boot.Protocols; "" is off
 
-	DHCP DHCP
-	TFTP TFTP
-	FTP  ftp.Config
+	DHCP   dhcp.Config
+	Leases lease.Config
+	TFTP   tftp.Config
+	FTP    ftp.Config
 
 	Images   map[string]Image
 	Profiles []*boot.Profile
 	Unknown  boot.Action // for machines without a profile: ignore or wait
 	Log      string      // text or json
-}
-
-// TFTP holds the settings of the TFTP server.
-type TFTP struct {
-	SinglePort bool
-	RollToOne  bool        // block 65535 is followed by block 1, else by 0
-	Fragments  bool        // blocks larger than the link's MTU may be granted
-	Limits     tftp.Limits // a zero field means the default
-}
-
-// DHCP modes.
-const (
-	Proxy = "proxy" // boot answers beside the network's own DHCP server
-	Full  = "full"  // boot answers and addresses
-	Off   = "off"
-)
-
-// DHCP holds the settings of the DHCP servers.
-type DHCP struct {
-	Mode    string
-	Force   bool           // serve even if another server answers
-	Subnets []lease.Subnet // IPv4; one without a Prefix takes that of the link whose network holds its pool
-	Hosts   []lease.Host
-	Six     []lease.Subnet // IPv6, for DHCPv6
 }
 
 // An Image is a stored image under the root. SHA256 is that of the stored file,

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/tftp"
 )
@@ -74,17 +75,17 @@ func TestTFTP(t *testing.T) {
 	base := "root: DIR/root\nstate: DIR/state\n"
 	for text, want := range map[string]struct {
 		listen string
-		TFTP
+		tftp.Config
 	}{
 		"":                            {listen: ":69"},
 		"tftp: off\n":                 {},
 		"tftp: :1069\n":               {listen: ":1069"},
-		"tftp: {single_port: true}\n": {":69", TFTP{SinglePort: true}},
-		"tftp: {single_port: false}\ntftp-single-port: true\n": {":69", TFTP{SinglePort: true}},
+		"tftp: {single_port: true}\n": {":69", tftp.Config{SinglePort: true}},
+		"tftp: {single_port: false}\ntftp-single-port: true\n": {":69", tftp.Config{SinglePort: true}},
 		"tftp: {listen: off}\n":                                {},
 		"tftp:\n":                                              {listen: ":69"},
 		"tftp: {listen: 127.0.0.1:69, blksize: 1024, windowsize: 16, fragments: true, rollover: 1, transfers: 9, per_client: 8, half_open: 7}\n": {
-			"127.0.0.1:69", TFTP{Fragments: true, RollToOne: true,
+			"127.0.0.1:69", tftp.Config{Fragments: true, RollToOne: true,
 				Limits: tftp.Limits{Blksize: 1024, Windowsize: 16, Transfers: 9, PerClient: 8, HalfOpen: 7}},
 		},
 	} {
@@ -93,7 +94,7 @@ func TestTFTP(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.Listen["tftp"] != want.listen || c.TFTP != want.TFTP {
+			if c.Listen["tftp"] != want.listen || c.TFTP != want.Config {
 				t.Errorf("%q, %+v", c.Listen["tftp"], c.TFTP)
 			}
 		})
@@ -140,7 +141,7 @@ func TestLoad(t *testing.T) {
 	if c.Listen["http"] != "" || c.Listen["tftp"] != ":69" || len(c.Interface) != 2 || c.Interface[1] != "eth2" {
 		t.Errorf("flags: http %q, tftp %q, interface %q", c.Listen["http"], c.Listen["tftp"], c.Interface)
 	}
-	s := c.DHCP.Subnets[0]
+	s := c.Leases.Subnets[0]
 	if s.PoolFrom != netip.MustParseAddr("10.0.0.100") || s.Lease != 2*time.Hour || len(s.DNS) != 1 {
 		t.Errorf("subnet %+v", s)
 	}
@@ -168,7 +169,7 @@ func TestOneLineStart(t *testing.T) {
 	if !p.Match.Matches(boot.Facts{}) {
 		t.Error("the one profile does not match every machine")
 	}
-	if c.DHCP.Mode != Proxy || c.State != DefaultState {
+	if c.DHCP.Mode != dhcp.Proxy || c.State != DefaultState {
 		t.Errorf("defaults: %q %q", c.DHCP.Mode, c.State)
 	}
 }
@@ -180,10 +181,10 @@ func TestIPv6(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.DHCP.Subnets) != 1 || len(c.DHCP.Six) != 1 {
-		t.Fatalf("%d networks of IPv4, %d of IPv6", len(c.DHCP.Subnets), len(c.DHCP.Six))
+	if len(c.Leases.Subnets) != 1 || len(c.Leases.Subnets6) != 1 {
+		t.Fatalf("%d networks of IPv4, %d of IPv6", len(c.Leases.Subnets), len(c.Leases.Subnets6))
 	}
-	if n := c.DHCP.Six[0]; n.Prefix.String() != "fd00:77::/64" || n.PoolTo.String() != "fd00:77::1ff" || len(n.DNS) != 1 || n.Lease != lease.DefaultTiming.Lease {
+	if n := c.Leases.Subnets6[0]; n.Prefix.String() != "fd00:77::/64" || n.PoolTo.String() != "fd00:77::1ff" || len(n.DNS) != 1 || n.Lease != lease.DefaultTiming.Lease {
 		t.Errorf("%+v", n)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/ftp"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/tftp"
@@ -36,16 +37,16 @@ profiles: [{name: a, action: flash, image: i}]
 		{"upload", c.Upload, ""},
 		{"unknown", c.Unknown, boot.ActionIgnore},
 		{"tftp", c.Listen["tftp"], ":69"},
-		{"tftp settings", c.TFTP, TFTP{Limits: tftp.Limits{}}},
+		{"tftp settings", c.TFTP, tftp.Config{}},
 		{"ftp", c.Listen["ftp"], ":21"},
 		{"ftp-passive", c.FTP, ftp.Config{}},
 		{"http", c.Listen["http"], ":80"},
-		{"dhcp.mode", c.DHCP.Mode, Proxy},
+		{"dhcp.mode", c.DHCP.Mode, dhcp.Proxy},
 		{"force", c.DHCP.Force, false},
-		{"dhcp.hosts", len(c.DHCP.Hosts), 0},
-		{"dhcp.subnets[0].pool", c.DHCP.Subnets[0].PoolFrom.IsValid(), false},
-		{"dhcp.subnets[0].router", c.DHCP.Subnets[0].Router.IsValid(), false},
-		{"dhcp.subnets[0].lease", c.DHCP.Subnets[0].Lease, lease.DefaultTiming.Lease},
+		{"dhcp.hosts", len(c.Leases.Hosts), 0},
+		{"dhcp.subnets[0].pool", c.Leases.Subnets[0].PoolFrom.IsValid(), false},
+		{"dhcp.subnets[0].router", c.Leases.Subnets[0].Router.IsValid(), false},
+		{"dhcp.subnets[0].lease", c.Leases.Subnets[0].Lease, lease.DefaultTiming.Lease},
 		{"images", len(c.Images), 0},
 		{"profiles[0].match", reflect.DeepEqual(p.Match, boot.Match{}), true},
 		{"profiles[0].disk", p.Disk, boot.Disk{}},
@@ -81,9 +82,9 @@ func TestFlagsOverFile(t *testing.T) {
 		"ftp":              {"ftp: :1", "off", func(c *Config) any { return c.Listen["ftp"] }, ""},
 		"http":             {"http: off", "127.0.0.1:8080", func(c *Config) any { return c.Listen["http"] }, "127.0.0.1:8080"},
 		"ftp-passive":      {"ftp-passive: 1-2", "30000-30999", func(c *Config) any { return c.FTP }, ftp.Config{PassiveFrom: 30000, PassiveTo: 30999}},
-		"dhcp":             {"dhcp: {mode: off, hosts: [{mac: '52:54:00:12:34:56', ip: 10.0.0.1}]}", "full", func(c *Config) any { return fmt.Sprint(c.DHCP.Mode, len(c.DHCP.Hosts)) }, "full1"},
+		"dhcp":             {"dhcp: {mode: off, hosts: [{mac: '52:54:00:12:34:56', ip: 10.0.0.1}]}", "full", func(c *Config) any { return fmt.Sprint(c.DHCP.Mode, len(c.Leases.Hosts)) }, "full1"},
 		"force":            {"force: false", "", func(c *Config) any { return c.DHCP.Force }, true},
-		"pool":             {"pool: 10.0.0.1-10.0.0.2", "10.0.0.3-10.0.0.4", func(c *Config) any { return c.DHCP.Subnets[0].PoolTo.String() }, "10.0.0.4"},
+		"pool":             {"pool: 10.0.0.1-10.0.0.2", "10.0.0.3-10.0.0.4", func(c *Config) any { return c.Leases.Subnets[0].PoolTo.String() }, "10.0.0.4"},
 		"upload":           {"upload: DIR/a", "DIR/b", func(c *Config) any { return c.Upload[len(c.Upload)-len("/b"):] }, "/b"},
 		"flash":            {"flash: a", "b", func(c *Config) any { im, _ := c.Profiles[0].Image("any"); return im }, "b"},
 		"boot":             {"boot: k1,i1", "k2,i2,quiet", func(c *Config) any { return c.Profiles[0].Kernel + " " + c.Profiles[0].Cmdline }, "k2 quiet"},
@@ -114,18 +115,19 @@ func TestFlagsOverFile(t *testing.T) {
 
 // A mode is said by the file or by a flag, alone or with what hands out addresses.
 func TestModes(t *testing.T) {
-	for _, mode := range []string{Proxy, Full, Off} {
+	for _, want := range []dhcp.Mode{dhcp.Proxy, dhcp.Full, dhcp.Off} {
+		mode := string(want)
 		t.Run(mode, func(t *testing.T) {
 			for _, text := range []string{
 				"dhcp: {mode: " + mode + "}\n",
 				"dhcp:\n  mode: '" + mode + "'\n  subnets: [{net: 10.0.0.0/24, pool: 10.0.0.1-10.0.0.9}]\n",
 			} {
-				if c, err := load(t, base+text); err != nil || c.DHCP.Mode != mode {
+				if c, err := load(t, base+text); err != nil || c.DHCP.Mode != want {
 					t.Errorf("%s: %+v, %v", text, c, err)
 				}
 			}
-			if c, err := load(t, "", "--root", "DIR/root", "--dhcp", mode, "--pool", "10.0.0.1-10.0.0.9"); err != nil || c.DHCP.Mode != mode ||
-				!reflect.DeepEqual(c.DHCP.Subnets, []lease.Subnet{{PoolFrom: addr("10.0.0.1"), PoolTo: addr("10.0.0.9"), Lease: lease.DefaultTiming.Lease}}) {
+			if c, err := load(t, "", "--root", "DIR/root", "--dhcp", mode, "--pool", "10.0.0.1-10.0.0.9"); err != nil || c.DHCP.Mode != want ||
+				!reflect.DeepEqual(c.Leases.Subnets, []lease.Subnet{{PoolFrom: addr("10.0.0.1"), PoolTo: addr("10.0.0.9"), Lease: lease.DefaultTiming.Lease}}) {
 				t.Errorf("by flags: %+v, %v", c, err)
 			}
 		})

@@ -24,7 +24,7 @@ var keys = []key{
 	{name: "root", doc: "`DIR` that is served", flag: stringFlag(func(r *raw) *string { return &r.Root }), typed: (*decoder).root},
 	{name: "log", doc: "`FORMAT`: text or json (default text)", flag: stringFlag(func(r *raw) *string { return &r.Log }), typed: func(d *decoder, r *raw, c *Config) {
 		c.Log = cmp.Or(r.Log, "text")
-		d.oneOf("log", c.Log, "text", "json")
+		oneOf(d, "log", c.Log, "text", "json")
 	}},
 	{name: "state", doc: "`DIR` for leases and machines (default " + DefaultState + ")", flag: stringFlag(func(r *raw) *string { return &r.State }), typed: func(_ *decoder, r *raw, c *Config) {
 		c.State = cmp.Or(r.State, DefaultState)
@@ -65,7 +65,7 @@ var keys = []key{
 	{name: "images", typed: (*decoder).images},
 	{name: "unknown", typed: func(d *decoder, r *raw, c *Config) {
 		c.Unknown = boot.Action(cmp.Or(r.Unknown, string(boot.ActionIgnore)))
-		d.oneOf("unknown", string(c.Unknown), string(boot.ActionIgnore), string(boot.ActionWait))
+		oneOf(d, "unknown", c.Unknown, boot.ActionIgnore, boot.ActionWait)
 	}},
 	{name: "profiles", typed: (*decoder).profiles},
 	{name: "flash", doc: "every machine's disk gets `IMAGE`", flag: stringFlag(func(r *raw) *string { return &r.Flash }), typed: (*decoder).profileFlag},

@@ -192,7 +192,7 @@ func FuzzLoad(f *testing.F) {
 				t.Errorf("%q has negative sizes", p.Name)
 			}
 		}
-		for _, n := range append(slices.Clone(c.DHCP.Subnets), c.DHCP.Six...) {
+		for _, n := range append(slices.Clone(c.Leases.Subnets), c.Leases.Subnets6...) {
 			if n.PoolFrom.IsValid() && (n.PoolTo.Less(n.PoolFrom) || n.Prefix.IsValid() && !n.Prefix.Contains(n.PoolTo)) {
 				t.Errorf("subnet %+v", n)
 			}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/hex"
 	"errors"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/appliance/dhcp"
 	"github.com/bootlace/bootlace/boot/appliance/lease"
 	"github.com/bootlace/bootlace/boot/tftp"
 )
@@ -61,8 +61,6 @@ func (d *decoder) fail(key string, err error) {
 	}
 }
 
-func (d *decoder) oneOf(key, value string, want ...string) { oneOf(d, key, value, want...) }
-
 func oneOf[T ~string](d *decoder, key string, value T, want ...T) {
 	if !slices.Contains(want, value) {
 		choices := strings.Trim(fmt.Sprint(want), "[]")
@@ -94,7 +92,7 @@ func (d *decoder) listen(c *Config, proto, text string) {
 	case "":
 		c.Listen[proto] = defaultListen(proto)
 		return
-	case Off:
+	case string(dhcp.Off):
 		c.Listen[proto] = ""
 		return
 	}
@@ -133,8 +131,10 @@ func (d *decoder) tftp(r *rawTFTP, c *Config) {
 }
 
 func (d *decoder) dhcp(r *raw, c *Config) {
-	c.DHCP.Mode = cmp.Or(r.DHCP.Mode, Proxy)
-	d.oneOf("dhcp.mode", c.DHCP.Mode, Proxy, Full, Off)
+	c.DHCP.Mode = cmp.Or(dhcp.Mode(r.DHCP.Mode), dhcp.Proxy)
+	if err := c.DHCP.Check(); err != nil {
+		d.fail("dhcp.mode", err)
+	}
 	for i, s := range r.DHCP.Subnets {
 		key := fmt.Sprintf("dhcp.subnets[%d]", i)
 		n := lease.Subnet{Lease: lease.DefaultTiming.Lease}
@@ -159,18 +159,20 @@ func (d *decoder) dhcp(r *raw, c *Config) {
 			n.Lease = value(d, key+".lease", s.Lease, time.ParseDuration, "a time, like 1h or 90m")
 		}
 		if isIPv6 {
-			d.checkIPv6(key, n)
-			c.DHCP.Six = append(c.DHCP.Six, n)
+			if field, err := n.Check6(); err != nil {
+				d.fail(key+"."+field, err)
+			}
+			c.Leases.Subnets6 = append(c.Leases.Subnets6, n)
 			continue
 		}
-		c.DHCP.Subnets = append(c.DHCP.Subnets, n)
+		c.Leases.Subnets = append(c.Leases.Subnets, n)
 	}
 	for i, h := range r.DHCP.Hosts {
 		key := fmt.Sprintf("dhcp.hosts[%d]", i)
 		host := lease.Host{Name: h.Name}
 		host.MAC = value(d, key+".mac", h.MAC, boot.ParseMAC, "a MAC address, like 52:54:00:12:34:56")
 		host.Addr = value(d, key+".ip", h.IP, netip.ParseAddr, "an address, like 10.0.0.10")
-		c.DHCP.Hosts = append(c.DHCP.Hosts, host)
+		c.Leases.Hosts = append(c.Leases.Hosts, host)
 	}
 }
 
@@ -180,32 +182,14 @@ func (d *decoder) poolFlag(r *raw, c *Config) {
 	if r.Pool == "" {
 		return
 	}
-	if len(c.DHCP.Subnets) > 0 {
+	if len(c.Leases.Subnets) > 0 {
 		d.fail("pool", errors.New("set beside dhcp.subnets; give each subnet its pool there"))
 	}
 	from, to := d.pool("pool", r.Pool, netip.Prefix{})
 	if from.Is6() {
 		d.fail("pool", errors.New("IPv6 addresses belong under dhcp.subnets, with their net"))
 	}
-	c.DHCP.Subnets = append(c.DHCP.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: lease.DefaultTiming.Lease})
-}
-
-// checkIPv6 checks an IPv6 subnet for DHCPv6.
-func (d *decoder) checkIPv6(key string, n lease.Subnet) {
-	from, to := n.PoolFrom.As16(), n.PoolTo.As16()
-	switch {
-	case n.Prefix.Addr().Is4In6() || n.Prefix.Addr().IsLinkLocalUnicast() || n.Prefix.Addr().IsMulticast():
-		d.fail(key+".net", fmt.Errorf("%s is no network of which addresses can be given", n.Prefix))
-	case !bytes.Equal(from[:14], to[:14]):
-		d.fail(key+".pool", errors.New("want addresses that differ after their last colon only, 65536 at most"))
-	case n.Lease < time.Minute || n.Lease > 1<<31*time.Second:
-		d.fail(key+".lease", errors.New("want a minute or more"))
-	}
-	for _, a := range n.DNS {
-		if !a.Is6() {
-			d.fail(key+".dns", fmt.Errorf("%s is not an IPv6 address", a))
-		}
-	}
+	c.Leases.Subnets = append(c.Leases.Subnets, lease.Subnet{PoolFrom: from, PoolTo: to, Lease: lease.DefaultTiming.Lease})
 }
 
 // pool reads A-B and checks that it is inside net, where net is known.
@@ -299,7 +283,7 @@ func (d *decoder) profile(key string, p rawProfile, c *Config) *boot.Profile {
 	if len(p.Transfer.Order) > 0 {
 		out.Transfer.Order = p.Transfer.Order
 		for _, proto := range p.Transfer.Order {
-			d.oneOf(key+".transfer.order", proto, boot.DefaultTransfer.Order...)
+			oneOf(d, key+".transfer.order", proto, boot.DefaultTransfer.Order...)
 		}
 	}
 	out.Transfer.TFTPMax = d.size(key+".transfer.tftp_max", p.Transfer.TFTPMax, boot.DefaultTransfer.TFTPMax)

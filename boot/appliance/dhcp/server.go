@@ -23,7 +23,22 @@ type Mode string
 const (
 	Proxy Mode = "proxy"
 	Full  Mode = "full"
+	Off   Mode = "off" // of a Config: no Server runs
 )
+
+// Config is what the config says of the servers.
+type Config struct {
+	Mode  Mode
+	Force bool // give addresses even if another server answers
+}
+
+// Check reports a mode that there is not.
+func (c Config) Check() error {
+	if c.Mode != Proxy && c.Mode != Full && c.Mode != Off {
+		return fmt.Errorf("%q is not one of %s, %s, %s", c.Mode, Proxy, Full, Off)
+	}
+	return nil
+}
 
 // A Server answers DHCP on one interface. Its fields are set before Listen.
 type Server struct {

@@ -27,7 +27,7 @@ const (
 	maxRefused   = 32               // machines with a note in that time
 )
 
-func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
+func (p *reports) serve(w http.ResponseWriter, r *http.Request) {
 	mac, err := boot.ParseMAC(r.PathValue("mac"))
 	if err != nil {
 		writeText(w, http.StatusBadRequest, "no MAC in the path")
@@ -47,9 +47,9 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		writeText(w, status, why)
 		return
 	}
-	id, err := s.Verify(r.Context(), mac, rep.Boot, rep.Job, bearer(r))
+	id, err := p.Verify(r.Context(), mac, rep.Boot, rep.Job, bearer(r))
 	if err != nil {
-		s.noteRefusedReport(r, mac)
+		p.noteRefused(r, mac)
 		writeText(w, http.StatusForbidden, "wrong token for this machine, boot and job")
 		return
 	}
@@ -62,8 +62,8 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusBadRequest, why)
 		return
 	}
-	if err := s.record(r, id, mac, &all); err != nil {
-		s.writeInternalError(w, r, err)
+	if err := p.record(r, id, mac, &all); err != nil {
+		p.writeInternalError(w, r, err)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -90,8 +90,8 @@ func checkReport(rep *boot.Report) string {
 
 // record records the events that are new. Reports of one boot wait for each
 // other, so that a repeated one is recognised.
-func (s *Server) record(r *http.Request, id string, mac boot.MAC, rep *boot.Report) error {
-	b := s.reports.sessionsOf(id + " " + rep.Boot)
+func (p *reports) record(r *http.Request, id string, mac boot.MAC, rep *boot.Report) error {
+	b := p.sessionsOf(id + " " + rep.Boot)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	// Finish even if the device hangs up.
@@ -103,42 +103,44 @@ func (s *Server) record(r *http.Request, id string, mac boot.MAC, rep *boot.Repo
 		// Who reports, and when, is ours to say, not the device's.
 		ev.Machine, ev.MAC, ev.Boot, ev.Job, ev.Seq, ev.Time = id, mac, rep.Boot, rep.Job, 0, time.Now()
 		ev = journal.Clean(ev) // Reported may store its strings for good
-		if s.Reported != nil {
-			if err := s.Reported(ctx, id, ev); err != nil {
+		if p.Reported != nil {
+			if err := p.Reported(ctx, id, ev); err != nil {
 				return fmt.Errorf("take report of machine %s: %w", id, err)
 			}
 		}
-		s.Journal.Add(ev)
+		p.Journal.Add(ev)
 		b.remember(ev.Session)
 	}
 	return nil
 }
 
-// noteRefusedReport adds a refused report to the journal. It counts as the
+// noteRefused adds a refused report to the journal. It counts as the
 // appliance's observation, not as the machine's word. Notes are rare enough for
 // a person to read.
-func (s *Server) noteRefusedReport(r *http.Request, mac boot.MAC) {
-	m, err := s.Registry.Find(r.Context(), mac.String())
+func (p *reports) noteRefused(r *http.Request, mac boot.MAC) {
+	m, err := p.Registry.Find(r.Context(), mac.String())
 	slot := mac
 	if err != nil {
 		slot = boot.MAC{} // unknown MACs share one slot: they are easily made up
 	}
-	if s.reports.mayNote(slot, time.Now()) {
-		s.Journal.Add(boot.Event{Machine: m.ID, MAC: mac, Kind: boot.KindRefused, Proto: "http",
+	if p.mayNote(slot, time.Now()) {
+		p.Journal.Add(boot.Event{Machine: m.ID, MAC: mac, Kind: boot.KindRefused, Proto: "http",
 			Text: "a report from " + clientAddr(r).String() + " was refused: wrong token for this machine, boot and job"})
 	}
 }
 
-// reports remembers reported events and refused reports, in bounded memory.
+// reports is the part of a Server that takes what devices report. It remembers
+// reported events and refused reports, in bounded memory.
 type reports struct {
+	*Server
 	boots *limit.Recent[string, *sessions] // by machine ID and boot
 
 	mu      sync.Mutex
 	refused map[boot.MAC]time.Time
 }
 
-func newReports() *reports {
-	return &reports{boots: limit.NewRecent[string, *sessions](maxBoots), refused: map[boot.MAC]time.Time{}}
+func newReports(s *Server) *reports {
+	return &reports{Server: s, boots: limit.NewRecent[string, *sessions](maxBoots), refused: map[boot.MAC]time.Time{}}
 }
 
 // sessions has the latest event numbers of one boot.

@@ -216,7 +216,7 @@ func TestConcurrentReportsAreOne(t *testing.T) {
 }
 
 func TestWhatIsRememberedOfReportsIsBounded(t *testing.T) {
-	p := newReports()
+	p := newReports(nil)
 	for i := range 2 * maxBoots {
 		b := p.sessionsOf(fmt.Sprint(i))
 		for j := range 2 * maxSessions {

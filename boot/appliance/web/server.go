@@ -119,7 +119,7 @@ func (s *Server) setDefaults() {
 		}
 		s.Timing = s.Timing.withDefaults()
 		s.conns.Bounds = s.Limits.Or(DefaultLimits)
-		s.reports = newReports()
+		s.reports = newReports(s)
 		s.streams.Bounds = limit.Bounds{Total: maxStreams, PerHost: maxHostStreams}
 	})
 }
@@ -178,7 +178,7 @@ func (s *Server) handler(trusted bool) http.Handler {
 	api.HandleFunc("GET /api/machines", s.serveMachines)
 	api.HandleFunc("GET /api/machines/{machine}", s.serveMachine)
 	api.HandleFunc("GET /api/events", s.serveEvents)
-	api.HandleFunc("POST /api/machines/{mac}/events", s.serveReport)
+	api.HandleFunc("POST /api/machines/{mac}/events", s.reports.serve)
 	api.HandleFunc("POST /api/machines/{machine}/flash", s.orderHandler(trusted, boot.ActionFlash))
 	api.HandleFunc("POST /api/machines/{machine}/local", s.orderHandler(trusted, boot.ActionLocal))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -61,7 +61,7 @@ func serveAt(t *testing.T, at string, single bool, create creator) *testServer {
 	}
 	b := &testServer{addr: conn.LocalAddr().(*net.UDPAddr).AddrPort()}
 	s := &tftp.Server{
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), SinglePort: single,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Config: tftp.Config{SinglePort: single},
 		// Nothing is lost on the loopback, so nothing is retransmitted.
 		Timing: tftp.Timing{Initial: hangGuard, Min: hangGuard, Max: hangGuard, Dally: 200 * time.Millisecond},
 		Done: func(r tftp.Result) {
