@@ -9,9 +9,11 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootlace/bootlace/board"
@@ -56,7 +58,7 @@ func Links(name string) ([]Link, error) {
 			Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0 && a.Flags&net.FlagUp != 0,
 		})
 	}
-	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })
+	sort.Slice(links, func(i, j int) bool { return links[i].Index < links[j].Index })
 	return links, nil
 }
 
@@ -148,13 +150,19 @@ func (l Link) SetAddr(addr netip.Prefix) error {
 
 // SetRoute makes gateway the default route, over this link.
 func (l Link) SetRoute(gateway netip.Addr) error {
-	bits := gateway.BitLen()
-	r := &netlink.Route{
-		LinkIndex: l.Index,
-		Dst:       &net.IPNet{IP: make(net.IP, bits/8), Mask: net.CIDRMask(0, bits)},
-		Gw:        gateway.AsSlice(),
+	family := unix.AF_INET
+	if gateway.Is6() {
+		family = unix.AF_INET6
 	}
-	if err := netlink.RouteReplace(r); err != nil {
+	// netlink.RouteReplace would send the same. It can write every kind of
+	// route, and is 28 KB of the binary.
+	req := nl.NewNetlinkRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
+	route := nl.NewRtMsg()
+	route.Family = uint8(family)
+	req.AddData(route)
+	req.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, gateway.AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(l.Index))))
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		return fmt.Errorf("set default route via %s on %s: %w", gateway, l.Name, err)
 	}
 	return nil

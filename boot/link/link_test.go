@@ -90,8 +90,25 @@ func TestLinkFindsCarrierAndTakesAddresses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		if got := gateways(t, l.Index); !slices.Equal(got, []string{"10.2.0.1"}) {
+			t.Errorf("after SetRoute(10.2.0.1): default routes via %v", got)
+		}
 		if err := l.SetRoute(netip.MustParseAddr("192.0.2.1")); err == nil {
 			t.Error("SetRoute took a gateway outside every subnet")
 		}
 	})
+}
+
+// gateways are those of a link's default routes of IPv4.
+func gateways(t *testing.T, index int) (list []string) {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index}, netlink.RT_FILTER_OIF)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range routes {
+		if r.Gw != nil && (r.Dst == nil || r.Dst.IP.IsUnspecified()) {
+			list = append(list, r.Gw.String())
+		}
+	}
+	return list
 }

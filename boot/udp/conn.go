@@ -53,7 +53,7 @@ func Connect(conn PacketConn, peer netip.AddrPort, size int) (*Conn, error) {
 	}
 	c := &Conn{Socket: s, one: make([]byte, size)}
 	for errno := unix.Errno(0); errno == 0; { // a stranger's may have come before the socket was connected
-		_, errno = c.recv(c.one, unix.MSG_DONTWAIT)
+		_, errno = c.system.recv(c.one, unix.MSG_DONTWAIT)
 	}
 	return c, nil
 }
@@ -99,7 +99,7 @@ func setReuse(c syscall.RawConn, on int) error {
 // cross the machine, or a veth pair, in one piece.
 func (c *Conn) Widen(n, size int) {
 	c.SetBuffers(min(max(n*size, batchLen), maxQueue))
-	if c.setGRO() == nil {
+	if c.system.setGRO() == nil {
 		c.many = NewReader(c.Socket, batchLen/mergedLen, mergedLen)
 		return
 	}
@@ -120,7 +120,7 @@ func (c *Conn) SetTimeout(d time.Duration) {
 		return
 	}
 	c.timeout = d + d/8
-	c.setReceiveTimeout(c.timeout)
+	c.system.setReceiveTimeout(c.timeout)
 }
 
 // Read waits for datagrams and returns how many there are. None, without an
@@ -129,7 +129,7 @@ func (c *Conn) SetTimeout(d time.Duration) {
 func (c *Conn) Read() (n int, err error) {
 	if c.many != nil {
 		n, err = c.many.Read()
-	} else if size, errno := c.recv(c.one, 0); errno != 0 {
+	} else if size, errno := c.system.recv(c.one, 0); errno != 0 {
 		err = errno
 	} else {
 		c.n, n = size, 1
@@ -169,4 +169,4 @@ func segmentSize(oob []byte) int {
 
 // Send sends a datagram to the peer. What cannot be sent is lost: the link may
 // come back.
-func (c *Conn) Send(p []byte) { c.send(p) }
+func (c *Conn) Send(p []byte) { c.system.send(p) }

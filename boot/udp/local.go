@@ -65,7 +65,7 @@ func (l Local) control() []byte {
 // PathMTU is what the kernel knows of the path between two addresses, in
 // bytes: the MTU of the route, of the loopback for a local peer, or what a
 // router reported.
-func (s *Socket) PathMTU(from netip.Addr, to netip.AddrPort) int { return s.pathMTU(from, to) }
+func (s *Socket) PathMTU(from netip.Addr, to netip.AddrPort) int { return s.system.pathMTU(from, to) }
 
 func (kernel) pathMTU(from netip.Addr, to netip.AddrPort) int {
 	mtu := 0

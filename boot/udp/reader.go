@@ -57,7 +57,7 @@ func (r *Reader) ReadNow() (int, error) { return r.read(unix.MSG_DONTWAIT) }
 func (r *Reader) read(flags int) (int, error) {
 	r.reset()
 	for {
-		n, errno := r.sock.recvmmsg(r.msgs[:r.batch], flags)
+		n, errno := r.sock.system.recvmmsg(r.msgs[:r.batch], flags)
 		switch {
 		case errno == unix.EINTR:
 			continue

@@ -28,7 +28,7 @@ type PacketConn interface {
 // calls block a thread. In lockstep each block is one packet each way, and to
 // ask a poller first would double the calls.
 type Socket struct {
-	system
+	system system
 	addr   netip.AddrPort
 	v6     bool // for IPv6, and perhaps for IPv4 as well
 	atomic bool // see SetFragments
@@ -85,7 +85,7 @@ func NewSocket(conn PacketConn) (*Socket, error) {
 
 // Beside opens another socket at the same address, on a free port.
 func (s *Socket) Beside() (*Socket, error) {
-	conn, err := s.listen(netip.AddrPortFrom(s.addr.Addr(), 0), s.v6)
+	conn, err := s.system.listen(netip.AddrPortFrom(s.addr.Addr(), 0), s.v6)
 	if err != nil {
 		return nil, err
 	}
@@ -97,36 +97,36 @@ func (s *Socket) LocalAddr() netip.AddrPort { return s.addr }
 
 // SetBuffers asks for n bytes for each of the kernel's two queues. The system
 // may give less.
-func (s *Socket) SetBuffers(n int) { s.setBuffers(n) }
+func (s *Socket) SetBuffers(n int) { s.system.setBuffers(n) }
 
 // SetSendTimeout bounds how long a full link may hold up a writer. What has not
 // left by then is lost.
-func (s *Socket) SetSendTimeout(d time.Duration) { s.setSendTimeout(d) }
+func (s *Socket) SetSendTimeout(d time.Duration) { s.system.setSendTimeout(d) }
 
 // SetFragments says whether an IPv4 datagram may leave in fragments. If none
 // may, all are atomic, and the kernel need not draw an identification for each
 // (RFC 6864 section 4). That saves a twentieth of a block in lockstep. A
 // datagram too long for its path is then EMSGSIZE, and the Writer allows
 // fragments from there on.
-func (s *Socket) SetFragments(may bool) { s.atomic = s.setFragments(may) == nil && !may }
+func (s *Socket) SetFragments(may bool) { s.atomic = s.system.setFragments(may) == nil && !may }
 
 // ReportLocal has the kernel say of each datagram which address of ours it was
 // sent to, see [Reader.Local].
-func (s *Socket) ReportLocal() error { return s.reportLocal() }
+func (s *Socket) ReportLocal() error { return s.system.reportLocal() }
 
 // ReportRefused has reads and writes fail when a datagram of ours met a closed
 // port. [Socket.Refused] then names the peer.
-func (s *Socket) ReportRefused() { s.reportRefused() }
+func (s *Socket) ReportRefused() { s.system.reportRefused() }
 
 // Refused calls f for each peer whose port turned out to be closed (ICMP port
 // unreachable). It returns whether the kernel had anything to report.
-func (s *Socket) Refused(f func(peer netip.AddrPort)) (found bool) { return s.refused(f) }
+func (s *Socket) Refused(f func(peer netip.AddrPort)) (found bool) { return s.system.refused(f) }
 
 // Interrupt ends a read that blocks, and all later ones.
-func (s *Socket) Interrupt() { s.interrupt() }
+func (s *Socket) Interrupt() { s.system.interrupt() }
 
 // Close closes the socket. Nobody may be reading or writing it.
-func (s *Socket) Close() { s.close() }
+func (s *Socket) Close() { s.system.close() }
 
 // ReportRefused is Socket.ReportRefused for a conn that is not taken over:
 // its reads return ECONNREFUSED.

@@ -155,7 +155,7 @@ func (w *Writer) add(p []byte) {
 // Flush sends what was gathered. What cannot be sent is lost, as on a bad link.
 func (w *Writer) Flush() {
 	for i, again := 0, true; i < w.n; {
-		n, errno := w.sock.sendmmsg(w.msgs[i:w.n])
+		n, errno := w.sock.system.sendmmsg(w.msgs[i:w.n])
 		switch {
 		case errno == 0:
 			i, again = i+n, true
@@ -202,7 +202,7 @@ func (w *Writer) oneByOne(i int) {
 		}
 		m.Iov = &iovs[0]
 		m.SetIovlen(n)
-		w.sock.sendmmsg(w.msgs[i : i+1])
+		w.sock.system.sendmmsg(w.msgs[i : i+1])
 		iovs = iovs[n:]
 	}
 	r.both = 0

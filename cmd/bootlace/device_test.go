@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A device's firmware has no serving half, and says so.
+// A device's firmware has no serving half and sends no files, and says so.
 func TestDevice(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "bootlace")
 	build := exec.Command("go", "build", "-trimpath", "-tags", "device", "-o", program, ".")
@@ -16,11 +16,20 @@ func TestDevice(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, args := range [][]string{{"serve", "--root", t.TempDir()}, {"devices"}, {"why", "52:54:00:00:00:01"}} {
-		t.Run(args[0], func(t *testing.T) {
-			out, err := exec.Command(program, args...).CombinedOutput()
-			if err == nil || !strings.Contains(string(out), "without the serving half; `mkboot build --serve`") {
-				t.Errorf("%q: %v, says %q", args, err, out)
+	const noServing, noPut = "without the serving half; `mkboot build --serve`", "without put; `mkboot build --serve`"
+	for _, tt := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"serve", "--root", t.TempDir()}, noServing},
+		{[]string{"devices"}, noServing},
+		{[]string{"why", "52:54:00:00:00:01"}, noServing},
+		{[]string{"put", "/etc/hostname", "tftp://127.0.0.1/x"}, noPut},
+	} {
+		t.Run(tt.args[0], func(t *testing.T) {
+			out, err := exec.Command(program, tt.args...).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), tt.says) {
+				t.Errorf("%q: %v, says %q", tt.args, err, out)
 			}
 		})
 	}

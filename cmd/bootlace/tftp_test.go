@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -119,17 +118,6 @@ func TestTFTPOptions(t *testing.T) {
 			}
 		})
 	}
-	t.Run("put", func(t *testing.T) {
-		src := filepath.Join(t.TempDir(), "src")
-		write(t, src, want)
-		s := serveTFTP(t, nil, 0)
-		if err := put(t.Context(), []string{"--blksize", "1024", src, s.url}, io.Discard); err != nil {
-			t.Error(err)
-		}
-		if asked := s.requests(); asked.names() != "src" || asked[0].Options.Blksize != 1024 {
-			t.Errorf("it asks with %+v", asked)
-		}
-	})
 }
 
 // sluggish takes its time for each read.

@@ -83,7 +83,7 @@ func buildFor(ctx context.Context, dir string, serve bool, b *board.Board) error
 	return m.build(ctx, []*board.Board{b})
 }
 
-// binary builds cmd/bootlace alone.
+// binary builds cmd/bootlace alone: both halves, without HTTP/2 as in firmware.
 func binary(ctx context.Context, args []string) error {
 	var output, arch, source, version string
 	fs := newFlags("binary")
@@ -106,7 +106,7 @@ func binary(ctx context.Context, args []string) error {
 	if version != "" {
 		src.Version = version
 	}
-	return src.GoBuild(ctx, firmware.AgentPackage, arch, output)
+	return src.GoBuild(ctx, firmware.AgentPackage, arch, output, "-tags", firmware.NoHTTP2)
 }
 
 // boardsOf returns the named boards. "all" are those that firmware can be made

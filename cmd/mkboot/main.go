@@ -31,7 +31,7 @@ func commands() []command {
 		{"build", "BOARD...|all -o DIR", "make firmware under DIR/firmware/BOARD/", build},
 		{"kernel", "NAME -o DIR", "compile a small kernel with the firmware inside, under DIR/firmware/BOARD/", compileKernel},
 		{"boards", "", "list the boards, one a line", boards},
-		{"binary", "-o FILE [-arch ARCH]", "build cmd/bootlace as it goes into firmware", binary},
+		{"binary", "-o FILE [-arch ARCH]", "build cmd/bootlace alone, static and without HTTP/2", binary},
 		{"run", "BOARD [--firmware uefi|…]", "boot a board in QEMU against an appliance of its own", runBoard},
 		{"demo", "--image FILE --root DIR [--uefi]", "flash a blank machine, both in QEMU", demo},
 	}

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -58,8 +58,9 @@ func disks(sys, dev string) ([]Disk, error) {
 			list = append(list, d)
 		}
 	}
-	slices.SortFunc(list, func(a, b Disk) int {
-		return cmp.Or(cmp.Compare(len(a.Name), len(b.Name)), strings.Compare(a.Name, b.Name))
+	sort.Slice(list, func(i, j int) bool {
+		a, b := list[i].Name, list[j].Name
+		return cmp.Or(len(a)-len(b), strings.Compare(a, b)) < 0
 	})
 	return list, nil
 }

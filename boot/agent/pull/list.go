@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
+	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,7 +45,7 @@ func (p *Puller) List(ctx context.Context, folder string) ([]Entry, error) {
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(entries, func(i, j int) bool { return entries[i].Name < entries[j].Name })
 	return entries, err
 }
 
@@ -136,12 +136,59 @@ func parseLinks(page string) []Entry {
 		if end < 0 {
 			continue
 		}
-		u, err := url.Parse(html.UnescapeString(page[:end]))
+		u, err := url.Parse(unescapeHTML(page[:end]))
 		page = page[end:]
 		if err == nil && u.Scheme == "" && u.Host == "" && u.RawQuery == "" {
 			names = append(names, strings.TrimPrefix(u.Path, "./"))
 		}
 	}
+}
+
+// unescapeHTML resolves the character references of an attribute. It knows the
+// numeric ones, and the names of those characters that a server has to escape.
+// Others stay as they are: servers percent-encode what a URL cannot hold. The
+// standard library's function brings all 2231 names, which are 70 KB of the binary.
+func unescapeHTML(s string) string {
+	var b strings.Builder
+	for {
+		text, rest, found := strings.Cut(s, "&")
+		b.WriteString(text)
+		if !found {
+			return b.String()
+		}
+		name, after, ended := strings.Cut(rest, ";")
+		if r, ok := characterOf(name); ok && ended {
+			b.WriteRune(r)
+			s = after
+		} else {
+			b.WriteByte('&')
+			s = rest
+		}
+	}
+}
+
+// characterOf returns the character that a reference such as amp, #38 or #x26
+// stands for (HTML Living Standard, section 13.1.4).
+func characterOf(name string) (r rune, ok bool) {
+	switch name {
+	case "amp":
+		return '&', true
+	case "lt":
+		return '<', true
+	case "gt":
+		return '>', true
+	case "quot":
+		return '"', true
+	case "apos":
+		return '\'', true
+	}
+	digits, numeric := strings.CutPrefix(name, "#")
+	base := 10
+	if hex := strings.TrimLeft(digits, "xX"); len(hex) == len(digits)-1 {
+		digits, base = hex, 16
+	}
+	n, err := strconv.ParseUint(digits, base, 21)
+	return rune(n), numeric && err == nil && n > 0
 }
 
 // parseLines reads a listing of one name a line, folders with a slash.

@@ -59,7 +59,7 @@ func TestEveryProtocolHasAPeer(t *testing.T) {
 		if peers[p.scheme] == nil {
 			t.Errorf("no test fetches by %s", p.scheme)
 		}
-		if p.get == nil || p.list == nil || p.put == nil {
+		if p.get == nil || p.list == nil || putters[p.scheme] == nil {
 			t.Errorf("the row of %s is not whole", p.scheme)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 )
@@ -14,16 +13,15 @@ type protocol struct {
 	scheme string
 	get    getter
 	list   lister
-	put    putter
 }
 
 // protocols has a row for each scheme, sorted.
 var protocols = []protocol{
-	{"ftp", getFTP, listFTP, putFTP},
-	{"ftps", getFTP, listFTP, putFTP},
-	{"http", getHTTP, listHTTP, putHTTP},
-	{"https", getHTTP, listHTTP, putHTTP},
-	{"tftp", getTFTP, listTFTP, putTFTP},
+	{"ftp", getFTP, listFTP},
+	{"ftps", getFTP, listFTP},
+	{"http", getHTTP, listHTTP},
+	{"https", getHTTP, listHTTP},
+	{"tftp", getTFTP, listTFTP},
 }
 
 // A getter asks the server of u for the file, from s.held on where the protocol
@@ -38,10 +36,6 @@ type getter func(ctx context.Context, u *url.URL, s *stream) error
 // A lister reads the listing of a folder.
 type lister func(ctx context.Context, p *Puller, u *url.URL) ([]Entry, error)
 
-// A putter sends size bytes of r to where u says. It returns nil once the
-// server has confirmed them all.
-type putter func(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error
-
 // Schemes lists the URL schemes there are, sorted.
 func Schemes() []string {
 	var list []string
@@ -55,7 +49,11 @@ func Schemes() []string {
 func protocolOf(u *url.URL) (protocol, error) {
 	i := slices.IndexFunc(protocols, func(p protocol) bool { return p.scheme == u.Scheme })
 	if i < 0 {
-		return protocol{}, fmt.Errorf("protocol %q: %w", u.Scheme, errors.ErrUnsupported)
+		return protocol{}, noProtocol(u)
 	}
 	return protocols[i], nil
+}
+
+func noProtocol(u *url.URL) error {
+	return fmt.Errorf("protocol %q: %w", u.Scheme, errors.ErrUnsupported)
 }

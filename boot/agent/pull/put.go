@@ -12,6 +12,18 @@ import (
 	"github.com/bootlace/bootlace/boot/tftp/upload"
 )
 
+// A putter sends size bytes of r to where u says. It returns nil once the
+// server has confirmed them all.
+type putter func(ctx context.Context, p *Puller, u *url.URL, r io.Reader, size int64) error
+
+// putters stand apart from protocols, so that a program that never calls Put
+// does not hold them. A device's firmware is one.
+var putters = map[string]putter{
+	"ftp": putFTP, "ftps": putFTP,
+	"http": putHTTP, "https": putHTTP,
+	"tftp": putTFTP,
+}
+
 // Put sends the size bytes of r to a URL. It tries once: what a server makes
 // of half a file is its own affair. fs.ErrPermission is a server that takes no
 // uploads, or not this one.
@@ -20,9 +32,9 @@ func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64
 	if err != nil {
 		return err
 	}
-	proto, err := protocolOf(u)
-	if err != nil {
-		return err
+	put, ok := putters[u.Scheme]
+	if !ok {
+		return noProtocol(u)
 	}
 	ctx, stall := watch(ctx, p.timing().Stall)
 	defer stall.end()
@@ -33,7 +45,7 @@ func (p *Puller) Put(ctx context.Context, target string, r io.Reader, size int64
 			p.Progress(u.Scheme, done, size)
 		}
 	}}
-	if err = guard(func() error { return proto.put(ctx, p, u, body, size) }); err != nil && ctx.Err() != nil {
+	if err = guard(func() error { return put(ctx, p, u, body, size) }); err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	done := body.end()

@@ -1,11 +1,10 @@
 package journal
 
 import (
-	"cmp"
 	"container/list"
 	"context"
 	"log/slog"
-	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -48,7 +47,7 @@ type story struct {
 // events returns the events of both rings, in order.
 func (s *story) events() []boot.Event {
 	all := append(s.observed.events(), s.reported.events()...)
-	slices.SortFunc(all, func(a, b boot.Event) int { return cmp.Compare(a.Seq, b.Seq) })
+	sort.Slice(all, func(i, j int) bool { return all[i].Seq < all[j].Seq })
 	return all
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -202,6 +203,6 @@ func (b *book) list(f func(addr netip.Addr, r record, expires time.Time) (Lease,
 			list = append(list, l)
 		}
 	}
-	slices.SortFunc(list, func(a, b Lease) int { return a.Addr.Compare(b.Addr) })
+	sort.Slice(list, func(i, j int) bool { return list[i].Addr.Less(list[j].Addr) })
 	return list
 }

@@ -9,7 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -214,8 +214,9 @@ func (r *Registry) List(_ context.Context) ([]boot.Machine, error) {
 	for _, k := range r.known {
 		all = append(all, clone(k.Machine))
 	}
-	slices.SortFunc(all, func(a, b boot.Machine) int {
-		return cmp.Or(b.Seen.Compare(a.Seen), cmp.Compare(a.ID, b.ID))
+	sort.Slice(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		return cmp.Or(b.Seen.Compare(a.Seen), cmp.Compare(a.ID, b.ID)) < 0
 	})
 	return all, nil
 }

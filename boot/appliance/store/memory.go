@@ -1,10 +1,10 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -132,7 +132,7 @@ func (s *Memory) List(ctx context.Context, prefix string) ([]Entry, uint64, erro
 			}
 		}
 	}
-	slices.SortFunc(list, func(a, b Entry) int { return cmp.Compare(a.Key, b.Key) })
+	sort.Slice(list, func(i, j int) bool { return list[i].Key < list[j].Key })
 	return list, s.rev, nil
 }
 

@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
-	"strings"
-	"sync"
 	"time"
 )
 
@@ -70,199 +67,74 @@ type Item[T any] struct {
 // A Mirror is a map in memory of the entries under one prefix of a store. It
 // reads them once, and then follows what any holder of the store changes.
 // Reading it costs no call. Its methods may be called from several goroutines.
-type Mirror[T any] struct {
-	store  Store
-	kind   Kind[T]
-	log    *slog.Logger
-	timing Timing
-
-	mu     sync.Mutex
-	slots  map[string]slot[T]
-	gone   map[string]uint64 // revisions of our own deletions that the watch has not told yet
-	silent bool              // the store does not answer, and that was told
-}
-
-// A slot is one entry, readable or not.
-type slot[T any] struct {
-	Item[T]
-	rev uint64
-	bad error // why it cannot be read
-}
-
-func (s slot[T]) expired(now time.Time) bool { return Entry{Expires: s.Expires}.Expired(now) }
+type Mirror[T any] struct{ untyped *untypedMirror }
 
 // NewMirror reads the entries. It then follows them until ctx ends or the
 // store is closed.
-func NewMirror[T any](ctx context.Context, s Store, kind Kind[T], log *slog.Logger) (*Mirror[T], error) {
-	m := &Mirror[T]{
-		store: s, kind: kind, log: log, timing: DefaultTiming,
-		slots: map[string]slot[T]{}, gone: map[string]uint64{},
+func NewMirror[T any](ctx context.Context, s Store, k Kind[T], log *slog.Logger) (*Mirror[T], error) {
+	kind := untypedKind{prefix: k.Prefix, unreadable: k.Unreadable}
+	kind.decode = func(name string, raw []byte) (any, error) {
+		var value T
+		err := json.Unmarshal(raw, &value)
+		if err == nil && k.Check != nil {
+			err = k.Check(name, value)
+		}
+		return value, err
 	}
-	rev, err := m.read(ctx)
+	if k.Changed != nil {
+		kind.changed = func(name string, now item, ok bool) { k.Changed(name, typed[T](now), ok) }
+	}
+	m, err := newUntyped(ctx, s, kind, log)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", kind.Prefix, err)
+		return nil, err
 	}
-	go m.follow(ctx, rev)
-	return m, nil
+	return &Mirror[T]{m}, nil
+}
+
+// typed gives an item its type. The zero item becomes the zero Item.
+func typed[T any](i item) Item[T] {
+	value, _ := i.value.(T)
+	return Item[T]{value, i.expires}
 }
 
 // Get returns the value of a name. Errors are ErrNotFound, or wrap
 // ErrUnreadable.
 func (m *Mirror[T]) Get(name string) (Item[T], error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s, ok := m.slots[name]
-	switch {
-	case !ok || s.expired(time.Now()):
-		return Item[T]{}, ErrNotFound
-	case s.bad != nil:
-		return Item[T]{}, s.bad
-	}
-	return s.Item, nil
+	i, err := m.untyped.get(name)
+	return typed[T](i), err
 }
 
 // All returns every value that can be read, by name.
 func (m *Mirror[T]) All() map[string]Item[T] {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now()
-	all := make(map[string]Item[T], len(m.slots))
-	for name, s := range m.slots {
-		if s.bad == nil && !s.expired(now) {
-			all[name] = s.Item
-		}
+	all := map[string]Item[T]{}
+	for name, i := range m.untyped.all() {
+		all[name] = typed[T](i)
 	}
 	return all
 }
 
 // Unreadable returns the names whose values cannot be read.
-func (m *Mirror[T]) Unreadable() (names []string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for name, s := range m.slots {
-		if s.bad != nil && !s.expired(time.Now()) {
-			names = append(names, name)
-		}
-	}
-	return names
+func (m *Mirror[T]) Unreadable() []string { return m.untyped.unreadable() }
+
+// Update sets the value of a name to what f makes of the one that it has. With
+// ok false it has none. Where another holder of the store changes it meanwhile,
+// f is called again with what they made of it. So f looks at nothing but its
+// arguments. An error of f ends Update, and is returned as it is. The Mirror
+// holds the new value when Update returns.
+//
+// Where f misses a value, it returns ErrNotFound. The store is then asked once,
+// since another holder may just have made it. A value that cannot be read is
+// not overwritten: the error wraps ErrUnreadable.
+func (m *Mirror[T]) Update(ctx context.Context, name string, f func(old Item[T], ok bool) (Item[T], error)) (Item[T], error) {
+	i, err := m.untyped.update(ctx, name, func(old item, ok bool) (item, error) {
+		set, err := f(typed[T](old), ok)
+		return item{set.Value, set.Expires}, err
+	})
+	return typed[T](i), err
 }
 
-// follow applies changes until ctx ends or the store is closed.
-func (m *Mirror[T]) follow(ctx context.Context, rev uint64) {
-	for {
-		err := m.store.Watch(ctx, m.kind.Prefix, rev, func(e Entry) { m.apply(e, true) })
-		for {
-			if ctx.Err() != nil || errors.Is(err, ErrClosed) {
-				return
-			}
-			if errors.Is(err, ErrGap) {
-				m.log.Warn("store: changes were missed, all are read anew", "prefix", m.kind.Prefix)
-			} else {
-				m.answered(err)
-				wait(ctx, m.timing.Again)
-			}
-			if rev, err = m.read(ctx); err == nil {
-				m.answered(nil)
-				break
-			}
-		}
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
-// read takes over all that the store holds, and returns the store's revision.
-func (m *Mirror[T]) read(ctx context.Context) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, m.timing.Read)
-	defer cancel()
-	entries, rev, err := m.store.List(ctx, m.kind.Prefix)
-	if err != nil {
-		return 0, err
-	}
-	listed := map[string]bool{}
-	for _, e := range entries {
-		listed[e.Key] = true
-		m.apply(e, false)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for name, s := range m.slots {
-		if s.rev <= rev && !listed[m.kind.Prefix+name] {
-			m.drop(name)
-		}
-	}
-	for name, at := range m.gone {
-		if at <= rev {
-			delete(m.gone, name)
-		}
-	}
-	return rev, nil
-}
-
-// apply takes over an entry, unless a later one is known. Watched entries come
-// in the order of revisions.
-func (m *Mirror[T]) apply(e Entry, watched bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	name := strings.TrimPrefix(e.Key, m.kind.Prefix)
-	if e.Rev <= m.gone[name] || e.Rev <= m.slots[name].rev {
-		if watched && e.Rev == m.gone[name] {
-			delete(m.gone, name)
-		}
-		return
-	}
-	if e.Value == nil {
-		m.drop(name)
-		return
-	}
-	s := slot[T]{rev: e.Rev}
-	s.Expires = e.Expires
-	err := json.Unmarshal(e.Value, &s.Value)
-	if err == nil && m.kind.Check != nil {
-		err = m.kind.Check(name, s.Value)
-	}
-	if err != nil {
-		s.bad = fmt.Errorf("%w: %s: %w", ErrUnreadable, e.Key, err)
-		m.log.Warn("store: value cannot be read, and is left as it is", "key", e.Key, "err", err)
-	}
-	m.slots[name] = s
-	switch {
-	case s.bad == nil && m.kind.Changed != nil:
-		m.kind.Changed(name, s.Item, true)
-	case s.bad != nil && m.kind.Unreadable != nil:
-		m.kind.Unreadable(name, s.Expires)
-	}
-}
-
-// drop forgets a name. The caller holds m.mu.
-func (m *Mirror[T]) drop(name string) {
-	if _, ok := m.slots[name]; !ok {
-		return
-	}
-	delete(m.slots, name)
-	if m.kind.Changed != nil {
-		m.kind.Changed(name, Item[T]{}, false)
-	}
-}
-
-// answered tells the log when calls begin to fail, and when they succeed again.
-// It does so once, however many packets wait.
-func (m *Mirror[T]) answered(err error) {
-	m.mu.Lock()
-	silent, before := err != nil, m.silent
-	m.silent = silent
-	m.mu.Unlock()
-	switch {
-	case silent && !before:
-		m.log.Error("store: call failed", "prefix", m.kind.Prefix, "err", err)
-	case !silent && before:
-		m.log.Info("store: calls succeed again", "prefix", m.kind.Prefix)
-	}
+// Delete deletes the value of a name, as Update sets it. Where the store has
+// none it returns ErrNotFound and does not call f.
+func (m *Mirror[T]) Delete(ctx context.Context, name string, f func(old Item[T]) error) error {
+	return m.untyped.remove(ctx, name, func(old item) error { return f(typed[T](old)) })
 }

@@ -11,52 +11,43 @@ import (
 // maxTries bounds a compare-and-swap loop, each try of which another writer won.
 const maxTries = 16
 
-// Update sets the value of a name to what f makes of the one that it has. With
-// ok false it has none. Where another holder of the store changes it meanwhile,
-// f is called again with what they made of it. So f looks at nothing but its
-// arguments. An error of f ends Update, and is returned as it is. The Mirror
-// holds the new value when Update returns.
-//
-// Where f misses a value, it returns ErrNotFound. The store is then asked once,
-// since another holder may just have made it. A value that cannot be read is
-// not overwritten: the error wraps ErrUnreadable.
-func (m *Mirror[T]) Update(ctx context.Context, name string, f func(old Item[T], ok bool) (Item[T], error)) (Item[T], error) {
-	return m.swap(ctx, name, func(old Item[T], ok bool) (Item[T], []byte, error) {
-		item, err := f(old, ok)
+// update is [Mirror.Update] without the type.
+func (m *untypedMirror) update(ctx context.Context, name string, f func(old item, ok bool) (item, error)) (item, error) {
+	return m.swap(ctx, name, func(old item, ok bool) (item, []byte, error) {
+		set, err := f(old, ok)
 		if err != nil {
-			return item, nil, err
+			return set, nil, err
 		}
-		value, err := json.Marshal(item.Value)
-		return item, value, err
+		value, err := json.Marshal(set.value)
+		return set, value, err
 	})
 }
 
-// Delete deletes the value of a name, as Update sets it. Where the store has
-// none it returns ErrNotFound and does not call f.
-func (m *Mirror[T]) Delete(ctx context.Context, name string, f func(old Item[T]) error) error {
-	_, err := m.swap(ctx, name, func(old Item[T], ok bool) (Item[T], []byte, error) {
+// remove is [Mirror.Delete] without the type.
+func (m *untypedMirror) remove(ctx context.Context, name string, f func(old item) error) error {
+	_, err := m.swap(ctx, name, func(old item, ok bool) (item, []byte, error) {
 		if !ok {
 			return old, nil, ErrNotFound
 		}
-		return Item[T]{}, nil, f(old)
+		return item{}, nil, f(old)
 	})
 	return err
 }
 
 // swap is the compare-and-swap loop. next returns what is to be set, and its
 // encoding, nil to delete.
-func (m *Mirror[T]) swap(ctx context.Context, name string, next func(Item[T], bool) (Item[T], []byte, error)) (Item[T], error) {
-	key := m.kind.Prefix + name
+func (m *untypedMirror) swap(ctx context.Context, name string, next func(old item, ok bool) (item, []byte, error)) (item, error) {
+	key := m.kind.prefix + name
 	now, asked := m.slot(name), false
 	for range maxTries {
 		if now.bad != nil {
-			return Item[T]{}, now.bad
+			return item{}, now.bad
 		}
-		item, value, err := next(now.Item, now.rev > 0)
+		set, value, err := next(now.item, now.rev > 0)
 		if errors.Is(err, ErrNotFound) && now.rev == 0 && !asked {
 			asked = true
 			if now, err = m.fetch(ctx, name); err != nil {
-				return Item[T]{}, m.failed(ctx, err)
+				return item{}, m.failed(ctx, err)
 			}
 			if now.rev > 0 || now.bad != nil {
 				continue
@@ -64,27 +55,27 @@ func (m *Mirror[T]) swap(ctx context.Context, name string, next func(Item[T], bo
 			err = ErrNotFound
 		}
 		if err != nil {
-			return Item[T]{}, err
+			return item{}, err
 		}
-		e, err := m.store.Swap(ctx, key, now.rev, value, item.Expires)
+		e, err := m.store.Swap(ctx, key, now.rev, value, set.expires)
 		if err == nil {
 			m.answered(nil)
 			m.wrote(name, e)
-			return Item[T]{item.Value, e.Expires}, nil
+			return item{set.value, e.Expires}, nil
 		}
 		if errors.Is(err, ErrConflict) {
 			now, err = m.fetch(ctx, name)
 		}
 		if err != nil {
-			return Item[T]{}, m.failed(ctx, err)
+			return item{}, m.failed(ctx, err)
 		}
 	}
-	return Item[T]{}, fmt.Errorf("%s: %d times: %w", key, maxTries, ErrConflict)
+	return item{}, fmt.Errorf("%s: %d times: %w", key, maxTries, ErrConflict)
 }
 
 // failed tells the log of an error of the store, once. A caller who went away
 // says nothing of the store.
-func (m *Mirror[T]) failed(ctx context.Context, err error) error {
+func (m *untypedMirror) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -95,33 +86,33 @@ func (m *Mirror[T]) failed(ctx context.Context, err error) error {
 }
 
 // slot returns what is known of a name, the zero slot where that is nothing.
-func (m *Mirror[T]) slot(name string) slot[T] {
+func (m *untypedMirror) slot(name string) slot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s := m.slots[name]; !s.expired(time.Now()) {
 		return s
 	}
-	return slot[T]{}
+	return slot{}
 }
 
 // fetch reads one name anew.
-func (m *Mirror[T]) fetch(ctx context.Context, name string) (slot[T], error) {
-	e, err := m.store.Get(ctx, m.kind.Prefix+name)
+func (m *untypedMirror) fetch(ctx context.Context, name string) (slot, error) {
+	e, err := m.store.Get(ctx, m.kind.prefix+name)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.drop(name)
-		return slot[T]{}, nil
+		return slot{}, nil
 	case err != nil:
-		return slot[T]{}, err
+		return slot{}, err
 	}
 	m.apply(e, false)
 	return m.slot(name), nil
 }
 
 // wrote takes over a change of our own, which the watch will tell later.
-func (m *Mirror[T]) wrote(name string, e Entry) {
+func (m *untypedMirror) wrote(name string, e Entry) {
 	if e.Value != nil {
 		m.apply(e, false)
 		return

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"html"
 	"io"
 	"io/fs"
 	"net/http"
@@ -143,7 +142,7 @@ func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request, from files.
 	w.Header().Set("Content-Type", kind)
 	out := &chunkedResponse{ResponseWriter: w, stall: s.Timing.Stall}
 	if page {
-		fmt.Fprintf(out, "<!doctype html><title>%[1]s</title><h1>%[1]s</h1><pre>\n", html.EscapeString(r.URL.Path))
+		fmt.Fprintf(out, "<!doctype html><title>%[1]s</title><h1>%[1]s</h1><pre>\n", escapeHTML.Replace(r.URL.Path))
 	}
 	for _, e := range entries {
 		info, err := e.Info()
@@ -156,12 +155,16 @@ func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request, from files.
 		}
 		if page {
 			fmt.Fprintf(out, "%s %14s  <a href=\"./%s\">%s</a>\n", info.ModTime().UTC().Format(time.DateTime), size,
-				html.EscapeString((&url.URL{Path: name}).EscapedPath()), html.EscapeString(name))
+				escapeHTML.Replace((&url.URL{Path: name}).EscapedPath()), escapeHTML.Replace(name))
 		} else {
 			fmt.Fprintln(out, name)
 		}
 	}
 }
+
+// escapeHTML writes text as HTML, in an attribute too. The standard library's
+// function brings the names of 2231 characters, which are 70 KB of the binary.
+var escapeHTML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
 
 // A chunkedResponse writes a response in chunks. The client must take each
 // within Timing.Stall. It counts the bytes that were sent.
