@@ -150,7 +150,8 @@ func (d *ftpDialer) dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(d.ctx, func() { conn.Close() })
+	raw := conn // conn is wrapped below, maybe while ctx ends
+	context.AfterFunc(d.ctx, func() { raw.Close() })
 	if d.tls != nil {
 		conn = tls.Client(conn, d.tls)
 	}

@@ -87,7 +87,7 @@ func writeTree(t *testing.T) (root string) {
 
 func start(t *testing.T, listen string, change func(*Server)) *fixture {
 	t.Helper()
-	f := &fixture{t: t, root: writeTree(t)}
+	f := &fixture{t: t, root: writeTree(t), news: make(chan struct{}, 1)}
 	made := func(_ context.Context, c files.Client, name string) ([]byte, error) {
 		switch name {
 		case "plan/made":
