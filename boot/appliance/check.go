@@ -25,7 +25,7 @@ func checkProfiles(ctx context.Context, cfg *config.Config, c *catalog.Catalog, 
 		if err := reachable(p, u); err != nil {
 			return fmt.Errorf("profile %s: %w", p.Name, err)
 		}
-		if err := canServe(ctx, p, c, log); err != nil {
+		if err := checkServingHalf(ctx, p, c, log); err != nil {
 			return fmt.Errorf("profile %s: %w", p.Name, err)
 		}
 		for _, name := range p.Images {
@@ -81,11 +81,11 @@ func reachable(p *boot.Profile, u *urls) error {
 	return nil
 }
 
-// canServe refuses action serve where all firmware lacks the serving half. The
+// checkServingHalf refuses action serve where all firmware lacks the serving half. The
 // BUILD file beside the firmware says so. Firmware without that file is the
 // user's own and counts as able. If only some firmware lacks it, the log has a
 // warning: the profile may be for the other boards.
-func canServe(ctx context.Context, p *boot.Profile, c *catalog.Catalog, log *slog.Logger) error {
+func checkServingHalf(ctx context.Context, p *boot.Profile, c *catalog.Catalog, log *slog.Logger) error {
 	if p.Action != boot.ActionServe {
 		return nil
 	}

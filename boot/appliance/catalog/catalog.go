@@ -101,7 +101,7 @@ func (c *Catalog) logImageChange(name string, im *boot.Image, err error) {
 	switch {
 	case !known || logged == state:
 	case err != nil:
-		c.log.Warn("an image can not be flashed any more", "image", name, "err", err, "cause", files.Cause(err))
+		c.log.Warn("an image cannot be flashed any more", "image", name, "err", err, "cause", files.Cause(err))
 	default:
 		c.log.Info("an image is there anew", "image", name, "manifest", im.ManifestSHA256)
 	}

@@ -128,7 +128,7 @@ func TestImageAddCountsAtOnce(t *testing.T) {
 	}
 	f.Look(t.Context())
 	f.Look(t.Context())
-	for _, want := range []string{"an image can not be flashed any more", "an image is there anew"} {
+	for _, want := range []string{"an image cannot be flashed any more", "an image is there anew"} {
 		if n := strings.Count(f.log.String(), want); n != 1 {
 			t.Errorf("%q is logged %d times:\n%s", want, n, f.log.String())
 		}
