@@ -16,8 +16,8 @@ require (
 	github.com/u-root/u-root v0.16.0 // 3 KiB, and 45 of ulikunitz/xz: kexec, modules
 	github.com/u-root/uio v0.0.0-20240224005618-d2acac8f3701 // mkboot only: the log that mkuimage takes
 	github.com/ulikunitz/xz v0.5.17 // tests: it compresses
-	github.com/vishvananda/netlink v1.3.1 // 90 KiB: links and addresses
-	github.com/vishvananda/netns v0.0.5 // tests: network namespaces
+	github.com/vishvananda/netlink v1.3.1 // 10 KiB, of its package nl: links, addresses and routes; netlink itself would add 150
+	github.com/vishvananda/netns v0.0.5 // nearly nothing: netlink takes it; tests: network namespaces
 	go.etcd.io/bbolt v1.5.0 // 104 KiB: the state
 	go.yaml.in/yaml/v3 v3.0.6 // 139 KiB: the config; goccy/go-yaml would add 300 more
 	golang.org/x/net v0.55.0 // 119 KiB, nearly all of it what net/http brings anyway: sockets and filters of DHCP

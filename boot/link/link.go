@@ -12,12 +12,11 @@ import (
 	"sort"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootlace/bootlace/board"
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/wire"
 )
 
 // A Link is an Ethernet link of this machine.
@@ -29,37 +28,50 @@ type Link struct {
 	Carrier bool // and something answers at the other end of the cable
 }
 
-// kinds are the links with a socket for a cable. Drivers give their devices no
-// kind of their own. The ports of a switch chip are "dsa". Bridges, bonds,
-// tunnels and dummies are not asked to boot a machine.
-var kinds = []string{"device", "dsa"}
-
 // Links lists the Ethernet links in order of their index. With a name it lists
-// that link alone, whatever its kind.
+// that link alone, whatever its kind. Without, it lists those with a socket for a
+// cable. Bridges, bonds, tunnels and dummies are not asked to boot a machine.
 func Links(name string) ([]Link, error) {
-	all, err := netlink.LinkList()
+	var links []Link
+	err := withKernel(func(kernel *wire.Netlink) error {
+		all, err := kernel.Interfaces()
+		for _, i := range all {
+			switch {
+			case i.Type != unix.ARPHRD_ETHER || len(i.MAC) != 6:
+				continue
+			case name != "" && i.Name != name, name == "" && !hasSocket(i.Kind):
+				continue
+			}
+			up := i.Flags&unix.IFF_UP != 0
+			links = append(links, Link{
+				Name:    i.Name,
+				Index:   i.Index,
+				MAC:     boot.MAC(i.MAC),
+				Up:      up,
+				Carrier: up && i.Flags&unix.IFF_LOWER_UP != 0,
+			})
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	var links []Link
-	for _, l := range all {
-		a := l.Attrs()
-		switch {
-		case a.EncapType != "ether" || len(a.HardwareAddr) != 6:
-			continue
-		case name != "" && a.Name != name, name == "" && !slices.Contains(kinds, l.Type()):
-			continue
-		}
-		links = append(links, Link{
-			Name:    a.Name,
-			Index:   a.Index,
-			MAC:     boot.MAC(a.HardwareAddr),
-			Up:      a.Flags&net.FlagUp != 0,
-			Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0 && a.Flags&net.FlagUp != 0,
-		})
-	}
 	sort.Slice(links, func(i, j int) bool { return links[i].Index < links[j].Index })
 	return links, nil
+}
+
+// hasSocket reports whether links of a kind have a socket for a cable. Drivers
+// give their devices no kind of their own. The ports of a switch chip are dsa.
+func hasSocket(kind string) bool { return kind == "" || kind == "dsa" }
+
+// withKernel opens a Netlink for one task.
+func withKernel(do func(*wire.Netlink) error) error {
+	kernel, err := wire.OpenNetlink()
+	if err != nil {
+		return err
+	}
+	defer kernel.Close()
+	return do(kernel)
 }
 
 // Up switches on the loopback and every link of Links(name) that is off. It
@@ -78,18 +90,18 @@ func Up(log *slog.Logger, name string) error {
 			log.Warn("link stays down", "interface", l.Name, "err", err)
 		}
 	}
-	lo, err := netlink.LinkByName("lo")
-	if err != nil || lo.Attrs().Flags&net.FlagUp != 0 {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil || lo.Flags&net.FlagUp != 0 {
 		return nil // a kernel without loopback still boots a machine
 	}
-	if err := up(lo.Attrs().Index); err != nil {
+	if err := up(lo.Index); err != nil {
 		log.Warn("link stays down", "interface", "lo", "err", err)
 	}
 	return nil
 }
 
 func up(index int) error {
-	return netlink.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}})
+	return withKernel(func(kernel *wire.Netlink) error { return kernel.SwitchOn(index) })
 }
 
 // Carrier waits until a link of Links(name) has a carrier, and returns all that
@@ -122,27 +134,25 @@ const carrierPoll = 200 * time.Millisecond
 // SetAddr makes addr the only IPv4 (or IPv6) address of the link, with its
 // subnet route. Link-local addresses stay.
 func (l Link) SetAddr(addr netip.Prefix) error {
-	dev := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index, Name: l.Name}}
-	family := netlink.FAMILY_V4
-	if addr.Addr().Is6() {
-		family = netlink.FAMILY_V6
-	}
-	want := &netlink.Addr{IPNet: ipNet(addr)}
-	have, err := netlink.AddrList(dev, family)
+	return withKernel(func(kernel *wire.Netlink) error { return l.setAddr(kernel, addr) })
+}
+
+func (l Link) setAddr(kernel *wire.Netlink, addr netip.Prefix) error {
+	have, err := kernel.Addrs(l.Index)
 	if err != nil {
 		return fmt.Errorf("list addresses of %s: %w", l.Name, err)
 	}
 	// The old ones go first. With an address of a subnet Linux removes those
 	// that were added to the same subnet after it.
 	for _, a := range have {
-		if a.IPNet.String() == want.IPNet.String() || a.IP.IsLinkLocalUnicast() {
+		if a == addr || a.Addr().Is4() != addr.Addr().Is4() || a.Addr().IsLinkLocalUnicast() {
 			continue
 		}
-		if err := netlink.AddrDel(dev, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-			return fmt.Errorf("remove address %s from %s: %w", a.IPNet, l.Name, err)
+		if err := kernel.RemoveAddr(l.Index, a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return fmt.Errorf("remove address %s from %s: %w", a, l.Name, err)
 		}
 	}
-	if err := netlink.AddrReplace(dev, want); err != nil {
+	if err := kernel.SetAddr(l.Index, addr); err != nil {
 		return fmt.Errorf("set address %s on %s: %w", addr, l.Name, err)
 	}
 	return nil
@@ -150,26 +160,11 @@ func (l Link) SetAddr(addr netip.Prefix) error {
 
 // SetRoute makes gateway the default route, over this link.
 func (l Link) SetRoute(gateway netip.Addr) error {
-	family := unix.AF_INET
-	if gateway.Is6() {
-		family = unix.AF_INET6
-	}
-	// netlink.RouteReplace would send the same. It can write every kind of
-	// route, and is 28 KB of the binary.
-	req := nl.NewNetlinkRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
-	route := nl.NewRtMsg()
-	route.Family = uint8(family)
-	req.AddData(route)
-	req.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, gateway.AsSlice()))
-	req.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(l.Index))))
-	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+	err := withKernel(func(kernel *wire.Netlink) error { return kernel.SetDefaultRoute(l.Index, gateway) })
+	if err != nil {
 		return fmt.Errorf("set default route via %s on %s: %w", gateway, l.Name, err)
 	}
 	return nil
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 // Board returns the name of the board that this firmware was built for, or

@@ -12,9 +12,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // ErrReplaced means that the interface is not the one that was listened on. A
@@ -30,7 +27,7 @@ type Watch struct {
 	index  int
 	addr   netip.Addr
 	log    *slog.Logger
-	links  *netlink.Handle
+	kernel *Netlink
 	away   atomic.Bool
 }
 
@@ -38,15 +35,15 @@ type Watch struct {
 // caller. addr is the address that the server tells its clients. With the zero
 // Addr no address is missed.
 func NewWatch(server string, ifi *net.Interface, addr netip.Addr, log *slog.Logger) (*Watch, error) {
-	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	kernel, err := OpenNetlink()
 	if err != nil {
-		return nil, fmt.Errorf("open netlink: %w", err)
+		return nil, err
 	}
-	return &Watch{server: server, name: ifi.Name, index: ifi.Index, addr: addr, log: log, links: links}, nil
+	return &Watch{server: server, name: ifi.Name, index: ifi.Index, addr: addr, log: log, kernel: kernel}, nil
 }
 
 // Close ends the watch.
-func (w *Watch) Close() { w.links.Close() }
+func (w *Watch) Close() { w.kernel.Close() }
 
 // Away reports whether the interface is down or without its address. Packets
 // may still come in, but what a client would be told leads nowhere. A nil Watch
@@ -79,23 +76,20 @@ func (w *Watch) Run(ctx context.Context, every time.Duration) error {
 
 // look says what is wrong with the interface.
 func (w *Watch) look() error {
-	link, err := w.links.LinkByName(w.name)
+	found, err := w.kernel.InterfaceByName(w.name)
 	if err != nil {
 		return fmt.Errorf("look for it: %w", err)
 	}
 	if w.addr.IsValid() {
-		list, err := w.links.AddrList(link, netlink.FAMILY_ALL)
+		addrs, err := w.kernel.Addrs(found.Index)
 		if err != nil {
 			return fmt.Errorf("read its addresses: %w", err)
 		}
-		if !slices.ContainsFunc(list, func(a netlink.Addr) bool {
-			addr, _ := netip.AddrFromSlice(a.IP)
-			return addr.Unmap() == w.addr
-		}) {
+		if !slices.ContainsFunc(addrs, func(a netip.Prefix) bool { return a.Addr() == w.addr }) {
 			return fmt.Errorf("%s is not its address any more", w.addr)
 		}
 	}
-	if link.Attrs().Index != w.index {
+	if found.Index != w.index {
 		return ErrReplaced
 	}
 	return nil
