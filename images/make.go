@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
 )
 
 // Make reads a stored image once and returns its manifest. It needs memory for a
@@ -70,14 +71,15 @@ func walk(ctx context.Context, r io.Reader, each func(i int, b Block) error) (*M
 // before a Read of r that is under way does.
 func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) error {
 	type piece struct {
-		data []byte
-		err  error
+		buf *[BlockSize]byte
+		n   int
+		err error
 	}
 	const ahead = 3
 	ctx, cancel := context.WithCancel(ctx)
-	free, full := make(chan []byte, ahead), make(chan piece, ahead)
+	free, full := make(chan *[BlockSize]byte, ahead), make(chan piece, ahead)
 	for range ahead {
-		free <- make([]byte, BlockSize)
+		free <- buffers.Get().(*[BlockSize]byte)
 	}
 	go func() {
 		defer close(full)
@@ -86,8 +88,8 @@ func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) err
 			case <-ctx.Done():
 				return
 			case buf := <-free:
-				n, err := fillRecovering(r, buf)
-				full <- piece{buf[:n], err}
+				n, err := fillRecovering(r, buf[:])
+				full <- piece{buf, n, err}
 				if err != nil {
 					return
 				}
@@ -96,28 +98,36 @@ func Cut(ctx context.Context, r io.Reader, f func(i int, data []byte) error) err
 	}()
 	defer func() {
 		cancel()
-		for range full {
+		for p := range full {
+			buffers.Put(p.buf)
+		}
+		for len(free) > 0 {
+			buffers.Put(<-free)
 		}
 	}()
 	for i := 0; ; i++ {
 		p, ok := <-full
-		if err := ctx.Err(); err != nil || !ok {
+		if !ok {
+			return ctx.Err()
+		}
+		err := ctx.Err()
+		switch {
+		case err != nil:
+		case p.err != nil && p.err != io.EOF:
+			err = p.err
+		case p.n > 0:
+			err = f(i, p.buf[:p.n])
+		}
+		free <- p.buf
+		if err != nil || p.err == io.EOF {
 			return err
 		}
-		if p.err != nil && p.err != io.EOF {
-			return p.err
-		}
-		if len(p.data) > 0 {
-			if err := f(i, p.data); err != nil {
-				return err
-			}
-		}
-		if p.err == io.EOF {
-			return nil
-		}
-		free <- p.data[:BlockSize]
 	}
 }
+
+// buffers are blocks between two cuts. A job cuts its image three times, to
+// compare, to write and to verify.
+var buffers = sync.Pool{New: func() any { return new([BlockSize]byte) }}
 
 // fillRecovering is fill, but returns a panic of r as an error. r may be a decoder
 // that reads a stranger's bytes, and nobody else recovers on this goroutine.

@@ -22,7 +22,7 @@ func mustMake(t testing.TB, stored []byte) *Manifest {
 }
 
 func TestMake(t *testing.T) {
-	const size = 4*BlockSize + 5
+	const size = 3*BlockSize + 5
 	raw := image(3, size)
 	for name, comp := range compressors {
 		stored := comp(t, raw)
@@ -33,7 +33,7 @@ func TestMake(t *testing.T) {
 		if want := (Sum{size, Digest(raw)}); m.Raw != want {
 			t.Errorf("%q: raw %+v, want %+v", name, m.Raw, want)
 		}
-		if len(m.Blocks) != 5 {
+		if len(m.Blocks) != 4 {
 			t.Fatalf("%q: %d blocks", name, len(m.Blocks))
 		}
 		for i, b := range m.Blocks {

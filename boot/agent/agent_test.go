@@ -95,6 +95,44 @@ func TestPatience(t *testing.T) {
 	a.end()
 }
 
+// A spoiltFlash is one that fails, and what its report says.
+type spoiltFlash struct {
+	name   string
+	plan   *boot.Plan
+	spoil  func()
+	expect []string
+}
+
+// spoilt are the ways in which the flash of a plan fails. stored is its image.
+func spoilt(t *testing.T, l *lab, p *boot.Plan, stored []byte) []spoiltFlash {
+	otherDigest, otherDisk := *p, *p
+	img := *p.Image
+	img.ManifestSHA256 = strings.Repeat("0", 64)
+	otherDigest.Image = &img
+	otherDisk.Disk.Serial = "OTHER"
+	return []spoiltFlash{
+		{"truncated", p, func() { l.put("lab.raw.zst", stored[:len(stored)/2]) }, []string{"lab.raw.zst"}},
+		{"flipped bit", p, func() {
+			bad := bytes.Clone(stored)
+			bad[len(bad)/2] ^= 1
+			l.put("lab.raw.zst", bad)
+		}, []string{"lab.raw.zst"}},
+		{"missing", p, func() { os.Remove(l.root + "/lab.raw.zst") }, []string{"lab.raw.zst"}},
+		{"manifest of another digest", &otherDigest, func() {}, []string{"manifest"}},
+		{"too small a disk", p, func() { l.blank(1 << 20) }, []string{"vda: 1 MiB is smaller than the image's 4 MiB"}},
+		{"disk in use", p, func() {
+			l.blank(8 << 20)
+			f, err := os.OpenFile(l.disk, os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.WriteAt([]byte("\x55\xaa"), 510)
+			f.Close()
+		}, []string{"vda", "overwriting it was not asked for"}},
+		{"another disk", &otherDisk, func() {}, []string{`serial is "LAB-1", not "OTHER"`}},
+	}
+}
+
 func TestFlashSaysWhyNot(t *testing.T) {
 	l := newLab(t)
 	l.dnsmasq(byBootlace)
@@ -119,39 +157,8 @@ func TestFlashSaysWhyNot(t *testing.T) {
 		l.blank(8 << 20)
 		l.forget()
 	}
-	otherDigest, otherDisk := p, p
-	img := *p.Image
-	img.ManifestSHA256 = strings.Repeat("0", 64)
-	otherDigest.Image = &img
-	otherDisk.Disk.Serial = "OTHER"
-
 	a := (*agentProcess)(nil)
-	for _, s := range []struct {
-		name   string
-		plan   *boot.Plan
-		spoil  func()
-		expect []string
-	}{
-		{"truncated", &p, func() { l.put("lab.raw.zst", stored[:len(stored)/2]) }, []string{"lab.raw.zst"}},
-		{"flipped bit", &p, func() {
-			bad := bytes.Clone(stored)
-			bad[len(bad)/2] ^= 1
-			l.put("lab.raw.zst", bad)
-		}, []string{"lab.raw.zst"}},
-		{"missing", &p, func() { os.Remove(l.root + "/lab.raw.zst") }, []string{"lab.raw.zst"}},
-		{"manifest of another digest", &otherDigest, func() {}, []string{"manifest"}},
-		{"too small a disk", &p, func() { l.blank(1 << 20) }, []string{"vda: 1 MiB is smaller than the image's 4 MiB"}},
-		{"disk in use", &p, func() {
-			l.blank(8 << 20)
-			f, err := os.OpenFile(l.disk, os.O_WRONLY, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f.WriteAt([]byte("\x55\xaa"), 510)
-			f.Close()
-		}, []string{"vda", "overwriting it was not asked for"}},
-		{"another disk", &otherDisk, func() {}, []string{`serial is "LAB-1", not "OTHER"`}},
-	} {
+	for _, s := range spoilt(t, l, &p, stored) {
 		if a == nil {
 			a = l.agent(child{})
 		}

@@ -198,7 +198,7 @@ func TestGetMerged(t *testing.T) {
 		for _, window := range []int{2, 16, 64, 1000} {
 			t.Run(fmt.Sprintf("%d/%d", blksize, window), func(t *testing.T) {
 				g := &blockSender{blksize: blksize, window: window, lose: 45, merged: true, file: pattern(8 * blksize)}
-				g.size = int64(min(5000*blksize, 8<<20)) + 5
+				g.size = int64(min(5000*blksize, 4<<20)) + 5
 				g.start(t)
 				w := &repeats{file: g.file}
 				tr, err := (&Client{Blksize: blksize, Windowsize: window}).Get(t.Context(), g.addr, "f", w)

@@ -63,6 +63,7 @@ func TestPeerClients(t *testing.T) {
 	}
 	for name, command := range peerClients {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			both(t, func(t *testing.T, change func(*Server)) {
 				b := serve(t, files, func(s *Server) { change(s); s.Timing = Timing{} })
 				port := fmt.Sprint(b.addr.Port())

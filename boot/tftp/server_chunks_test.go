@@ -50,7 +50,7 @@ func TestBlockOfTwoChunks(t *testing.T) {
 	t.Parallel()
 	files := map[string]*disk{}
 	for i := range 4 {
-		files[fmt.Sprint(i)] = &disk{data: pattern(5*chunkSize + i)}
+		files[fmt.Sprint(i)] = &disk{data: pattern(3*chunkSize + i)}
 	}
 	for _, limit := range []int{1, chunkSize, 3 * chunkSize} {
 		for _, hit := range []func(off int64) bool{

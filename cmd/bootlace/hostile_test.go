@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"testing"
 
@@ -29,6 +30,7 @@ func TestApplianceForgets(t *testing.T) {
 func TestImageOverwritten(t *testing.T) {
 	r := midFlash(t, "", "ftp")
 	r.slow(1) // while the other image is made
+	r.raw = bytes.Clone(r.raw)
 	for i := range r.raw {
 		r.raw[i] ^= 0x5a
 	}

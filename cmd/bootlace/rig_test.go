@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bootlace/bootlace/boot"
@@ -42,7 +43,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	binary = filepath.Join(dir, "bootlace")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, ".")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build bootlace: %v\n%s", err, out)
@@ -132,9 +133,40 @@ func (r *rig) machine(disk string, more ...string) *process {
 }
 
 // image stores an image of n MiB with a boot sector, data and holes. It returns
-// the raw bytes.
+// the raw bytes, which belong to all tests.
 func (r *rig) image(name string, n int) []byte {
 	r.t.Helper()
+	made, _ := madeImages.LoadOrStore(n, sync.OnceValue(func() storedImage { return makeImage(n) }))
+	im := made.(func() storedImage)()
+	r.add(name, im)
+	return im.raw
+}
+
+// addImage puts raw bytes in the root, compressed, and with their manifest.
+func (r *rig) addImage(name string, raw []byte) {
+	r.t.Helper()
+	r.add(name, storedImage{raw, compress(raw)})
+}
+
+func (r *rig) add(name string, im storedImage) {
+	r.t.Helper()
+	path := filepath.Join(r.root, name)
+	if err := os.WriteFile(path, im.stored, 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	if out, err := exec.Command(binary, "image", "add", path).CombinedOutput(); err != nil {
+		r.t.Fatalf("image add: %v: %s", err, out)
+	}
+}
+
+// A storedImage is an image, raw and compressed.
+type storedImage struct{ raw, stored []byte }
+
+// madeImages are functions that return the image of so many MiB. Each is made
+// once, since the race detector makes it slow.
+var madeImages sync.Map
+
+func makeImage(n int) storedImage {
 	raw := make([]byte, n<<20)
 	random := rand.NewChaCha8([32]byte{1})
 	for i := range n {
@@ -143,31 +175,22 @@ func (r *rig) image(name string, n int) []byte {
 		}
 	}
 	raw[510], raw[511] = 0x55, 0xaa
-	r.addImage(name, raw)
-	return raw
+	return storedImage{raw, compress(raw)}
 }
 
-// addImage puts raw bytes in the root, compressed, and with their manifest.
-func (r *rig) addImage(name string, raw []byte) {
-	r.t.Helper()
+func compress(raw []byte) []byte {
 	var z bytes.Buffer
 	w, err := zstd.NewWriter(&z, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err == nil {
+		_, err = w.Write(raw)
+	}
+	if err == nil {
+		err = w.Close()
+	}
 	if err != nil {
-		r.t.Fatal(err)
+		panic(err) // it is in memory
 	}
-	if _, err := w.Write(raw); err != nil {
-		r.t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		r.t.Fatal(err)
-	}
-	path := filepath.Join(r.root, name)
-	if err := os.WriteFile(path, z.Bytes(), 0o644); err != nil {
-		r.t.Fatal(err)
-	}
-	if out, err := exec.Command(binary, "image", "add", path).CombinedOutput(); err != nil {
-		r.t.Fatalf("image add: %v: %s", err, out)
-	}
+	return z.Bytes()
 }
 
 // disk makes a blank disk of n MiB.

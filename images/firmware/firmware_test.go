@@ -59,7 +59,7 @@ func debian(t *testing.T, b *board.Board) string {
 
 func TestBuild(t *testing.T) {
 	s := NewBuilder(Options{Dir: t.TempDir(), Source: ".", Agent: testAgent, Fast: true, Packages: testPackages(t), Log: slog.New(slog.DiscardHandler)})
-	defer s.Close()
+	s.kernels = unpacked
 	opt := s.opt
 	for _, b := range built() {
 		t.Run(b.Name, func(t *testing.T) {
@@ -154,10 +154,10 @@ func TestReproducible(t *testing.T) {
 		}
 	}
 	t.Setenv("GOFLAGS", "")
-	first := buildIn(t, clean, bd, packages)
+	first := buildIn(t, buildUnpacked, clean, bd, packages)
 	t.Setenv("GOAMD64", "v3")
 	t.Setenv("GOENV", goEnvFile(t, "GOFLAGS=-tags=stray\n"))
-	second := buildIn(t, littered, bd, packages)
+	second := buildIn(t, buildOne, littered, bd, packages)
 	for _, name := range []string{board.Kernel, board.Initramfs, board.UKI, board.Build} {
 		a, b := readFile(t, first, name), readFile(t, second, name)
 		if !bytes.Equal(a, b) {
@@ -176,7 +176,7 @@ func TestOwnKernel(t *testing.T) {
 	}
 	bd := board.Boards[0]
 	opt := Options{Dir: t.TempDir(), Source: clone(t), Agent: testAgent, Packages: testPackages(t), Log: slog.New(slog.DiscardHandler), Fast: true}
-	first, err := buildOne(t.Context(), bd, opt)
+	first, err := buildUnpacked(t.Context(), bd, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,10 +184,7 @@ func TestOwnKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	if err := unpack(t.Context(), pkg.Path, dir, func(string) bool { return true }); err != nil {
-		t.Fatal(err)
-	}
+	dir := unpacked[pkg.SHA256]
 	opt.Dir = t.TempDir()
 	opt.Kernel = filepath.Join(dir, "boot", "vmlinuz-"+first.Release)
 	opt.Modules = filepath.Join(dir, "lib", "modules", first.Release)
@@ -248,9 +245,30 @@ func buildOne(ctx context.Context, bd *board.Board, opt Options) (Result, error)
 	return s.Build(ctx, bd)
 }
 
-func buildIn(t *testing.T, source string, bd *board.Board, packages *Packages) string {
+// unpacked are folders of kernel packages by SHA-256, as a Builder has them. To
+// unpack one takes seconds, so TestBuild leaves its own to the tests behind it.
+var unpacked = map[string]string{}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, dir := range unpacked {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// buildUnpacked is buildOne with the packages that are unpacked already.
+func buildUnpacked(ctx context.Context, bd *board.Board, opt Options) (Result, error) {
+	s := NewBuilder(opt)
+	s.kernels = unpacked
+	return s.Build(ctx, bd)
+}
+
+type builder func(context.Context, *board.Board, Options) (Result, error)
+
+func buildIn(t *testing.T, build builder, source string, bd *board.Board, packages *Packages) string {
 	t.Helper()
-	r, err := buildOne(t.Context(), bd, Options{Dir: t.TempDir(), Source: source, Fast: true, Packages: packages, Log: slog.New(slog.DiscardHandler)})
+	r, err := build(t.Context(), bd, Options{Dir: t.TempDir(), Source: source, Fast: true, Packages: packages, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -232,6 +232,7 @@ func unpack(ctx context.Context, deb, dir string, want func(name string) bool) e
 }
 
 func untar(root *os.Root, r io.Reader, want func(string) bool) error {
+	made := "" // the folder of the file before, mostly the same
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -243,8 +244,11 @@ func untar(root *os.Root, r io.Reader, want func(string) bool) error {
 		if h.Typeflag != tar.TypeReg || !want(name) {
 			continue
 		}
-		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
-			return err
+		if dir := path.Dir(name); dir != made {
+			if err := root.MkdirAll(dir, 0o755); err != nil {
+				return err
+			}
+			made = dir
 		}
 		f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 		if err != nil {

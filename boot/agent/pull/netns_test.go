@@ -81,46 +81,52 @@ func TestCable(t *testing.T) {
 		{[]string{"http"}, []string{"http"}},
 	} {
 		t.Run(strings.Join(tt.sources, "-"), func(t *testing.T) {
-			var urls []string
-			for _, s := range tt.sources {
-				urls = append(urls, s+"://10.77.0.1/")
-			}
-			cmd := device.Command(t, os.Args[0], urls...)
-			task, err := json.Marshal(file("image", want))
-			if err != nil {
-				t.Fatal(err)
-			}
-			cmd.Env = append(os.Environ(), helperEnv+"="+string(task))
-			out := &trigger{reached: make(chan bool), when: func(got []byte) bool { return len(got) >= pauseAt }}
-			log := &trigger{reached: make(chan bool), when: func(got []byte) bool { return bytes.Contains(got, []byte(waits)) }}
-			cmd.Stdout, cmd.Stderr = out, log
-			pause, err := cmd.StdinPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { cmd.Process.Kill() })
-			cable := func(state string) {
-				if msg, err := exec.Command(nettest.Need(t, "ip"), "-n", server.Name, "link", "set", "eth0", state).CombinedOutput(); err != nil {
-					t.Errorf("link %s: %v: %s", state, err, msg)
-				}
-			}
-			out.wait(t, "the first MiB does not come")
-			cable("down")
-			pause.Close()
-			log.wait(t, "nothing fails although the cable is cut")
-			cable("up")
-			if err := cmd.Wait(); err != nil || !bytes.Equal(out.got, want) {
-				t.Errorf("%v, %d bytes:\n%s", err, len(out.got), log.got)
-			}
-			for _, proto := range tt.carried {
-				if !strings.Contains(string(log.got), "proto="+proto) {
-					t.Errorf("log does not name %s:\n%s", proto, log.got)
-				}
-			}
+			pullOverCutCable(t, server, device, want, tt.sources, tt.carried)
 		})
+	}
+}
+
+// pullOverCutCable has the device pull from the server while the cable is out for
+// a while. The protocols named by carried must have carried some of it.
+func pullOverCutCable(t *testing.T, server, device *nettest.NS, want []byte, sources, carried []string) {
+	var urls []string
+	for _, s := range sources {
+		urls = append(urls, s+"://10.77.0.1/")
+	}
+	cmd := device.Command(t, os.Args[0], urls...)
+	task, err := json.Marshal(file("image", want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), helperEnv+"="+string(task))
+	out := &trigger{reached: make(chan bool), when: func(got []byte) bool { return len(got) >= pauseAt }}
+	log := &trigger{reached: make(chan bool), when: func(got []byte) bool { return bytes.Contains(got, []byte(waits)) }}
+	cmd.Stdout, cmd.Stderr = out, log
+	pause, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	cable := func(state string) {
+		if msg, err := exec.Command(nettest.Need(t, "ip"), "-n", server.Name, "link", "set", "eth0", state).CombinedOutput(); err != nil {
+			t.Errorf("link %s: %v: %s", state, err, msg)
+		}
+	}
+	out.wait(t, "the first MiB does not come")
+	cable("down")
+	pause.Close()
+	log.wait(t, "nothing fails although the cable is cut")
+	cable("up")
+	if err := cmd.Wait(); err != nil || !bytes.Equal(out.got, want) {
+		t.Errorf("%v, %d bytes:\n%s", err, len(out.got), log.got)
+	}
+	for _, proto := range carried {
+		if !strings.Contains(string(log.got), "proto="+proto) {
+			t.Errorf("log does not name %s:\n%s", proto, log.got)
+		}
 	}
 }
 

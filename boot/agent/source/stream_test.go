@@ -15,7 +15,7 @@ import (
 )
 
 func TestWriteBadStream(t *testing.T) {
-	raw := rawImage(1, 2*mib+100)
+	raw := rawImage(1, mib+100)
 	boom := errors.New("connection reset")
 	for format := range compressors {
 		stored, m := store(t, format, raw)
@@ -50,7 +50,7 @@ func TestWriteBadStream(t *testing.T) {
 		} {
 			t.Run(format+" "+tt.name, func(t *testing.T) {
 				t.Run(format+" "+tt.name, func(t *testing.T) {
-					dev, _ := blank(t, 4*mib)
+					dev, _ := blank(t, 3*mib)
 					_, err := flash.Write(t.Context(), dev, m, Stream(tt.from, 0), flash.Options{})
 					if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
 						t.Errorf("%v, want %v %q", err, tt.want, tt.text)

@@ -85,67 +85,72 @@ func (f *fixture) keep(id string) {
 }
 
 // Each case tells what is heard, in order, and of which machine it is.
+// A heard is what a machine said of itself, and which one it is.
+type heard struct {
+	boot.Facts
+	machine string
+}
+
+func hear(mac boot.MAC, uuid *boot.UUID, serial, machine string) heard {
+	return heard{boot.Facts{MAC: mac, UUID: uuid, Serial: serial}, machine}
+}
+
+// ones is a UUID that firmware has where nobody set one.
+var ones = &boot.UUID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// sequences are what is heard, in order, by what it shows.
+var sequences = map[string][]heard{
+	"a MAC is a machine": {
+		hear(nicA, nil, "", "1"), hear(nicA, nil, "", "1"), hear(nicB, nil, "", "2"),
+	},
+	"two NICs and one UUID are one machine": {
+		hear(nicA, uuid1, "", "1"), hear(nicB, uuid1, "", "1"), hear(nicA, nil, "", "1"), hear(nicB, nil, "", "1"),
+	},
+	"a dock's MAC with two UUIDs is two machines": {
+		hear(dock, uuid1, "", "1"), hear(dock, uuid2, "", "2"), hear(dock, uuid1, "", "1"),
+		hear(nicA, uuid1, "", "1"), hear(nicB, uuid2, "", "2"),
+	},
+	"without a UUID a dock's MAC is who had it last": {
+		hear(dock, uuid1, "", "1"), hear(dock, uuid2, "", "2"), hear(dock, nil, "", "2"),
+		hear(dock, uuid1, "", "1"), hear(dock, nil, "", "1"),
+	},
+	"ROM with, loader without a UUID": {
+		hear(nicA, uuid1, "", "1"), hear(nicA, nil, "", "1"), hear(nicA, uuid1, "", "1"),
+	},
+	"ROM without, loader with a UUID": {
+		hear(nicA, nil, "", "1"), hear(nicA, uuid1, "", "1"), hear(nicB, uuid1, "", "1"),
+	},
+	"U-Boot's MAC under two UUIDs": {
+		hear(uboot, nil, "", "1"), hear(uboot, uuid1, "", "1"), hear(uboot, uuid2, "", "2"),
+		hear(uboot, uuid1, "", "1"), hear(uboot, nil, "", "1"),
+	},
+	"U-Boot's MAC under two serials": {
+		hear(uboot, nil, "s1", "1"), hear(uboot, nil, "s2", "2"), hear(uboot, nil, "s1", "1"),
+	},
+	"a UUID of zeros or ones says nothing": {
+		hear(nicA, &boot.UUID{}, "", "1"), hear(nicB, &boot.UUID{}, "", "2"),
+		hear(nicA, ones, "", "1"), hear(nicB, ones, "", "2"), hear(dock, uuid1, "", "3"),
+	},
+	"a serial is one machine over its NICs": {
+		hear(nicA, nil, "s1", "1"), hear(nicB, nil, "s1", "1"), hear(nicB, uuid1, "", "1"), hear(dock, uuid1, "", "1"),
+	},
+	"two serials with one UUID: the UUID counts no more": {
+		hear(nicA, uuid1, "s1", "1"), hear(nicB, uuid1, "s2", "2"), hear(nicA, uuid1, "", "1"), hear(nicB, uuid1, "", "2"),
+		hear(dock, uuid1, "", "3"), hear(nicA, uuid2, "", "1"), hear(dock, uuid1, "s1", "1"),
+	},
+	"two UUIDs with one serial: the serial counts no more": {
+		hear(nicA, uuid1, "None", "1"), hear(nicB, uuid2, "None", "2"), hear(nicA, nil, "None", "1"), hear(dock, nil, "None", "3"),
+	},
+	"two records of one machine become one": {
+		hear(nicA, uuid1, "", "1"), hear(nicB, nil, "", "2"), hear(nicB, uuid1, "", "1"), hear(nicB, nil, "", "1"),
+	},
+	"UUID and serial heard apart, then together": {
+		hear(nicA, uuid1, "", "1"), hear(nicB, nil, "s1", "2"), hear(nicA, uuid1, "s1", "1"), hear(nicB, nil, "", "1"),
+	},
+}
+
 func TestIdentify(t *testing.T) {
-	type heard struct {
-		boot.Facts
-		machine string
-	}
-	hear := func(mac boot.MAC, uuid *boot.UUID, serial, machine string) heard {
-		return heard{boot.Facts{MAC: mac, UUID: uuid, Serial: serial}, machine}
-	}
-	ones := &boot.UUID{}
-	for i := range ones {
-		ones[i] = 0xff
-	}
-	for name, seq := range map[string][]heard{
-		"a MAC is a machine": {
-			hear(nicA, nil, "", "1"), hear(nicA, nil, "", "1"), hear(nicB, nil, "", "2"),
-		},
-		"two NICs and one UUID are one machine": {
-			hear(nicA, uuid1, "", "1"), hear(nicB, uuid1, "", "1"), hear(nicA, nil, "", "1"), hear(nicB, nil, "", "1"),
-		},
-		"a dock's MAC with two UUIDs is two machines": {
-			hear(dock, uuid1, "", "1"), hear(dock, uuid2, "", "2"), hear(dock, uuid1, "", "1"),
-			hear(nicA, uuid1, "", "1"), hear(nicB, uuid2, "", "2"),
-		},
-		"without a UUID a dock's MAC is who had it last": {
-			hear(dock, uuid1, "", "1"), hear(dock, uuid2, "", "2"), hear(dock, nil, "", "2"),
-			hear(dock, uuid1, "", "1"), hear(dock, nil, "", "1"),
-		},
-		"ROM with, loader without a UUID": {
-			hear(nicA, uuid1, "", "1"), hear(nicA, nil, "", "1"), hear(nicA, uuid1, "", "1"),
-		},
-		"ROM without, loader with a UUID": {
-			hear(nicA, nil, "", "1"), hear(nicA, uuid1, "", "1"), hear(nicB, uuid1, "", "1"),
-		},
-		"U-Boot's MAC under two UUIDs": {
-			hear(uboot, nil, "", "1"), hear(uboot, uuid1, "", "1"), hear(uboot, uuid2, "", "2"),
-			hear(uboot, uuid1, "", "1"), hear(uboot, nil, "", "1"),
-		},
-		"U-Boot's MAC under two serials": {
-			hear(uboot, nil, "s1", "1"), hear(uboot, nil, "s2", "2"), hear(uboot, nil, "s1", "1"),
-		},
-		"a UUID of zeros or ones says nothing": {
-			hear(nicA, &boot.UUID{}, "", "1"), hear(nicB, &boot.UUID{}, "", "2"),
-			hear(nicA, ones, "", "1"), hear(nicB, ones, "", "2"), hear(dock, uuid1, "", "3"),
-		},
-		"a serial is one machine over its NICs": {
-			hear(nicA, nil, "s1", "1"), hear(nicB, nil, "s1", "1"), hear(nicB, uuid1, "", "1"), hear(dock, uuid1, "", "1"),
-		},
-		"two serials with one UUID: the UUID counts no more": {
-			hear(nicA, uuid1, "s1", "1"), hear(nicB, uuid1, "s2", "2"), hear(nicA, uuid1, "", "1"), hear(nicB, uuid1, "", "2"),
-			hear(dock, uuid1, "", "3"), hear(nicA, uuid2, "", "1"), hear(dock, uuid1, "s1", "1"),
-		},
-		"two UUIDs with one serial: the serial counts no more": {
-			hear(nicA, uuid1, "None", "1"), hear(nicB, uuid2, "None", "2"), hear(nicA, nil, "None", "1"), hear(dock, nil, "None", "3"),
-		},
-		"two records of one machine become one": {
-			hear(nicA, uuid1, "", "1"), hear(nicB, nil, "", "2"), hear(nicB, uuid1, "", "1"), hear(nicB, nil, "", "1"),
-		},
-		"UUID and serial heard apart, then together": {
-			hear(nicA, uuid1, "", "1"), hear(nicB, nil, "s1", "2"), hear(nicA, uuid1, "s1", "1"), hear(nicB, nil, "", "1"),
-		},
-	} {
+	for name, seq := range sequences {
 		t.Run(name, func(t *testing.T) {
 			for _, kept := range []bool{false, true} {
 				f := open(t)

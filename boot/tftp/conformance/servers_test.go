@@ -94,7 +94,7 @@ func installed(program string) func(testing.TB) string {
 func buildBootlace(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "bootlace")
-	build := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/bootlace/bootlace/cmd/bootlace")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "github.com/bootlace/bootlace/cmd/bootlace")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build bootlace: %v\n%s", err, out)
