@@ -19,7 +19,8 @@ import (
 )
 
 // A VM is a machine that was turned on. Its methods may be called at any time
-// and from any goroutine.
+// and from any goroutine. It has one for each thing that a person can do to a
+// machine: read its screen, type, pull its cable, switch it off.
 type VM struct {
 	Name string
 

@@ -48,7 +48,8 @@ type flight struct {
 	at time.Time // when it arrives
 }
 
-// A port is one end in a Network. It stands in for the kernel's socket.
+// A port is one end in a Network. It stands in for the kernel's socket, so it
+// has a method for each system call of system.
 type port struct {
 	net     *Network
 	addr    netip.AddrPort

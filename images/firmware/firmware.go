@@ -65,7 +65,8 @@ func (s *Builder) Close() error {
 	return errors.Join(errs...)
 }
 
-// A boardBuild is the making of one board's firmware.
+// A boardBuild is the making of one board's firmware. Each step of it is a
+// method, since all steps share the packages that were fetched.
 type boardBuild struct {
 	Options
 	shared *Builder

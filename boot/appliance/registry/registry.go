@@ -35,7 +35,8 @@ const (
 // ErrNotFound is wrapped where no machine has the ID or MAC.
 var ErrNotFound = store.ErrNotFound
 
-// A Registry is safe for use by several goroutines.
+// A Registry is safe for use by several goroutines. Its rules of who is who are
+// methods, since each reads and changes the same maps under one lock.
 type Registry struct {
 	machines *store.Mirror[boot.Machine]
 	uuids    *store.Mirror[struct{}] // shared ones, by UUID
