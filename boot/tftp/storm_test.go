@@ -69,9 +69,9 @@ func TestMixedStorm(t *testing.T) {
 		flood(t, b.engine, 50, func(i int) []byte { return rrq("500000", "windowsize", "64") }, func() {})
 		time.Sleep(60 * time.Millisecond)
 	}
-	for whole.Load() < clients/3 && ended.Load() < clients/2 {
-		time.Sleep(time.Millisecond)
-	}
+	everyone := make(chan struct{})
+	go func() { all.Wait(); close(everyone) }()
+	awaitStorm(t, everyone, &whole, &taken, &ended, clients)
 	b.stop()
 	if err := <-b.stopped; err != nil {
 		t.Error(err)
@@ -80,10 +80,23 @@ func TestMixedStorm(t *testing.T) {
 	noneOpen(t, files)
 	b.idle(t)
 	endClients() // those that wait for an answer
-	all.Wait()
+	<-everyone
 	t.Logf("%d files and %d uploads whole, %d ended otherwise, %d gave way", whole.Load(), taken.Load(), ended.Load(), b.Counters.GaveWay.Load())
 	if whole.Load() < clients/10 || taken.Load() < 3 || b.Counters.GaveWay.Load() == 0 {
 		t.Errorf("of %d clients %d got a file, %d left one, and %d gave way", clients, whole.Load(), taken.Load(), b.Counters.GaveWay.Load())
+	}
+}
+
+// awaitStorm returns in the midst of the transfers, but not before each kind had
+// its way. Otherwise the server would end before what the test is about.
+func awaitStorm(t *testing.T, everyone <-chan struct{}, whole, taken, ended *atomic.Int64, clients int64) {
+	t.Helper()
+	for whole.Load() < clients/10 || taken.Load() < 3 || whole.Load() < clients/3 && ended.Load() < clients/2 {
+		select {
+		case <-everyone:
+			t.Fatalf("all clients ended: %d files and %d uploads are whole", whole.Load(), taken.Load())
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 
