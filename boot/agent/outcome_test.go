@@ -2,9 +2,11 @@ package agent
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/bootlace/bootlace/boot"
+	"github.com/bootlace/bootlace/boot/agent/pull"
 )
 
 // Each action that may stand in a plan has an outcome, and no other has.
@@ -37,5 +39,16 @@ func TestTimingDefaults(t *testing.T) {
 	}
 	if got := quick.orDefaults(); got.Requests != quick.Requests || got.Retry != quick.Retry || got.OfferAge != DefaultTiming.OfferAge {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// The device can fetch by each protocol that a plan may name.
+func TestSourcesAreFetched(t *testing.T) {
+	for _, p := range boot.Protocols {
+		t.Run(p.Name, func(t *testing.T) {
+			if p.Source && !slices.Contains(pull.Schemes(), p.Name) {
+				t.Error("the table of package pull has no row for it")
+			}
+		})
 	}
 }
