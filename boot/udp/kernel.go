@@ -17,7 +17,8 @@ import (
 // families says an IPv4 address twice.
 const oobLen = 128
 
-// kernel is a file descriptor, used by system calls that block.
+// kernel is a file descriptor, used by system calls that block. It has a method
+// for each system call of system.
 type kernel int
 
 // takeOver duplicates conn's descriptor and closes conn, so that Go's poller
