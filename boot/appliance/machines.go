@@ -2,7 +2,6 @@ package appliance
 
 import (
 	"context"
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"slices"
@@ -105,16 +104,4 @@ func (ms *machines) decisionFor(ctx context.Context, named string, from netip.Ad
 		return policy.Decision{}, fs.ErrNotExist
 	}
 	return ms.decide(ctx, mac)
-}
-
-// image describes the image of a decision, as it is in the root now.
-func (ms *machines) image(ctx context.Context, d policy.Decision, files map[string]string) (*boot.Image, error) {
-	name, ok := d.FlashImage()
-	if !ok {
-		return nil, fmt.Errorf("profile %s has no image for board %q", d.Profile.Name, d.Machine.Board)
-	}
-	if file, ok := files[name]; ok {
-		name = file
-	}
-	return ms.catalog.Image(ctx, name)
 }

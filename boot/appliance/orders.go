@@ -50,7 +50,8 @@ func (o orders) planned(ctx context.Context, id string, ev boot.Event) (bool, er
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	if d.Machine.ID == id && ev.Digest == o.digest(ctx, d) {
+	image, _ := o.image(ctx, d) // without one the digest is of no plan
+	if d.Machine.ID == id && ev.Digest == digestOf(image) {
 		return true, nil
 	}
 	o.log.Warn("a device says that it was flashed, but no plan was for that", "machine", id, "mac", ev.MAC, "job", ev.Job, "digest", ev.Digest)

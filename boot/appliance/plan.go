@@ -70,17 +70,19 @@ func (ps *plans) outline(d policy.Decision, mac boot.MAC, bootID string, self ne
 // fill adds what the plan's action needs. It returns the text for the journal.
 func (ps *plans) fill(ctx context.Context, d policy.Decision, p *boot.Plan) (text string, err error) {
 	text = "plan: " + string(d.Action)
-	digest := ps.digest(ctx, d)
-	p.Job = d.Job(digest)
+	image, noImage := ps.image(ctx, d)
+	p.Job = d.Job(digestOf(image))
 	row := d.Action.Row()
 	if row.NeedsFlashed {
 		p.Flashed = d.Machine.Flashed
 	}
 	switch {
 	case row.NeedsImage:
-		if p.Image, err = ps.image(ctx, d, ps.images); err == nil {
-			text += " " + p.Image.Name
+		if noImage != nil {
+			return text, noImage
 		}
+		p.Image = image
+		text += " " + image.Name
 	case row.NeedsKernel:
 		if d.Board != nil && !d.Board.Kexec() {
 			err = fmt.Errorf("action boot needs kexec, which 32-bit ARM (%s) does not have", d.Board.Name)
@@ -107,14 +109,25 @@ func (ps *plans) kernel(ctx context.Context, profile *boot.Profile, p *boot.Plan
 	return nil
 }
 
-// digest returns the manifest's digest of a decision's image, "" where there is
-// none.
-func (ps *plans) digest(ctx context.Context, d policy.Decision) string {
-	if _, ok := d.FlashImage(); !ok {
-		return ""
+// image describes the image of a decision's profile as it is in the root now. A
+// profile that flashes nothing has none, which is an error too.
+func (ps *plans) image(ctx context.Context, d policy.Decision) (*boot.Image, error) {
+	name, ok := d.FlashImage()
+	switch {
+	case d.Profile == nil:
+		return nil, errors.New("no profile, so no image")
+	case !ok:
+		return nil, fmt.Errorf("profile %s has no image for board %q", d.Profile.Name, d.Machine.Board)
 	}
-	im, err := ps.image(ctx, d, ps.images)
-	if err != nil {
+	if file, ok := ps.images[name]; ok {
+		name = file
+	}
+	return ps.catalog.Image(ctx, name)
+}
+
+// digestOf returns the digest of an image's manifest, "" for none.
+func digestOf(im *boot.Image) string {
+	if im == nil {
 		return ""
 	}
 	return im.ManifestSHA256

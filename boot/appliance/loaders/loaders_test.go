@@ -50,6 +50,9 @@ func TestUBoot(t *testing.T) {
 			if want == "" && strings.Contains(got, "tftpboot") || !strings.Contains(got, want) || !strings.HasSuffix(got, "\nif pxe get; then pxe boot; fi\n") && want != "" {
 				t.Errorf("%s", got)
 			}
+			if string(scriptImage(got[72:])) != got {
+				t.Errorf("no image of its own text: %x", got)
+			}
 		})
 	}
 	unknown := Boot{Server: netip.MustParseAddr("10.0.0.1")}
